@@ -1,0 +1,111 @@
+package ops
+
+import (
+	"log/slog"
+	"time"
+)
+
+// IncidentStatus is what people have to do with an incident.
+type IncidentStatus string
+
+// The statuses of an incident.
+const (
+	IncidentTriggered    IncidentStatus = "triggered"
+	IncidentAcknowledged IncidentStatus = "acknowledged"
+	IncidentResolved     IncidentStatus = "resolved"
+	IncidentClosed       IncidentStatus = "closed"
+	IncidentMerged       IncidentStatus = "merged"
+)
+
+// RunState is the state of a run and, as the state of its newest run, of an
+// incident's investigation.
+type RunState string
+
+// The states of a run. The last four are final.
+const (
+	RunQueued          RunState = "queued"
+	RunRunning         RunState = "running"
+	RunWaitingApproval RunState = "waiting_approval"
+	RunConcluded       RunState = "concluded"
+	RunInconclusive    RunState = "inconclusive"
+	RunFailed          RunState = "failed"
+	RunCancelled       RunState = "cancelled"
+)
+
+// Final says whether a run in this state will never act again.
+func (s RunState) Final() bool {
+	switch s {
+	case RunConcluded, RunInconclusive, RunFailed, RunCancelled:
+		return true
+	}
+	return false
+}
+
+// Incident is what is wrong, with all alerts that say so.
+type Incident struct {
+	ID            string         `json:"id"`
+	Number        int64          `json:"number"`
+	Title         string         `json:"title"`
+	Description   string         `json:"description,omitempty"`
+	Severity      Severity       `json:"severity"`
+	Status        IncidentStatus `json:"status"`
+	Investigation RunState       `json:"investigation,omitempty"` // empty if never investigated
+	// InvestigationReason says why the newest run ended as it did.
+	InvestigationReason string    `json:"investigation_reason,omitempty"`
+	SourceID            string    `json:"source_id,omitempty"`
+	SourceName          string    `json:"source,omitempty"`
+	Service             string    `json:"service,omitempty"`
+	GroupKey            string    `json:"group_key,omitempty"`
+	AlertCount          int       `json:"alert_count"`
+	FiringCount         int       `json:"firing_count"`
+	Assignee            string    `json:"assignee,omitempty"`
+	OpenedAt            time.Time `json:"opened_at"`
+	UpdatedAt           time.Time `json:"updated_at"`
+	ResolvedAt          time.Time `json:"resolved_at,omitzero"`
+	// RunID is the newest run; LastSeq the newest event of the timeline.
+	RunID   string `json:"run_id,omitempty"`
+	LastSeq int64  `json:"last_seq"`
+}
+
+// LogValue implements [slog.LogValuer].
+func (i Incident) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", i.ID), slog.Int64("number", i.Number))
+}
+
+// Run is one investigation of an incident by an agent.
+type Run struct {
+	ID         string   `json:"id"`
+	IncidentID string   `json:"incident_id"`
+	Agent      string   `json:"agent"`
+	State      RunState `json:"state"`
+	// Reason says why it ended as it did.
+	Reason string `json:"reason,omitempty"`
+	// Epoch counts claims. Whoever speaks of a run names the epoch, and one
+	// that is not the newest is refused: a worker that lost its lease cannot write.
+	Epoch      int       `json:"epoch"`
+	Worker     string    `json:"worker,omitempty"`
+	AckedSeq   int64     `json:"acked_seq"`
+	CreatedAt  time.Time `json:"created_at"`
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	EndedAt    time.Time `json:"ended_at,omitzero"`
+	LeaseUntil time.Time `json:"lease_until,omitzero"`
+}
+
+// AgentDef is what an agent is: its model, what it is told and what it may do.
+type AgentDef struct {
+	ID     string `json:"id"`
+	Prompt string `json:"prompt"` // system prompt; empty means the built-in one
+	// Provider names the LLM provider; empty means the default one.
+	Provider string `json:"provider,omitempty"`
+	// Rules are in the grammar of package policy, first match wins.
+	Rules  []string `json:"rules"`
+	Limits Limits   `json:"limits"`
+}
+
+// Limits bound one run. Zero means the default of the agent package.
+type Limits struct {
+	Steps       int           `json:"steps,omitempty"`        // model turns
+	ToolCalls   int           `json:"tool_calls,omitempty"`   // over the whole run
+	Duration    time.Duration `json:"duration,omitempty"`     // nanoseconds in JSON
+	OutputChars int           `json:"output_chars,omitempty"` // of one tool result, as the model sees it
+}

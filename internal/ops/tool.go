@@ -1,0 +1,134 @@
+package ops
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// CallState is the state of a tool call at the gateway, in this order; the last
+// four are final. CallUnknown means that the gateway died between the start of
+// the act and the record of its outcome: it is shown as such and never retried.
+type CallState string
+
+// The states of a tool call.
+const (
+	CallReceived  CallState = "received"
+	CallDecided   CallState = "decided"
+	CallIntent    CallState = "intent"
+	CallExecuting CallState = "executing"
+	CallDone      CallState = "done"
+	CallFailed    CallState = "failed"
+	CallDenied    CallState = "denied"
+	CallUnknown   CallState = "unknown"
+)
+
+// Final says whether the call's result will never change.
+func (s CallState) Final() bool {
+	switch s {
+	case CallDone, CallFailed, CallDenied, CallUnknown:
+		return true
+	}
+	return false
+}
+
+// ToolResult is what a call gave: to the model, to the timeline and, stored, to
+// whoever asks again.
+type ToolResult struct {
+	ID    string    `json:"id"`
+	State CallState `json:"state"`
+	// Text is capped, stripped of control sequences and redacted.
+	Text string `json:"text"`
+	// Truncated counts bytes of output that Text leaves out.
+	Truncated int64 `json:"truncated,omitempty"`
+	// ExitCode is set for commands that ended by themselves.
+	ExitCode *int          `json:"exit_code,omitempty"`
+	Duration time.Duration `json:"duration_ns"`
+	Target   string        `json:"target,omitempty"`
+}
+
+// ToolCall is a call as the gateway has recorded it.
+type ToolCall struct {
+	RunID     string          `json:"run_id"`
+	ID        string          `json:"id"`
+	Tool      string          `json:"tool"`
+	Arguments json.RawMessage `json:"arguments"`
+	Digest    []byte          `json:"-"` // of tool and canonical arguments
+	Target    string          `json:"target,omitempty"`
+	// Command is what is sent to a host, in canonical form.
+	Command   string      `json:"command,omitempty"`
+	Verdict   string      `json:"verdict,omitempty"` // allow, deny or ask
+	Rule      string      `json:"rule,omitempty"`    // the rule that decided
+	State     CallState   `json:"state"`
+	Result    *ToolResult `json:"result,omitempty"`
+	CreatedAt time.Time   `json:"created_at"`
+}
+
+// Target is a machine or service of the inventory that tools may act on.
+type Target struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Kind    string `json:"kind"` // ssh, zabbix
+	Address string `json:"address"`
+	Port    int    `json:"port"`
+	User    string `json:"user,omitempty"`
+	// HostKey holds the pinned keys, one a line, as in known_hosts without the
+	// host column ("ssh-ed25519 AAAA…").
+	HostKey    string            `json:"host_key,omitempty"`
+	Credential string            `json:"credential,omitempty"` // its name
+	Labels     map[string]string `json:"labels,omitempty"`
+	// Jump names the target that connections go through.
+	Jump      string    `json:"jump,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Credential is a sealed secret. Sealed opens only in its zone, and only with
+// the same id, kind, targets and version ([Credential.Info]).
+type Credential struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Kind string `json:"kind"` // a key of CredentialKinds
+	// Targets names those that it may be used for, each a name or a glob.
+	// An llm_key names LLM providers.
+	Targets   []string  `json:"targets"`
+	Version   int       `json:"version"`
+	CreatedAt time.Time `json:"created_at"`
+	Sealed    []byte    `json:"-"`
+}
+
+// Zone is who can open a sealed secret.
+type Zone string
+
+// The zones: the gateway opens tools, the proxy egress.
+const (
+	ZoneTools  Zone = "tools"
+	ZoneEgress Zone = "egress"
+)
+
+// CredentialKinds maps each kind of credential to the zone that opens it.
+var CredentialKinds = map[string]Zone{
+	"ssh_key":      ZoneTools,
+	"ssh_password": ZoneTools,
+	"llm_key":      ZoneEgress,
+}
+
+// Info is what a seal is bound to: a row whose id, kind, targets or version was
+// changed does not open. JSON makes it unambiguous.
+func (c Credential) Info() []byte {
+	info, _ := json.Marshal([]any{"akmatori credential", 1, c.ID, c.Kind, c.Targets, c.Version})
+	return info
+}
+
+// Provider is a configured LLM endpoint.
+type Provider struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Kind       string `json:"kind"` // openai
+	BaseURL    string `json:"base_url"`
+	Model      string `json:"model"`
+	Credential string `json:"credential,omitempty"` // its name
+	Default    bool   `json:"default"`
+	// AllowPrivate lets the proxy dial private and loopback addresses for this
+	// provider. Metadata addresses stay closed.
+	AllowPrivate bool      `json:"allow_private"`
+	CreatedAt    time.Time `json:"created_at"`
+}

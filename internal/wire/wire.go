@@ -1,0 +1,179 @@
+// Package wire is the conversation between the api and its workers: JSON frames
+// over one WebSocket that the worker opens to the api's agent listener.
+//
+// # Conversation
+//
+// The worker authenticates the upgrade request with the worker token as bearer,
+// so nobody without it gets a socket. Then:
+//
+//	worker → api   hello      version, worker id, slots, the runs it still holds
+//	api → worker   welcome    lease, and for each of those runs what is stored,
+//	                          or that it is lost
+//	worker → api   ready      how many runs it would take now (a pull, not a promise)
+//	api → worker   task       one claimed run, self-contained, with its tokens
+//	worker → api   events     a batch for one run, numbered from 1 without holes
+//	api → worker   ack        all of a run up to a number is in Postgres
+//	worker → api   heartbeat  the runs it works on; renews their leases
+//	api → worker   cancel     stop this run (people, or the lease is lost)
+//	api → worker   drain      take no more; sent before the api stops
+//
+// A run ends with an event of kind run.ended; once that is acked both sides
+// forget the run.
+//
+// # Delivery
+//
+// Events are at least once on the wire and exactly once in the table: the
+// worker keeps what is not acked and sends it again after a reconnect, the api
+// drops numbers that it has. Every frame about a run names the epoch of its
+// claim; another worker's claim raises it, and a frame of an older one is
+// answered with cancel.
+//
+// # Buffers
+//
+// [Conn] queues at most [SendQueue] frames. When the queue is full, [Conn.Send]
+// blocks until its context ends: a worker that produces faster than the api
+// stores is slowed down, nothing is dropped. A frame over [MaxFrame] bytes ends
+// the connection.
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+)
+
+// Version is the protocol's version. Both sides must speak the same: they are
+// released together, and a mismatch means a half-done upgrade.
+const Version = 1
+
+// Limits of one connection.
+const (
+	MaxFrame  = 8 << 20
+	SendQueue = 64
+	MaxBatch  = 256 // events in one frame
+)
+
+// Path is where the agent listener accepts workers.
+const Path = "/agents"
+
+// Frame is one message. Exactly one field is set; its JSON name is the type.
+type Frame struct {
+	Hello     *Hello     `json:"hello,omitempty"`
+	Welcome   *Welcome   `json:"welcome,omitempty"`
+	Ready     *Ready     `json:"ready,omitempty"`
+	Task      *Task      `json:"task,omitempty"`
+	Events    *Events    `json:"events,omitempty"`
+	Ack       *Ack       `json:"ack,omitempty"`
+	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
+	Cancel    *Cancel    `json:"cancel,omitempty"`
+	Drain     *Drain     `json:"drain,omitempty"`
+}
+
+// RunRef names one claim of one run.
+type RunRef struct {
+	Run   string `json:"run"`
+	Epoch int    `json:"epoch"`
+}
+
+// Hello is the worker's first frame.
+type Hello struct {
+	Version int      `json:"version"`
+	Worker  string   `json:"worker"` // unique per process start
+	Build   string   `json:"build"`  // for people
+	Slots   int      `json:"slots"`
+	Runs    []RunRef `json:"runs,omitempty"` // still held, after a reconnect
+}
+
+// Welcome answers Hello.
+type Welcome struct {
+	Version int `json:"version"`
+	// Lease is how long a run stays with a worker that is not heard of; the
+	// worker sends a heartbeat every third of it.
+	Lease time.Duration `json:"lease"`
+	// Acked has the stored number of each run of Hello that is still the
+	// worker's. A run that is missing is lost: the worker stops it.
+	Acked []Ack `json:"acked,omitempty"`
+}
+
+// Ready says how many more runs the worker would take. The newest one counts.
+type Ready struct {
+	Free int `json:"free"`
+}
+
+// Task is everything that a worker needs for one run.
+type Task struct {
+	RunRef
+	Incident ops.Incident `json:"incident"`
+	Alerts   []ops.Alert  `json:"alerts"`
+	Agent    ops.AgentDef `json:"agent"`
+	// Transcript is what the run has done so far, in order: events of kind
+	// message, tool.result and findings. Empty for a first attempt.
+	Transcript []ops.Event `json:"transcript,omitempty"`
+	// NextSeq is the number of the next event of this run.
+	NextSeq  int64      `json:"next_seq"`
+	Deadline time.Time  `json:"deadline"`
+	Model    ModelLease `json:"model"`
+	// GatewayURL is the MCP endpoint; GatewayToken opens it for this run alone.
+	GatewayURL   string `json:"gateway_url"`
+	GatewayToken string `json:"gateway_token"`
+}
+
+// ModelLease is how the run reaches its model: through the proxy, which swaps
+// Token for the vendor's key.
+type ModelLease struct {
+	Kind    string `json:"kind"` // as in ops.Provider
+	BaseURL string `json:"base_url"`
+	Model   string `json:"model"`
+	Token   string `json:"token"`
+}
+
+// Events carries a batch for one run, in order of RunSeq.
+type Events struct {
+	RunRef
+	Events []ops.Event `json:"events"`
+}
+
+// Ack says that all events of a run up to Seq are stored.
+type Ack struct {
+	RunRef
+	Seq int64 `json:"seq"`
+}
+
+// Heartbeat renews the leases of the runs it names.
+type Heartbeat struct {
+	Runs []RunRef `json:"runs"`
+}
+
+// Cancel stops a run. With Lost set the run belongs to somebody else or has
+// ended: the worker forgets it and sends nothing more of it.
+type Cancel struct {
+	RunRef
+	Reason string `json:"reason"`
+	Lost   bool   `json:"lost"`
+}
+
+// Drain asks the worker to ask for no more runs on this connection.
+type Drain struct {
+	Reason string `json:"reason"`
+}
+
+// Decode reads one frame. It refuses unknown fields, trailing bytes and
+// anything but exactly one set field.
+func Decode(data []byte) (Frame, error) {
+	var f Frame
+	if err := strictUnmarshal(data, &f); err != nil {
+		return Frame{}, fmt.Errorf("frame: %w", err)
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil || len(fields) != 1 {
+		return Frame{}, fmt.Errorf("frame has %d types, want 1", len(fields))
+	}
+	for name, raw := range fields {
+		if string(raw) == "null" {
+			return Frame{}, fmt.Errorf("frame %s is null", name)
+		}
+	}
+	return f, nil
+}

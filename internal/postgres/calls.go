@@ -1,0 +1,193 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/jackc/pgx/v5"
+)
+
+// StartCall is a call that the gateway is about to execute, or has denied.
+type StartCall struct {
+	Call ops.ToolCall // RunID, ID, Tool, Arguments, Digest, Target, Command, Verdict, Rule
+	// Instance is the gateway that executes (see HoldInstance). It is not used for a denied call.
+	Instance int32
+	// Denied is the result if the call is not to be executed.
+	Denied *ops.ToolResult
+	// Audit says what was decided; it is written in the same transaction.
+	Audit ops.AuditRecord
+}
+
+// CallRecord is a stored call, with who executes it.
+type CallRecord struct {
+	ops.ToolCall
+	Instance int32 // of the gateway that started it; 0 if none did
+}
+
+// decided and executing are the data of those steps.
+type decided struct {
+	Target  string `json:"target,omitempty"`
+	Command string `json:"command,omitempty"`
+	Verdict string `json:"verdict"`
+	Rule    string `json:"rule,omitempty"`
+}
+
+type executing struct {
+	Instance int32 `json:"instance"`
+}
+
+// StartCall records the decision on a call and, unless it is denied, that its
+// execution starts now, together with the audit record of that. It returns nil
+// if the caller must go on, and the stored record if the key (run, call id) is
+// known: then nothing was written, and the caller must not execute. The same
+// key with another digest is a conflict.
+func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
+	known := false
+	err := db.tx(ctx, func(tx pgx.Tx) error {
+		known = false
+		c := s.Call
+		b := &pgx.Batch{}
+		step := func(state ops.CallState, data any) {
+			b.Queue(`INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`, c.RunID, c.ID, state, data)
+		}
+		tag, err := tx.Exec(ctx, `INSERT INTO tool_calls (run_id, call_id, tool, arguments, digest, created_at)
+			VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT DO NOTHING`, c.RunID, c.ID, c.Tool, c.Arguments, c.Digest)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			known = true
+			return nil
+		}
+		step(ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule})
+		if s.Denied != nil {
+			step(ops.CallDenied, s.Denied)
+		} else {
+			step(ops.CallExecuting, executing{s.Instance})
+		}
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		return appendAudit(ctx, tx, s.Audit)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start call: %w", err)
+	}
+	if !known {
+		return nil, nil
+	}
+	r, err := db.Call(ctx, s.Call.RunID, s.Call.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(r.Digest, s.Call.Digest) {
+		return nil, ops.Errorf(ops.CodeConflict, "call %s was made before with other arguments", s.Call.ID)
+	}
+	return r, nil
+}
+
+// FinishCall records the outcome of a started call and its audit record. A call
+// ends once: if an outcome is stored already, that one is returned and nothing
+// is written. The state of result must be final.
+func (db *DB) FinishCall(ctx context.Context, run string, result ops.ToolResult, audit ops.AuditRecord) (ops.ToolResult, error) {
+	if !result.State.Final() {
+		return result, fmt.Errorf("finish call: state %q is not final", result.State)
+	}
+	known := false
+	err := db.tx(ctx, func(tx pgx.Tx) error {
+		known = false
+		tag, err := tx.Exec(ctx, `INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)
+			ON CONFLICT DO NOTHING`, run, result.ID, result.State, result)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			known = true
+			return nil
+		}
+		return appendAudit(ctx, tx, audit)
+	})
+	if err != nil {
+		return result, fmt.Errorf("finish call: %w", err)
+	}
+	if !known {
+		return result, nil
+	}
+	r, err := db.Call(ctx, run, result.ID)
+	if err != nil {
+		return result, err
+	}
+	if r.Result == nil {
+		return result, errors.New("finish call: it has a final step and no result")
+	}
+	return *r.Result, nil
+}
+
+// Call gives one stored call.
+func (db *DB) Call(ctx context.Context, run, call string) (*CallRecord, error) {
+	calls, err := db.calls(ctx, `WHERE c.run_id = $1 AND c.call_id = $2`, run, call)
+	if err != nil {
+		return nil, err
+	}
+	if len(calls) == 0 {
+		return nil, ops.Errorf(ops.CodeNotFound, "there is no call %s in this run", call)
+	}
+	return &calls[0], nil
+}
+
+// Calls gives the calls of all runs of an incident, oldest first.
+func (db *DB) Calls(ctx context.Context, incident string) ([]ops.ToolCall, error) {
+	records, err := db.calls(ctx, `JOIN runs r ON r.id = c.run_id WHERE r.incident_id = $1`, incident)
+	calls := make([]ops.ToolCall, len(records))
+	for i := range records {
+		calls[i] = records[i].ToolCall
+	}
+	return calls, err
+}
+
+func (db *DB) calls(ctx context.Context, where string, args ...any) ([]CallRecord, error) {
+	rows, err := db.pool.Query(ctx, `SELECT c.run_id, c.call_id, c.tool, c.arguments, c.digest, c.created_at,
+			(SELECT jsonb_object_agg(s.state, s.data) FROM tool_steps s WHERE s.run_id = c.run_id AND s.call_id = c.call_id)
+		FROM tool_calls c `+where+` ORDER BY c.created_at, c.call_id LIMIT 1000`, args...)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	records, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r CallRecord, err error) {
+		var steps map[ops.CallState]json.RawMessage
+		if err := row.Scan(&r.RunID, &r.ID, &r.Tool, &r.Arguments, &r.Digest, &r.CreatedAt, &steps); err != nil {
+			return r, err
+		}
+		return r, r.read(steps)
+	})
+	return records, mapError(err)
+}
+
+// read fills r from its steps.
+func (r *CallRecord) read(steps map[ops.CallState]json.RawMessage) error {
+	r.State = ops.CallReceived
+	if data, ok := steps[ops.CallDecided]; ok {
+		var d decided
+		if err := json.Unmarshal(data, &d); err != nil {
+			return err
+		}
+		r.State, r.Target, r.Command, r.Verdict, r.Rule = ops.CallDecided, d.Target, d.Command, d.Verdict, d.Rule
+	}
+	if data, ok := steps[ops.CallExecuting]; ok {
+		var e executing
+		if err := json.Unmarshal(data, &e); err != nil {
+			return err
+		}
+		r.State, r.Instance = ops.CallExecuting, e.Instance
+	}
+	for _, final := range []ops.CallState{ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown} {
+		if data, ok := steps[final]; ok {
+			r.State, r.Result = final, &ops.ToolResult{}
+			return json.Unmarshal(data, r.Result)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/jackc/pgx/v5"
+)
+
+const selectIncidents = `SELECT i.id, i.number, i.title, i.description, i.severity, i.status, i.investigation, i.investigation_reason,
+	coalesce(i.source_id::text, ''), coalesce(s.name, ''), i.service, i.group_key, i.alert_count, i.firing_count, i.assignee,
+	i.opened_at, i.updated_at, i.resolved_at, coalesce(i.run_id::text, ''), i.last_seq
+	FROM incidents i LEFT JOIN sources s ON s.id = i.source_id`
+
+func scanIncident(row pgx.CollectableRow) (i ops.Incident, err error) {
+	var resolved *time.Time
+	err = row.Scan(&i.ID, &i.Number, &i.Title, &i.Description, &i.Severity, &i.Status, &i.Investigation, &i.InvestigationReason,
+		&i.SourceID, &i.SourceName, &i.Service, &i.GroupKey, &i.AlertCount, &i.FiringCount, &i.Assignee,
+		&i.OpenedAt, &i.UpdatedAt, &resolved, &i.RunID, &i.LastSeq)
+	i.ResolvedAt = orZero(resolved)
+	return i, err
+}
+
+// IncidentFilter selects incidents; empty fields select all.
+type IncidentFilter struct {
+	Statuses []ops.IncidentStatus
+	Severity ops.Severity
+	SourceID string
+	Text     string // words of title and service
+	Before   int64  // numbers below it; 0 means from the newest
+	Limit    int    // at most 200; 0 means 50
+}
+
+// Incidents gives a page of incidents, newest first.
+func (db *DB) Incidents(ctx context.Context, f IncidentFilter) ([]ops.Incident, error) {
+	var where []string
+	var args []any
+	add := func(cond string, arg any) {
+		args = append(args, arg)
+		where = append(where, fmt.Sprintf(cond, len(args)))
+	}
+	if len(f.Statuses) > 0 {
+		add(`i.status = ANY($%d)`, f.Statuses)
+	}
+	if f.Severity != "" {
+		add(`i.severity = $%d`, f.Severity)
+	}
+	if f.SourceID != "" {
+		add(`i.source_id = $%d`, f.SourceID)
+	}
+	if f.Text != "" {
+		add(`to_tsvector('simple', i.title || ' ' || i.service) @@ plainto_tsquery('simple', $%d)`, f.Text)
+	}
+	if f.Before > 0 {
+		add(`i.number < $%d`, f.Before)
+	}
+	if f.Limit <= 0 || f.Limit > 200 {
+		f.Limit = 50
+	}
+	query := selectIncidents
+	if len(where) > 0 {
+		query += ` WHERE ` + strings.Join(where, ` AND `)
+	}
+	args = append(args, f.Limit)
+	rows, err := db.pool.Query(ctx, query+fmt.Sprintf(` ORDER BY i.number DESC LIMIT $%d`, len(args)), args...)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	items, err := pgx.CollectRows(rows, scanIncident)
+	return items, mapError(err)
+}
+
+// Incident gives one incident by its id.
+func (db *DB) Incident(ctx context.Context, id string) (ops.Incident, error) {
+	return db.incident(ctx, selectIncidents+` WHERE i.id = $1`, id)
+}
+
+// IncidentByNumber gives one incident by its number.
+func (db *DB) IncidentByNumber(ctx context.Context, number int64) (ops.Incident, error) {
+	return db.incident(ctx, selectIncidents+` WHERE i.number = $1`, number)
+}
+
+func (db *DB) incident(ctx context.Context, query string, arg any) (ops.Incident, error) {
+	rows, err := db.pool.Query(ctx, query, arg)
+	if err != nil {
+		return ops.Incident{}, mapError(err)
+	}
+	i, err := pgx.CollectExactlyOneRow(rows, scanIncident)
+	return i, mapError(err)
+}
+
+// IncidentAlerts gives the alerts of an incident, at most 1,000, oldest first.
+func (db *DB) IncidentAlerts(ctx context.Context, incident string) ([]ops.Alert, error) {
+	rows, err := db.pool.Query(ctx, selectAlerts+` WHERE incident_id = $1 ORDER BY first_seen, id LIMIT 1000`, incident)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	alerts, err := pgx.CollectRows(rows, scanAlert)
+	return alerts, mapError(err)
+}
+
+const selectEvents = `SELECT incident_id, seq, at, kind, coalesce(run_id::text, ''), coalesce(run_seq, 0), actor, data FROM events`
+
+func scanEvent(row pgx.CollectableRow) (e ops.Event, err error) {
+	err = row.Scan(&e.IncidentID, &e.Seq, &e.At, &e.Kind, &e.RunID, &e.RunSeq, &e.Actor, &e.Data)
+	return e, err
+}
+
+// Events gives up to limit events of a timeline behind number after, in order.
+func (db *DB) Events(ctx context.Context, incident string, after int64, limit int) ([]ops.Event, error) {
+	rows, err := db.pool.Query(ctx, selectEvents+` WHERE incident_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, incident, after, limit)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	events, err := pgx.CollectRows(rows, scanEvent)
+	return events, mapError(err)
+}
+
+// appendEvents gives events the next numbers of the incident's timeline, stores
+// them and wakes readers. It locks the incident's row.
+func appendEvents(ctx context.Context, tx pgx.Tx, incident string, events ...ops.Event) (last int64, err error) {
+	if err := tx.QueryRow(ctx, `UPDATE incidents SET last_seq = last_seq + $2, updated_at = now() WHERE id = $1 RETURNING last_seq`,
+		incident, len(events)).Scan(&last); err != nil {
+		return 0, err
+	}
+	for i := range events {
+		events[i].IncidentID, events[i].Seq = incident, last-int64(len(events)-1-i)
+	}
+	if err := insertEvents(ctx, tx, events); err != nil {
+		return 0, err
+	}
+	return last, notify(ctx, tx, ChannelEvents, incident)
+}
+
+// insertEvents stores events that have their numbers.
+func insertEvents(ctx context.Context, tx pgx.Tx, events []ops.Event) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"events"},
+		[]string{"incident_id", "seq", "at", "kind", "run_id", "run_seq", "actor", "data"},
+		pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
+			e := events[i]
+			var run, runSeq any
+			if e.RunID != "" {
+				run = e.RunID
+			}
+			if e.RunSeq != 0 {
+				runSeq = e.RunSeq
+			}
+			data := json.RawMessage(bytes.ToValidUTF8(e.Data, []byte("\uFFFD")))
+			return []any{e.IncidentID, e.Seq, e.At, string(e.Kind), run, runSeq, e.Actor, data}, nil
+		}))
+	return err
+}
+
+func notify(ctx context.Context, tx pgx.Tx, channel, payload string) error {
+	_, err := tx.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
+	return err
+}
+
+// NewIncident is what a person opens by hand.
+type NewIncident struct {
+	Title, Description string
+	Severity           ops.Severity
+	Agent              string // empty: no investigation
+	Actor              string
+}
+
+// CreateIncident opens an incident by hand.
+func (db *DB) CreateIncident(ctx context.Context, n NewIncident) (ops.Incident, error) {
+	id := ops.NewID()
+	err := db.tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO incidents (id, title, description, severity, status, opened_at, updated_at)
+			VALUES ($1, $2, $3, $4, 'triggered', now(), now())`, id, n.Title, n.Description, n.Severity); err != nil {
+			return err
+		}
+		e := ops.NewEvent(ops.EventIncidentOpened, ops.IncidentChange{Status: ops.IncidentTriggered, Severity: n.Severity,
+			Title: n.Title, Reason: "opened by hand"})
+		e.Actor = n.Actor
+		if _, err := appendEvents(ctx, tx, id, e); err != nil {
+			return err
+		}
+		if n.Agent == "" {
+			return nil
+		}
+		return queueRun(ctx, tx, id, n.Agent, n.Severity, n.Actor)
+	})
+	if err != nil {
+		return ops.Incident{}, err
+	}
+	return db.Incident(ctx, id)
+}
+
+// SetIncidentStatus is a person's change of the status. Only an open incident
+// can be acknowledged or resolved; any can be closed.
+func (db *DB) SetIncidentStatus(ctx context.Context, incident string, to ops.IncidentStatus, actor string) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		var from ops.IncidentStatus
+		if err := tx.QueryRow(ctx, `SELECT status FROM incidents WHERE id = $1 FOR UPDATE`, incident).Scan(&from); err != nil {
+			return err
+		}
+		open := from == ops.IncidentTriggered || from == ops.IncidentAcknowledged
+		if from == to {
+			return nil
+		}
+		if !open && to != ops.IncidentClosed || from == ops.IncidentMerged {
+			return ops.Errorf(ops.CodeConflict, "the incident is %s", from)
+		}
+		if _, err := tx.Exec(ctx, `UPDATE incidents SET status = $2,
+			resolved_at = CASE WHEN $2 IN ('resolved', 'closed') THEN coalesce(resolved_at, now()) END WHERE id = $1`, incident, to); err != nil {
+			return err
+		}
+		kind := ops.EventIncidentChanged
+		if to == ops.IncidentResolved {
+			kind = ops.EventIncidentResolved
+		}
+		e := ops.NewEvent(kind, ops.IncidentChange{Status: to, Reason: "by hand"})
+		e.Actor = actor
+		_, err := appendEvents(ctx, tx, incident, e)
+		return err
+	})
+}
+
+// StoredFinding is the finding of one run.
+type StoredFinding struct {
+	RunID   string      `json:"run_id"`
+	At      time.Time   `json:"at"`
+	Finding ops.Finding `json:"finding"`
+}
+
+// Findings gives the findings of an incident's runs, newest first.
+func (db *DB) Findings(ctx context.Context, incident string) ([]StoredFinding, error) {
+	rows, err := db.pool.Query(ctx, `SELECT run_id, at, finding FROM findings WHERE incident_id = $1 ORDER BY at DESC LIMIT 100`, incident)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	items, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f StoredFinding, err error) {
+		err = row.Scan(&f.RunID, &f.At, &f.Finding)
+		return f, err
+	})
+	return items, mapError(err)
+}

@@ -1,0 +1,187 @@
+// Package postgres holds every SQL statement of the program. A process opens it
+// as its own role (akmatori_api, akmatori_gateway, akmatori_proxy); what a role
+// may not do, Postgres refuses, whatever the Go code says.
+//
+// # Rules
+//
+//   - Exported methods open the transaction, unexported functions take it.
+//   - Locks are taken in one order: groups (advisory), incidents by id, runs,
+//     audit chains. Who breaks it meets a deadlock, which is retried a few times.
+//   - The number of a timeline event is taken under the lock of its incident
+//     row, so numbers appear in order and without holes.
+//   - NOTIFY wakes, tables tell: every waiter also polls.
+//   - Driver errors become [ops.Error] codes here and nowhere else; a lost
+//     database is ops.CodeUnavailable. Texts of Postgres never reach a user.
+//
+// Identifiers from outside go through [ops.ValidID] before they get here; one
+// that does not is answered as an internal error, not as a wrong query.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/migrations"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// DB is a pool of connections as one role.
+type DB struct {
+	pool   *pgxpool.Pool
+	config *pgx.ConnConfig // for connections that listen or hold a lock, apart from the pool
+}
+
+// Config says where and as whom to connect.
+type Config struct {
+	URL      ops.Secret // required; names the role
+	MaxConns int        // of the pool; 0 means 16
+	App      string     // application_name, for people who look at pg_stat_activity
+}
+
+// Open connects and checks that the schema is the one that this program was
+// built with. A database that is away is tried for half a minute.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	conf, err := pgxpool.ParseConfig(c.URL.Reveal())
+	if err != nil {
+		return nil, errors.New("the database URL is malformed") // pgx's error may quote the password
+	}
+	conf.MaxConns = 16
+	if c.MaxConns > 0 {
+		conf.MaxConns = int32(c.MaxConns) //nolint:gosec // a small number from configuration
+	}
+	conf.ConnConfig.ConnectTimeout = 5 * time.Second
+	conf.ConnConfig.RuntimeParams["application_name"] = c.App
+	conf.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	pool, err := pgxpool.NewWithConfig(ctx, conf)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	db := &DB{pool: pool, config: conf.ConnConfig}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		err = db.CheckSchema(ctx)
+		if ops.CodeOf(err) != ops.CodeUnavailable || time.Now().After(deadline) || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return db, nil
+}
+
+// Close ends all connections.
+func (db *DB) Close() { db.pool.Close() }
+
+// Pool gives the pool to a library that stores in a table of its own.
+func (db *DB) Pool() *pgxpool.Pool { return db.pool }
+
+// Version is the newest migration of this program.
+func Version() int64 {
+	files, _ := fs.Glob(migrations.FS, "*.sql")
+	var newest int64
+	for _, f := range files {
+		var n int64
+		if _, err := fmt.Sscanf(f, "%d_", &n); err == nil {
+			newest = max(newest, n)
+		}
+	}
+	return newest
+}
+
+// CheckSchema says whether the database can be used by this program: it must
+// have exactly its schema. It is also the readiness check of every process.
+func (db *DB) CheckSchema(ctx context.Context) error {
+	var have int64
+	err := db.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42P01" { // undefined_table
+		return errors.New("the database has no schema: run `akmatori-api migrate` first")
+	}
+	if err != nil {
+		return mapError(err)
+	}
+	switch want := Version(); {
+	case have < want:
+		return fmt.Errorf("the database has schema %d and this program needs %d: run `akmatori-api migrate` first", have, want)
+	case have > want:
+		return fmt.Errorf("the database has schema %d and this program knows only %d: it is an older release", have, want)
+	}
+	return nil
+}
+
+// tx runs f in a transaction. What another transaction got in the way of is
+// tried again, a few times, from the start; so f must keep nothing from a failed try.
+func (db *DB) tx(ctx context.Context, f func(pgx.Tx) error) error {
+	for try := 0; ; try++ {
+		err := pgx.BeginFunc(ctx, db.pool, f)
+		if e, ok := errors.AsType[*pgconn.PgError](err); ok && interfered(e) && try < 4 {
+			continue
+		}
+		return mapError(err)
+	}
+}
+
+// interfered says whether e goes away in another try: a deadlock, a
+// serialization failure, or the same alert that came twice at once under two groups.
+func interfered(e *pgconn.PgError) bool {
+	switch e.Code {
+	case "40P01", "40001":
+		return true
+	case "23505":
+		return e.TableName == "alerts" || e.ConstraintName == "incidents_open_group"
+	}
+	return false
+}
+
+// mapError turns what the driver says into codes.
+func mapError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*ops.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return &ops.Error{Code: ops.CodeNotFound, Message: "there is no such thing"}
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case e.Code == "23505": // unique_violation
+			return fmt.Errorf("%w (%s)", ops.Errorf(ops.CodeConflict, "that name is taken"), e.ConstraintName)
+		case e.Code == "23503": // foreign_key_violation
+			return fmt.Errorf("%w (%s)", ops.Errorf(ops.CodeInvalid, "it refers to something that does not exist"), e.ConstraintName)
+		case e.Code[:2] == "57", e.Code[:2] == "53", e.Code[:2] == "08": // shutdown, resources, connection
+			return unavailable(err)
+		}
+		return err
+	}
+	// Before the network: a caller that gave up says nothing about the database.
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return unavailable(err)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || pgconn.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded) {
+		return unavailable(err)
+	}
+	if lost(err) {
+		return unavailable(err)
+	}
+	return err
+}
+
+func unavailable(err error) error {
+	return fmt.Errorf("%w: %w", &ops.Error{Code: ops.CodeUnavailable, Message: "the database is away", RetryAfter: 5 * time.Second}, err)
+}

@@ -1,0 +1,537 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/jackc/pgx/v5"
+)
+
+// MaxClaims is how often a run is claimed before it is given up: a run that
+// takes its worker down each time must not do so for ever.
+const MaxClaims = 20
+
+// ClaimRun says for whom a run is claimed and what its tokens are.
+type ClaimRun struct {
+	Worker string
+	Lease  time.Duration
+	// Timeout bounds the attempt if the agent's limits name no duration.
+	Timeout                          time.Duration
+	GatewayTokenHash, ProxyTokenHash []byte
+}
+
+// ClaimedRun is what a worker needs to know of the run it was given.
+type ClaimedRun struct {
+	Run      ops.Run
+	Incident ops.Incident
+	Alerts   []ops.Alert
+	Agent    ops.AgentDef
+	Provider ops.Provider
+	Deadline time.Time
+	// Transcript holds the stored events of kind message, tool.result and findings.
+	Transcript []ops.Event
+}
+
+// Claim gives the first waiting run to a worker. It returns nil if none waits.
+// The tokens are valid from now on, those of an earlier claim are dead.
+func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
+	var out *ClaimedRun
+	err := db.tx(ctx, func(tx pgx.Tx) error {
+		out = nil
+		got := ClaimedRun{}
+		var limits []byte
+		// Both rows are locked, or the run is left for the next try: a claim
+		// never waits, so it cannot be part of a deadlock.
+		err := tx.QueryRow(ctx, `SELECT r.id, r.incident_id, r.epoch, r.acked_seq, r.created_at,
+				a.id, a.prompt, a.provider, a.rules, a.limits
+			FROM runs r JOIN incidents i ON i.id = r.incident_id JOIN agents a ON a.id = r.agent_id
+			WHERE r.state = 'queued' AND r.available_at <= now()
+			ORDER BY r.priority, r.created_at
+			LIMIT 1 FOR UPDATE OF r, i SKIP LOCKED`).
+			Scan(&got.Run.ID, &got.Run.IncidentID, &got.Run.Epoch, &got.Run.AckedSeq, &got.Run.CreatedAt,
+				&got.Agent.ID, &got.Agent.Prompt, &got.Agent.Provider, &got.Agent.Rules, &limits)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(limits, &got.Agent.Limits); err != nil {
+			return fmt.Errorf("limits of agent %s: %w", got.Agent.ID, err)
+		}
+		if got.Run.Epoch >= MaxClaims {
+			return endRun(ctx, tx, &got.Run, ops.RunFailed, fmt.Sprintf("given up after %d workers lost it", got.Run.Epoch))
+		}
+		got.Provider, err = provider(ctx, tx, got.Agent.Provider)
+		if ops.CodeOf(mapError(err)) == ops.CodeNotFound {
+			return endRun(ctx, tx, &got.Run, ops.RunFailed, "no LLM provider is configured for the agent")
+		}
+		if err != nil {
+			return err
+		}
+		timeout := c.Timeout
+		if got.Agent.Limits.Duration > 0 {
+			timeout = got.Agent.Limits.Duration + time.Minute // to conclude in
+		}
+		got.Run.Epoch++
+		got.Run.State, got.Run.Worker, got.Run.Agent = ops.RunRunning, c.Worker, got.Agent.ID
+		if err := tx.QueryRow(ctx, `UPDATE runs SET state = 'running', epoch = $2, worker = $3, provider_id = $4,
+				lease_until = now() + $5, deadline = now() + $6, started_at = coalesce(started_at, now()),
+				gateway_token_hash = $7, proxy_token_hash = $8
+			WHERE id = $1 RETURNING deadline, lease_until, started_at`,
+			got.Run.ID, got.Run.Epoch, c.Worker, got.Provider.ID, c.Lease, timeout, c.GatewayTokenHash, c.ProxyTokenHash).
+			Scan(&got.Deadline, &got.Run.LeaseUntil, &got.Run.StartedAt); err != nil {
+			return err
+		}
+		e := ops.NewEvent(ops.EventRunStarted, ops.RunChange{State: ops.RunRunning, Worker: c.Worker, Epoch: got.Run.Epoch})
+		e.RunID = got.Run.ID
+		if _, err := appendEvents(ctx, tx, got.Run.IncidentID, e); err != nil {
+			return err
+		}
+		if err := setInvestigation(ctx, tx, got.Run.IncidentID, got.Run.ID, ops.RunRunning, ""); err != nil {
+			return err
+		}
+		out = &got
+		return nil
+	})
+	if err != nil || out == nil {
+		return nil, err
+	}
+	if out.Incident, err = db.Incident(ctx, out.Run.IncidentID); err != nil {
+		return nil, err
+	}
+	if out.Alerts, err = db.IncidentAlerts(ctx, out.Run.IncidentID); err != nil {
+		return nil, err
+	}
+	out.Transcript, err = db.transcript(ctx, out.Run.ID)
+	return out, err
+}
+
+func (db *DB) transcript(ctx context.Context, run string) ([]ops.Event, error) {
+	rows, err := db.pool.Query(ctx, selectEvents+` WHERE run_id = $1 AND run_seq IS NOT NULL AND kind = ANY($2) ORDER BY run_seq`,
+		run, []ops.EventKind{ops.EventMessage, ops.EventToolResult, ops.EventFindings})
+	if err != nil {
+		return nil, mapError(err)
+	}
+	events, err := pgx.CollectRows(rows, scanEvent)
+	return events, mapError(err)
+}
+
+// RunClaim names a claim: the run, its worker and the claim's epoch.
+type RunClaim struct {
+	Run    string
+	Worker string
+	Epoch  int
+}
+
+// errLost answers who speaks of a claim that is not the newest, or of a run
+// that has ended.
+var errLost = ops.Errorf(ops.CodeConflict, "the run belongs to another worker or has ended")
+
+// StoreEvents stores what a worker says of its run and returns the number up
+// to which all of it is stored. Events that are stored already are passed over.
+// A hole in the numbers is refused with code invalid, a claim that is not the
+// newest with code conflict. Findings are checked against the stored calls of
+// the run before they are stored; run.ended ends the run and its tokens.
+func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (acked int64, err error) {
+	err = db.tx(ctx, func(tx pgx.Tx) error {
+		run, err := lockClaim(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		acked = run.AckedSeq
+		fresh := make([]ops.Event, 0, len(events))
+		var end *ops.RunChange
+		for _, e := range events {
+			if e.RunSeq <= acked {
+				continue
+			}
+			if e.RunSeq != acked+1 {
+				return ops.Errorf(ops.CodeInvalid, "event %d follows %d: there is a hole", e.RunSeq, acked)
+			}
+			if end != nil {
+				return ops.Errorf(ops.CodeInvalid, "there are events behind the end of the run")
+			}
+			acked++
+			e.RunID, e.Actor = c.Run, "agent:"+run.Agent
+			switch e.Kind {
+			case ops.EventTextDelta, ops.EventMessage, ops.EventToolCall, ops.EventToolOutput, ops.EventToolResult, ops.EventNotice:
+			case ops.EventFindings:
+				if e.Data, err = storeFindings(ctx, tx, run, e); err != nil {
+					return err
+				}
+			case ops.EventRunEnded:
+				end = &ops.RunChange{}
+				if err := json.Unmarshal(e.Data, end); err != nil || !end.State.Final() {
+					return ops.Errorf(ops.CodeInvalid, "run.ended with state %q", end.State)
+				}
+				if end.State == ops.RunConcluded {
+					if err := downgrade(ctx, tx, c.Run, end); err != nil {
+						return err
+					}
+					e.Data = ops.NewEvent(e.Kind, end).Data
+				}
+			default:
+				return ops.Errorf(ops.CodeInvalid, "a worker may not send events of kind %q", e.Kind)
+			}
+			fresh = append(fresh, e)
+		}
+		if len(fresh) == 0 {
+			return nil
+		}
+		if _, err := appendEvents(ctx, tx, run.IncidentID, fresh...); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE runs SET acked_seq = $2 WHERE id = $1`, c.Run, acked); err != nil {
+			return err
+		}
+		if end != nil {
+			return finishRun(ctx, tx, run, end.State, end.Reason)
+		}
+		return nil
+	})
+	return acked, err
+}
+
+// lockClaim locks the incident and then the run, and checks that the claim is
+// the newest.
+func lockClaim(ctx context.Context, tx pgx.Tx, c RunClaim) (*ops.Run, error) {
+	run, err := lockRun(ctx, tx, c.Run)
+	if err != nil {
+		return nil, err
+	}
+	if run.State != ops.RunRunning || run.Epoch != c.Epoch || run.Worker != c.Worker {
+		return nil, errLost
+	}
+	return run, nil
+}
+
+func lockRun(ctx context.Context, tx pgx.Tx, id string) (*ops.Run, error) {
+	if _, err := tx.Exec(ctx, `SELECT 1 FROM incidents WHERE id = (SELECT incident_id FROM runs WHERE id = $1) FOR UPDATE`, id); err != nil {
+		return nil, err
+	}
+	r := &ops.Run{}
+	err := tx.QueryRow(ctx, `SELECT id, incident_id, agent_id, state, epoch, worker, acked_seq FROM runs WHERE id = $1 FOR UPDATE`, id).
+		Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Epoch, &r.Worker, &r.AckedSeq)
+	return r, err
+}
+
+// storeFindings checks and stores the findings of e and gives its new data.
+func storeFindings(ctx context.Context, tx pgx.Tx, run *ops.Run, e ops.Event) (json.RawMessage, error) {
+	var f ops.Finding
+	if err := json.Unmarshal(e.Data, &f); err != nil {
+		return nil, ops.Errorf(ops.CodeInvalid, "findings: malformed")
+	}
+	rows, err := tx.Query(ctx, `SELECT call_id, data->>'text' FROM tool_steps WHERE run_id = $1 AND state = 'done'`, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	outputs := map[string]string{}
+	var call, text string
+	if _, err := pgx.ForEachRow(rows, []any{&call, &text}, func() error { outputs[call] = text; return nil }); err != nil {
+		return nil, err
+	}
+	f = ops.CheckFindings(f, outputs)
+	if _, err := tx.Exec(ctx, `INSERT INTO findings (run_id, incident_id, at, conclusive, finding) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+		run.ID, run.IncidentID, e.At, f.Conclusive, f); err != nil {
+		return nil, err
+	}
+	return json.Marshal(f)
+}
+
+// downgrade turns concluded into inconclusive where no root cause stands on evidence.
+func downgrade(ctx context.Context, tx pgx.Tx, run string, end *ops.RunChange) error {
+	var conclusive bool
+	err := tx.QueryRow(ctx, `SELECT conclusive FROM findings WHERE run_id = $1`, run).Scan(&conclusive)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	if !conclusive {
+		end.State = ops.RunInconclusive
+		end.Reason = "no root cause is backed by evidence"
+	}
+	return nil
+}
+
+// finishRun sets the final state and makes the run's tokens useless.
+func finishRun(ctx context.Context, tx pgx.Tx, run *ops.Run, state ops.RunState, reason string) error {
+	if _, err := tx.Exec(ctx, `UPDATE runs SET state = $2, reason = $3, ended_at = now(), lease_until = NULL,
+			gateway_token_hash = NULL, proxy_token_hash = NULL WHERE id = $1`, run.ID, state, reason); err != nil {
+		return err
+	}
+	return setInvestigation(ctx, tx, run.IncidentID, run.ID, state, reason)
+}
+
+// endRun ends a run that no worker has: it writes the event that a worker would have sent.
+func endRun(ctx context.Context, tx pgx.Tx, run *ops.Run, state ops.RunState, reason string) error {
+	e := ops.NewEvent(ops.EventRunEnded, ops.RunChange{State: state, Reason: reason})
+	e.RunID = run.ID
+	if _, err := appendEvents(ctx, tx, run.IncidentID, e); err != nil {
+		return err
+	}
+	return finishRun(ctx, tx, run, state, reason)
+}
+
+func setInvestigation(ctx context.Context, tx pgx.Tx, incident, run string, state ops.RunState, reason string) error {
+	_, err := tx.Exec(ctx, `UPDATE incidents SET investigation = $3, investigation_reason = $4, updated_at = now()
+		WHERE id = $1 AND run_id = $2`, incident, run, state, reason)
+	return err
+}
+
+// Renew extends the leases of the claims that are still the newest, and returns
+// for each of those the stored number. A claim that is not in the answer is lost.
+func (db *DB) Renew(ctx context.Context, claims []RunClaim, lease time.Duration) (map[string]int64, error) {
+	runs, workers, epochs := make([]string, len(claims)), make([]string, len(claims)), make([]int, len(claims))
+	for i, c := range claims {
+		runs[i], workers[i], epochs[i] = c.Run, c.Worker, c.Epoch
+	}
+	// A run that is to end gets no more time: a worker that ignores it loses it.
+	rows, err := db.pool.Query(ctx, `UPDATE runs r SET lease_until = CASE WHEN cancel_requested = '' THEN now() + $4 ELSE lease_until END
+		FROM unnest($1::uuid[], $2::text[], $3::int[]) AS c (run, worker, epoch)
+		WHERE r.id = c.run AND r.worker = c.worker AND r.epoch = c.epoch AND r.state = 'running'
+		RETURNING r.id, r.acked_seq`, runs, workers, epochs, lease)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	held := make(map[string]int64, len(claims))
+	var id string
+	var acked int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &acked}, func() error { held[id] = acked; return nil })
+	return held, mapError(err)
+}
+
+// Shorten lets the leases of a worker end within grace: its connection is lost.
+// If it comes back in time it renews them.
+func (db *DB) Shorten(ctx context.Context, worker string, grace time.Duration) error {
+	_, err := db.pool.Exec(ctx, `UPDATE runs SET lease_until = least(lease_until, now() + $2)
+		WHERE state = 'running' AND worker = $1`, worker, grace)
+	return mapError(err)
+}
+
+// RequeueExpired puts runs whose lease has ended back into the queue, or ends
+// them if somebody asked for that. It returns how many there were.
+func (db *DB) RequeueExpired(ctx context.Context) (int, error) {
+	rows, err := db.pool.Query(ctx, `SELECT id FROM runs WHERE state = 'running' AND lease_until < now() ORDER BY lease_until LIMIT 100`)
+	if err != nil {
+		return 0, mapError(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return 0, mapError(err)
+	}
+	n := 0
+	for _, id := range ids {
+		err := db.tx(ctx, func(tx pgx.Tx) error {
+			run, err := lockRun(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			var cancel string
+			err = tx.QueryRow(ctx, `SELECT cancel_requested FROM runs WHERE id = $1 AND state = 'running' AND lease_until < now()`, id).Scan(&cancel)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil // renewed meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			n++
+			if cancel != "" {
+				return endRun(ctx, tx, run, ops.RunCancelled, cancel)
+			}
+			if _, err := tx.Exec(ctx, `UPDATE runs SET state = 'queued', worker = '', lease_until = NULL, available_at = now(),
+					gateway_token_hash = NULL, proxy_token_hash = NULL WHERE id = $1`, id); err != nil {
+				return err
+			}
+			e := ops.NewEvent(ops.EventRunRequeued, ops.RunChange{State: ops.RunQueued, Worker: run.Worker, Epoch: run.Epoch,
+				Reason: "its worker was not heard of in time"})
+			e.RunID = id
+			if _, err := appendEvents(ctx, tx, run.IncidentID, e); err != nil {
+				return err
+			}
+			if err := setInvestigation(ctx, tx, run.IncidentID, id, ops.RunQueued, ""); err != nil {
+				return err
+			}
+			return notify(ctx, tx, ChannelRuns, id)
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Investigate queues a new run for an incident. A live run is a conflict.
+func (db *DB) Investigate(ctx context.Context, incident, agent, actor string) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		var severity ops.Severity
+		if err := tx.QueryRow(ctx, `SELECT severity FROM incidents WHERE id = $1 FOR UPDATE`, incident).Scan(&severity); err != nil {
+			return err
+		}
+		var live bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs WHERE incident_id = $1
+			AND state IN ('queued', 'running', 'waiting_approval'))`, incident).Scan(&live); err != nil {
+			return err
+		}
+		if live {
+			return ops.Errorf(ops.CodeConflict, "the incident is being investigated")
+		}
+		return queueRun(ctx, tx, incident, agent, severity, actor)
+	})
+}
+
+// queueRun inserts a run for an incident that the transaction has locked or made.
+func queueRun(ctx context.Context, tx pgx.Tx, incident, agent string, severity ops.Severity, actor string) error {
+	id := ops.NewID()
+	if _, err := tx.Exec(ctx, `INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at)
+		VALUES ($1, $2, $3, 'queued', $4, now(), now())`, id, incident, agent, priority(severity)); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE incidents SET run_id = $2, investigation = 'queued', investigation_reason = '' WHERE id = $1`, incident, id); err != nil {
+		return err
+	}
+	e := ops.NewEvent(ops.EventRunQueued, ops.RunChange{State: ops.RunQueued})
+	e.RunID, e.Actor = id, actor
+	if _, err := appendEvents(ctx, tx, incident, e); err != nil {
+		return err
+	}
+	return notify(ctx, tx, ChannelRuns, id)
+}
+
+// priority orders the queue: the worst first.
+func priority(s ops.Severity) int { return 4 - s.Rank() }
+
+// CancelRun asks for the end of an incident's live run: at once if it waits,
+// through its worker if it runs. No live run is a conflict.
+func (db *DB) CancelRun(ctx context.Context, incident, reason string) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		var id string
+		err := tx.QueryRow(ctx, `SELECT id FROM runs WHERE incident_id = $1 AND state IN ('queued', 'running', 'waiting_approval')`, incident).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ops.Errorf(ops.CodeConflict, "nothing investigates the incident now")
+		}
+		if err != nil {
+			return err
+		}
+		run, err := lockRun(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		switch {
+		case run.State.Final():
+			return nil
+		case run.State != ops.RunRunning:
+			return endRun(ctx, tx, run, ops.RunCancelled, reason)
+		}
+		// The tokens die now, whatever the worker does.
+		if _, err := tx.Exec(ctx, `UPDATE runs SET cancel_requested = $2, gateway_token_hash = NULL, proxy_token_hash = NULL,
+			lease_until = least(lease_until, now() + interval '10 seconds') WHERE id = $1`, id, reason); err != nil {
+			return err
+		}
+		return notify(ctx, tx, ChannelCancel, id)
+	})
+}
+
+// Cancelled gives, of the claims, those whose end was asked for, with the reason.
+func (db *DB) Cancelled(ctx context.Context, runs []string) (map[string]string, error) {
+	rows, err := db.pool.Query(ctx, `SELECT id, cancel_requested FROM runs WHERE id = ANY($1::uuid[]) AND state = 'running' AND cancel_requested <> ''`, runs)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	out := map[string]string{}
+	var id, reason string
+	_, err = pgx.ForEachRow(rows, []any{&id, &reason}, func() error { out[id] = reason; return nil })
+	return out, mapError(err)
+}
+
+// Runs gives the runs of an incident, newest first.
+func (db *DB) Runs(ctx context.Context, incident string) ([]ops.Run, error) {
+	rows, err := db.pool.Query(ctx, `SELECT id, incident_id, agent_id, state, reason, epoch, worker, acked_seq, created_at,
+		started_at, ended_at, lease_until FROM runs WHERE incident_id = $1 ORDER BY created_at DESC LIMIT 100`, incident)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	runs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ops.Run, err error) {
+		var started, ended, lease *time.Time
+		err = row.Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Reason, &r.Epoch, &r.Worker, &r.AckedSeq, &r.CreatedAt,
+			&started, &ended, &lease)
+		r.StartedAt, r.EndedAt, r.LeaseUntil = orZero(started), orZero(ended), orZero(lease)
+		return r, err
+	})
+	return runs, mapError(err)
+}
+
+// QueueDepth counts runs by state: how many wait and how many run.
+func (db *DB) QueueDepth(ctx context.Context) (queued, running int, err error) {
+	err = db.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM runs WHERE state = 'queued'), (SELECT count(*) FROM runs WHERE state = 'running')`).
+		Scan(&queued, &running)
+	return queued, running, mapError(err)
+}
+
+// RunGrant is what a live run token stands for.
+type RunGrant struct {
+	RunID      string
+	IncidentID string
+	Agent      string
+	Rules      []string // of the agent; filled for the gateway alone
+	ProviderID string   // filled for the proxy alone
+	Deadline   time.Time
+}
+
+// RunByGatewayToken gives the running run whose gateway token has this hash.
+// Unknown, ended and overdue ones are all code unauthenticated.
+func (db *DB) RunByGatewayToken(ctx context.Context, hash []byte) (RunGrant, error) {
+	var g RunGrant
+	err := db.pool.QueryRow(ctx, `SELECT r.id, r.incident_id, r.agent_id, a.rules, r.deadline
+		FROM runs r JOIN agents a ON a.id = r.agent_id
+		WHERE r.gateway_token_hash = $1 AND r.state = 'running' AND r.deadline > now()`, hash).
+		Scan(&g.RunID, &g.IncidentID, &g.Agent, &g.Rules, &g.Deadline)
+	return g, deadToken(err)
+}
+
+// RunByProxyToken is the same for the proxy.
+func (db *DB) RunByProxyToken(ctx context.Context, hash []byte) (RunGrant, error) {
+	var g RunGrant
+	err := db.pool.QueryRow(ctx, `SELECT id, incident_id, provider_id, deadline FROM runs
+		WHERE proxy_token_hash = $1 AND state = 'running' AND deadline > now()`, hash).
+		Scan(&g.RunID, &g.IncidentID, &g.ProviderID, &g.Deadline)
+	return g, deadToken(err)
+}
+
+func deadToken(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ops.Errorf(ops.CodeUnauthenticated, "the token is not that of a running run")
+	}
+	return mapError(err)
+}
+
+// GatewayTokensAlive gives those of the token hashes that still stand for a
+// running run: a gateway asks once a second for all that it works for.
+func (db *DB) GatewayTokensAlive(ctx context.Context, hashes [][]byte) ([][]byte, error) {
+	return db.tokensAlive(ctx, `SELECT gateway_token_hash FROM runs WHERE gateway_token_hash = ANY($1) AND state = 'running' AND deadline > now()`, hashes)
+}
+
+// ProxyTokensAlive is the same for the proxy.
+func (db *DB) ProxyTokensAlive(ctx context.Context, hashes [][]byte) ([][]byte, error) {
+	return db.tokensAlive(ctx, `SELECT proxy_token_hash FROM runs WHERE proxy_token_hash = ANY($1) AND state = 'running' AND deadline > now()`, hashes)
+}
+
+func (db *DB) tokensAlive(ctx context.Context, query string, hashes [][]byte) ([][]byte, error) {
+	rows, err := db.pool.Query(ctx, query, slices.Clip(hashes))
+	if err != nil {
+		return nil, mapError(err)
+	}
+	alive, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	return alive, mapError(err)
+}
+
+func orZero(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}

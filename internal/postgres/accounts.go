@@ -32,7 +32,7 @@ type APIToken struct {
 // An earlier link is void.
 func (db *DB) SetSetupToken(ctx context.Context, hash []byte, expires time.Time) (armed bool, err error) {
 	tag, err := db.pool.Exec(ctx, `INSERT INTO setup_tokens (hash, expires_at) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM users)
-		ON CONFLICT (only) DO UPDATE SET hash = $1, expires_at = $2`, hash, expires)
+		ON CONFLICT (singleton) DO UPDATE SET hash = $1, expires_at = $2`, hash, expires)
 	return err == nil && tag.RowsAffected() > 0, mapError(err)
 }
 

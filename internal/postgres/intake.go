@@ -88,13 +88,13 @@ func loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (*int
 	if len(sources) == 0 {
 		return in, nil
 	}
-	// An alert may be known under another group (the sender was regrouped): its
-	// group is part of what is locked, so ask for it first.
 	if err := lockGroups(ctx, tx, groups); err != nil {
 		return nil, err
 	}
+	// The group's lock does not cover an alert that is known under another group
+	// (the sender was regrouped): the rows are locked as well.
 	rows, err := tx.Query(ctx, selectAlerts+` JOIN unnest($1::uuid[], $2::text[], $3::text[]) AS k (source, ident, epi)
-		ON source_id = k.source AND identity = k.ident AND episode = k.epi`, sources, identities, episodes)
+		ON source_id = k.source AND identity = k.ident AND episode = k.epi ORDER BY id FOR UPDATE OF alerts`, sources, identities, episodes)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +303,7 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Deliver
 	for _, source := range sortedKeys(counts) { // sorted: another process counts the same rows
 		c := counts[source]
 		b.Queue(`INSERT INTO source_health AS h (source_id, deliveries, unparsable, last_delivery_at, last_error, last_error_at)
-			VALUES ($1, $2, $3, $4, $5, CASE WHEN $5 <> '' THEN $4 END)
+			VALUES ($1, $2, $3, $4::timestamptz, $5::text, CASE WHEN $5 <> '' THEN $4 END)
 			ON CONFLICT (source_id) DO UPDATE SET deliveries = h.deliveries + $2, unparsable = h.unparsable + $3, last_delivery_at = $4,
 				last_error = CASE WHEN $5 <> '' THEN $5 ELSE h.last_error END,
 				last_error_at = CASE WHEN $5 <> '' THEN $4 ELSE h.last_error_at END`,

@@ -164,12 +164,3 @@ func scanProvider(row pgx.CollectableRow) (p ops.Provider, err error) {
 	err = row.Scan(&p.ID, &p.Name, &p.Kind, &p.BaseURL, &p.Model, &p.Credential, &p.Default, &p.AllowPrivate, &p.CreatedAt)
 	return p, err
 }
-
-// SetAgentRules replaces the rules of an agent. They must have been checked.
-func (db *DB) SetAgentRules(ctx context.Context, agent string, rules []string) error {
-	tag, err := db.pool.Exec(ctx, `UPDATE agents SET rules = $2, updated_at = now() WHERE id = $1`, agent, rules)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = pgx.ErrNoRows
-	}
-	return mapError(err)
-}

@@ -1,0 +1,99 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/jackc/pgx/v5"
+)
+
+// The Put methods make the row of that name what is given, whether it exists
+// or not: they load configuration from files. Ids of existing rows stay.
+
+// PutSource stores a source by name and gives its id.
+func (db *DB) PutSource(ctx context.Context, s ops.Source) (id string, err error) {
+	err = db.pool.QueryRow(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (name) DO UPDATE SET kind = $3, enabled = $4, secret_hash = $5 RETURNING id`,
+		s.ID, s.Name, s.Kind, s.Enabled, s.SecretHash).Scan(&id)
+	return id, mapError(err)
+}
+
+// PutCredential stores a credential by name. seal is called with the id and the
+// version that the row will have, since the seal is bound to them.
+func (db *DB) PutCredential(ctx context.Context, c ops.Credential, seal func(ops.Credential) ([]byte, error)) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		// The lock makes the version that is sealed the one that is stored.
+		if _, err := tx.Exec(ctx, `LOCK TABLE credentials IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, selectCredentials+` WHERE name = $1`, c.Name)
+		if err != nil {
+			return err
+		}
+		known, err := pgx.CollectRows(rows, scanCredential)
+		if err != nil {
+			return err
+		}
+		if len(known) > 0 {
+			c.ID, c.Version = known[0].ID, known[0].Version+1
+		} else {
+			c.ID, c.Version = ops.NewID(), 1
+		}
+		if c.Sealed, err = seal(c); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO credentials (id, name, kind, zone, targets, version, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (name) DO UPDATE SET kind = $3, zone = $4, targets = $5, version = $6, sealed = $7`,
+			c.ID, c.Name, c.Kind, ops.CredentialKinds[c.Kind], c.Targets, c.Version, c.Sealed)
+		return err
+	})
+}
+
+// PutTarget stores a target by name.
+func (db *DB) PutTarget(ctx context.Context, t ops.Target) error {
+	_, err := db.pool.Exec(ctx, `INSERT INTO targets (id, name, kind, address, port, user_name, host_key, credential, labels, jump)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (name) DO UPDATE SET kind = $3, address = $4, port = $5, user_name = $6, host_key = $7, credential = $8, labels = $9, jump = $10`,
+		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump))
+	return mapError(err)
+}
+
+// PutProvider stores an LLM provider by name.
+func (db *DB) PutProvider(ctx context.Context, p ops.Provider) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		if p.Default {
+			if _, err := tx.Exec(ctx, `UPDATE providers SET is_default = false WHERE is_default AND name <> $1`, p.Name); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO providers (id, name, kind, base_url, model, credential, is_default, allow_private)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+			ON CONFLICT (name) DO UPDATE SET kind = $3, base_url = $4, model = $5, credential = $6, is_default = $7, allow_private = $8`,
+			p.ID, p.Name, p.Kind, p.BaseURL, p.Model, orNullText(p.Credential), p.Default, p.AllowPrivate)
+		return err
+	})
+}
+
+// PutAgent stores an agent by id. Its rules must have been checked.
+func (db *DB) PutAgent(ctx context.Context, a ops.AgentDef) error {
+	limits, err := json.Marshal(a.Limits)
+	if err != nil {
+		return err
+	}
+	_, err = db.pool.Exec(ctx, `INSERT INTO agents (id, prompt, provider, rules, limits) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (id) DO UPDATE SET prompt = $2, provider = $3, rules = $4, limits = $5, updated_at = now()`,
+		a.ID, a.Prompt, a.Provider, orNone(a.Rules), json.RawMessage(limits))
+	return mapError(err)
+}
+
+// Agent gives one agent by id.
+func (db *DB) Agent(ctx context.Context, id string) (a ops.AgentDef, err error) {
+	var limits []byte
+	err = db.pool.QueryRow(ctx, `SELECT id, prompt, provider, rules, limits FROM agents WHERE id = $1`, id).
+		Scan(&a.ID, &a.Prompt, &a.Provider, &a.Rules, &limits)
+	if err != nil {
+		return a, mapError(err)
+	}
+	return a, json.Unmarshal(limits, &a.Limits)
+}

@@ -57,6 +57,9 @@ func Accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 func Dial(ctx context.Context, url string, token ops.Secret) (*Conn, error) {
 	d := websocket.Dialer{HandshakeTimeout: writeWait}
 	ws, resp, err := d.DialContext(ctx, url, http.Header{"Authorization": {"Bearer " + token.Reveal()}})
+	if err != nil && resp != nil { // the start of what answered instead of an upgrade
+		_ = resp.Body.Close()
+	}
 	if resp != nil && resp.StatusCode == http.StatusUnauthorized {
 		return nil, ops.Errorf(ops.CodeUnauthenticated, "the api refused the worker token")
 	}
@@ -71,7 +74,7 @@ func newConn(ws *websocket.Conn) *Conn {
 	return &Conn{ws: ws, out: make(chan []byte, SendQueue), done: make(chan struct{})}
 }
 
-// errClosed ends Run's goroutines; what closed the connection is in the other one's error.
+// errClosed is what Send says after the end; why it ended is in Run's error.
 var errClosed = errors.New("connection closed")
 
 // Run reads frames and hands each to handle, in order, until the connection or
@@ -79,6 +82,7 @@ var errClosed = errors.New("connection closed")
 // error says why it ended and is never nil.
 func (c *Conn) Run(ctx context.Context, handle func(context.Context, Frame) error) error {
 	defer close(c.done)
+	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.read(ctx, handle) })
 	g.Go(func() error { return c.write(ctx) })
@@ -86,7 +90,11 @@ func (c *Conn) Run(ctx context.Context, handle func(context.Context, Frame) erro
 		<-ctx.Done()
 		return errors.Join(context.Cause(ctx), ignore(c.ws.Close()))
 	})
-	return g.Wait()
+	err := g.Wait()
+	if cause := context.Cause(outer); cause != nil {
+		return cause // and not what closing the socket did to the reader
+	}
+	return err
 }
 
 func ignore(error) error { return nil }
@@ -143,7 +151,7 @@ func (c *Conn) write(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return errClosed
+			return context.Cause(ctx)
 		case data := <-c.out:
 			_ = c.ws.SetWriteDeadline(time.Now().Add(writeWait))
 			if err := c.ws.WriteMessage(websocket.TextMessage, data); err != nil {

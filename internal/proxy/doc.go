@@ -1,0 +1,50 @@
+// Package proxy is the credential proxy: the one process through which an agent
+// reaches a model, and the one that puts the key into the request. The agent
+// has a run token that is worth nothing elsewhere; the key is never in its reach.
+//
+// # What a request goes through
+//
+// POST /llm/{provider_id}/{path} with the run's token, in this order
+// ([Proxy.forward]); whatever fails says no, and nothing after it happens:
+//
+//  1. token: that of a running run, before its deadline (401)
+//  2. provider: the one that was bound to the run when it was claimed (403)
+//  3. method and path: on the provider kind's list, in their plain form (403)
+//  4. the request: its body is read, up to [MaxBody]; of its headers only those
+//     on a list go on, so no credential, cookie, hop-by-hop or proxy header does
+//  5. audit of the intent (503 if it cannot be written)
+//  6. the credential: for this provider by its sealed target list, then opened
+//  7. dial: the host is resolved, every address is judged, a judged one is
+//     dialled (403); TLS is verified against the system's roots
+//  8. answer: streamed as it comes, without redirects, cookies, trailers or
+//     encodings that were not asked for, and without the injected key
+//  9. audit of the outcome: status, bytes, latency
+//
+// Statuses of its own are 401, 403, 413, 429, 502 (the upstream, with a plain
+// reason) and 503 (the database, or full). Their body has the shape of the
+// protocol's errors. A 401 or 403 of the upstream becomes 502, because it is
+// about the proxy's key and not about the agent's token, and its body may
+// quote a part of the key.
+//
+// # The end of a run
+//
+// Twice a second one query asks which tokens of the streams under way are still
+// alive; the others are cut. The deadline of a run needs no query. While the
+// database is away no run can end in it, so streams go on for [blindTime] and
+// are cut then; new requests are refused at once.
+//
+// # What is full
+//
+// A run has at most [runStreams] requests under way (429), and bodies of all
+// together at most [bodyMemory] bytes (503). Nothing queues. A client that does not
+// read for [writeTime] is cut; an answer ends at [MaxAnswer] bytes.
+//
+// # What it does not do
+//
+// The scrubbing of answers catches a service that echoes its key, in the usual
+// encodings; it does not catch one that means to leak it, which has the key
+// anyway. There is no list of the deployment's own addresses: an admin who
+// allows private addresses for a provider names a host of that network. And only
+// models are reached this way: there is no CONNECT, no interception of TLS, so
+// no general egress for tools yet.
+package proxy

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/akmatori/akmatori/internal/api"
+	"github.com/akmatori/akmatori/internal/fake"
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
+	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/stretchr/testify/require"
+)
+
+// TestAgainstTheRealAPI runs every command once: the fake of the other tests
+// speaks the contract from memory, and memory errs.
+func TestAgainstTheRealAPI(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	_, tools, err := seal.GenerateKey(ops.ZoneTools)
+	require.NoError(t, err)
+	_, egress, err := seal.GenerateKey(ops.ZoneEgress)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	server, err := api.New(ctx, api.Config{PublicListen: "127.0.0.1:0", AgentListen: "127.0.0.1:0", OpsListen: "127.0.0.1:0",
+		DatabaseURL: db.API, WorkerToken: ops.NewToken(ops.WorkerTokenPrefix), ToolsPublicKey: tools.String(), EgressPublicKey: egress.String(),
+		GatewayURL: "http://127.0.0.1:1/mcp", ProxyURL: "http://127.0.0.1:1", Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
+	store, err := postgres.Open(ctx, postgres.Config{URL: db.API})
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	hash, err := api.HashPassword(ops.NewSecret("correct horse"))
+	require.NoError(t, err)
+	require.NoError(t, store.CreateUser(ctx, postgres.User{ID: ops.NewID(), Username: "admin", PasswordHash: hash}))
+
+	env := map[string]string{"XDG_CONFIG_HOME": t.TempDir()}
+	ok := func(stdin string, args ...string) string {
+		t.Helper()
+		got := cli(t, env, stdin, args...)
+		require.Equal(t, 0, got.code, "%v: %s", args, got.err)
+		return got.out
+	}
+	require.Equal(t, exitSignedOut, cli(t, env, "wrong", "login", server.PublicURL(), "-u", "admin", "--password-stdin").code)
+	ok("correct horse\n", "login", server.PublicURL(), "-u", "admin", "--password-stdin")
+
+	require.Regexp(t, `^webhook  http://127\.0\.0\.1:\d+/webhook/alert/[0-9a-f-]{36}\nsecret   akmh_\S+\n$`, ok("", "sources", "add", "prod", "alertmanager"))
+	require.Regexp(t, `prod\s+alertmanager\s+yes`, ok("", "sources"))
+	private, public, err := fake.NewSSHKey()
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "id_ed25519")
+	require.NoError(t, os.WriteFile(file, []byte(private.Reveal()), 0o600))
+	ok("", "credentials", "add", "root", "--kind", "ssh_key", "--target", "web-*", "--file", file)
+	require.Regexp(t, `root\s+ssh_key\s+web-\*\s+1`, ok("", "credentials"))
+	ok("", "targets", "add", "web-1", "--address", "127.0.0.1", "--user", "demo", "--credential", "root", "--host-key", public, "--label", "env=prod")
+	require.Regexp(t, `web-1\s+ssh\s+127\.0\.0\.1:22\s+demo\s+root\s+1`, ok("", "targets"))
+	require.Equal(t, 1, cli(t, env, "", "targets", "add", "web-1", "--address", "127.0.0.1", "--user", "demo", "--host-key", public).code, "the name is taken")
+	require.Equal(t, 1, cli(t, env, "", "sources", "add", "no spaces", "alertmanager").code)
+
+	in, err := store.CreateIncident(ctx, postgres.NewIncident{Title: "disk full", Severity: ops.SeverityHigh, Agent: postgres.DefaultAgent, Actor: "test"})
+	require.NoError(t, err)
+	number := strconv.FormatInt(in.Number, 10)
+	require.Regexp(t, number+`\s+high\s+triggered\s+queued\s+0\s+\S+ \S+\s+disk full`, ok("", "incidents", "--status", "triggered,acknowledged", "--severity", "high", "-q", "disk"))
+	require.Contains(t, ok("", "incident", number), "investigation queued")
+	followed := make(chan result, 1)
+	go func() { followed <- cli(t, env, "", "incident", in.ID, "--follow") }()
+	require.NoError(t, store.CancelRun(ctx, in.ID, "enough"))
+	got := <-followed
+	require.Equal(t, exitInconclusive, got.code, got.err)
+	require.Contains(t, got.out, "investigation cancelled · enough")
+	var all struct {
+		Incident ops.Incident
+		Events   []ops.Event
+	}
+	require.NoError(t, json.Unmarshal([]byte(ok("", "--json", "incident", number)), &all))
+	require.Equal(t, ops.RunCancelled, all.Incident.Investigation)
+	require.Len(t, all.Events, int(all.Incident.LastSeq))
+
+	out := ok("", "audit", "verify")
+	require.Regexp(t, `^api: [1-9]\d* records, unbroken`, out)
+	require.Equal(t, 3, strings.Count(out, "unbroken"))
+}

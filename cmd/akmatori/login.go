@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+)
+
+// maxSecret bounds what is read as a secret.
+const maxSecret = 64 << 10
+
+type loginCmd struct {
+	URL           string `arg:"" help:"Where the API is, such as https://akmatori.example.com."`
+	Username      string `short:"u" help:"Asked for if missing."`
+	PasswordStdin bool   `help:"Read the password from standard input instead of asking for it."`
+}
+
+// Run signs in with a password, makes an API token and stores it. The session
+// that was needed for that ends.
+func (l *loginCmd) Run(ctx context.Context, w *world) error {
+	c, err := newClient(profile{url: strings.TrimRight(l.URL, "/")})
+	if err != nil {
+		return err
+	}
+	if c.base.Scheme == "http" && !loopback(c.base) {
+		_, _ = fmt.Fprintln(w.stderr, "Warning: the connection is not encrypted; others on the way can read the password.")
+	}
+	if l.Username == "" {
+		if l.PasswordStdin {
+			return usage("--password-stdin needs --username")
+		}
+		_, _ = fmt.Fprint(w.stderr, "Username: ")
+		line, err := bufio.NewReader(w.stdin).ReadString('\n')
+		if err != nil {
+			return fmt.Errorf("read the username: %w", err)
+		}
+		l.Username = strings.TrimSpace(line)
+	}
+	password, err := l.password(w)
+	if err != nil {
+		return err
+	}
+	login, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	res, err := c.send(login, http.MethodPost, "auth/login", nil, map[string]string{"username": l.Username, "password": password.Reveal()}, nil)
+	if err != nil {
+		return err
+	}
+	_ = res.Body.Close()
+	// By hand and not by a jar: behind a proxy the cookie may be marked for https alone.
+	c.cookies = res.Cookies()
+	host, _ := os.Hostname()
+	var made struct {
+		Token ops.Secret `json:"token"`
+	}
+	err = c.call(ctx, http.MethodPost, "tokens", nil, map[string]string{"name": strings.TrimSpace("akmatori CLI " + host)}, &made)
+	if err == nil && made.Token.Empty() {
+		err = errors.New("the API gave no token")
+	}
+	// The session is not needed any more; if it cannot be ended, it expires.
+	_ = c.call(context.WithoutCancel(ctx), http.MethodPost, "auth/logout", nil, nil, nil)
+	if err != nil {
+		return err
+	}
+	path, err := w.save(profile{url: c.base.String(), token: made.Token})
+	if err != nil {
+		return fmt.Errorf("store the token: %w", err)
+	}
+	_, _ = fmt.Fprintf(w.stderr, "Signed in to %s as %s. The token is in %s.\n", c.base, inertLine(l.Username), path)
+	return nil
+}
+
+func (l *loginCmd) password(w *world) (ops.Secret, error) {
+	if l.PasswordStdin {
+		return readSecret(w.stdin, true)
+	}
+	_, _ = fmt.Fprint(w.stderr, "Password: ")
+	p, err := w.readPassword()
+	_, _ = fmt.Fprintln(w.stderr)
+	if err != nil {
+		return ops.Secret{}, fmt.Errorf("read the password: %w (use --password-stdin without a terminal)", err)
+	}
+	return ops.NewSecret(p), nil
+}
+
+// readSecret reads all of r; line cuts the last line break off.
+func readSecret(r io.Reader, line bool) (ops.Secret, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSecret+1))
+	if err != nil {
+		return ops.Secret{}, fmt.Errorf("read the secret: %w", err)
+	}
+	if len(data) > maxSecret {
+		return ops.Secret{}, fmt.Errorf("the secret has more than %d bytes", maxSecret)
+	}
+	text := string(data)
+	if line {
+		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	}
+	if text == "" {
+		return ops.Secret{}, errors.New("the secret is empty")
+	}
+	return ops.NewSecret(text), nil
+}

@@ -81,6 +81,9 @@ func IgnoreServer() goleak.Option { return goleak.IgnoreAnyFunction(pgserver.Rea
 type server struct {
 	admin    ops.Secret // superuser, maintenance database
 	template func(context.Context) (string, error)
+	// run is kept so that it is not collected: its lock would be released, and
+	// another test binary would take the folder and end the server.
+	run *pgserver.Server
 }
 
 // theServer is the server of this test binary, started by the first who asks.
@@ -93,7 +96,9 @@ var theServer = sync.OnceValues(func() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(run.URL()), nil
+	s := newServer(run.URL())
+	s.run = run
+	return s, nil
 })
 
 func shared(t testing.TB) *server {

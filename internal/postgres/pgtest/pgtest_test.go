@@ -56,13 +56,14 @@ func TestADatabaseInUseIsDropped(t *testing.T) {
 	t.Parallel()
 	var conn *pgx.Conn
 	var owner ops.Secret
-	t.Run("leaves a connection", func(t *testing.T) {
+	made := t.Run("leaves a connection", func(t *testing.T) {
 		db := pgtest.New(t)
 		owner = db.Owner
 		var err error
 		conn, err = pgx.Connect(t.Context(), db.API.Reveal())
 		require.NoError(t, err)
 	})
+	require.True(t, made)
 	require.Error(t, conn.Ping(t.Context()))
 	_, err := pgx.Connect(t.Context(), owner.Reveal())
 	require.ErrorContains(t, err, "3D000")

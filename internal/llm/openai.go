@@ -35,7 +35,8 @@ func openOpenAI(cfg Config) Turn {
 		}),
 	)
 	return func(ctx context.Context, req Request, text func(string)) (Reply, error) {
-		stream := chat.NewStreaming(ctx, openAIRequest(req))
+		var resp *http.Response
+		stream := chat.NewStreaming(ctx, openAIRequest(req), option.WithResponseInto(&resp))
 		defer func() { _ = stream.Close() }()
 		acc := openAIReply{reply: Reply{Usage: ops.Usage{Model: req.Model}}}
 		for stream.Next() {
@@ -48,8 +49,21 @@ func openOpenAI(cfg Config) Turn {
 		if err := stream.Err(); err != nil {
 			return Reply{}, openAIError(err)
 		}
+		drain(resp)
 		return acc.finish()
 	}
+}
+
+// drain reads what follows the last event, which is nothing but the end of the
+// body. Without it the connection could not be used again, and the proxy would
+// take every turn for one that was given up.
+func drain(resp *http.Response) {
+	if resp == nil {
+		return
+	}
+	late := time.AfterFunc(time.Second, func() { _ = resp.Body.Close() })
+	defer late.Stop()
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 }
 
 func openAIRequest(req Request) openai.ChatCompletionNewParams {

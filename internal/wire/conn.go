@@ -88,7 +88,9 @@ func (c *Conn) Run(ctx context.Context, handle func(context.Context, Frame) erro
 	g.Go(func() error { return c.write(ctx) })
 	g.Go(func() error { // unblocks the reader
 		<-ctx.Done()
-		return errors.Join(context.Cause(ctx), ignore(c.ws.Close()))
+		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(time.Second))
+		_ = c.ws.Close()
+		return context.Cause(ctx)
 	})
 	err := g.Wait()
 	if cause := context.Cause(outer); cause != nil {
@@ -96,8 +98,6 @@ func (c *Conn) Run(ctx context.Context, handle func(context.Context, Frame) erro
 	}
 	return err
 }
-
-func ignore(error) error { return nil }
 
 func (c *Conn) read(ctx context.Context, handle func(context.Context, Frame) error) error {
 	alive := func() error { return c.ws.SetReadDeadline(time.Now().Add(readWait)) }

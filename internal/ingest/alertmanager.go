@@ -1,0 +1,144 @@
+package ingest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+)
+
+// alertmanagerMessage is the webhook payload, version "4". Fields that are not
+// here are ignored: newer versions add some, and none of theirs is needed.
+type alertmanagerMessage struct {
+	Receiver        text               `json:"receiver"`
+	GroupKey        text               `json:"groupKey"`
+	GroupLabels     stringMap          `json:"groupLabels"`
+	ExternalURL     text               `json:"externalURL"`
+	TruncatedAlerts text               `json:"truncatedAlerts"`
+	Alerts          *[]json.RawMessage `json:"alerts"`
+}
+
+type alertmanagerAlert struct {
+	Status       text      `json:"status"`
+	Labels       stringMap `json:"labels"`
+	Annotations  stringMap `json:"annotations"`
+	StartsAt     text      `json:"startsAt"`
+	EndsAt       text      `json:"endsAt"`
+	GeneratorURL text      `json:"generatorURL"`
+	Fingerprint  text      `json:"fingerprint"`
+}
+
+// parseAlertmanager reads each alert by its own status: the group's status is
+// "firing" as long as one of them fires.
+func parseAlertmanager(body []byte, _ string, receivedAt time.Time) (Parsed, error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(body, &keys); err != nil {
+		return Parsed{}, jsonProblem(err)
+	}
+	if _, ok := keys["alerts"]; !ok {
+		return Parsed{}, errors.New(`the body has no "alerts": is the payload customized?`)
+	}
+	var msg alertmanagerMessage
+	if err := json.Unmarshal(body, &msg); err != nil {
+		return Parsed{}, jsonProblem(err)
+	}
+	if msg.Alerts == nil { // null
+		return Parsed{Truncated: msg.TruncatedAlerts.count()}, nil
+	}
+	raws := *msg.Alerts
+	parsed := Parsed{Truncated: msg.TruncatedAlerts.count()}
+	if len(raws) > MaxAlerts {
+		parsed.Truncated += len(raws) - MaxAlerts
+		raws = raws[:MaxAlerts]
+	}
+	parsed.Alerts = make([]ops.Alert, 0, len(raws))
+	unread := 0
+	for _, raw := range raws {
+		var a alertmanagerAlert
+		if err := json.Unmarshal(raw, &a); err != nil || len(a.Labels) == 0 && a.Fingerprint == "" {
+			unread++
+			continue
+		}
+		parsed.Alerts = append(parsed.Alerts, msg.alert(a, receivedAt))
+	}
+	if unread > 0 {
+		return parsed, fmt.Errorf("%d of %d alerts are not objects with labels", unread, len(raws))
+	}
+	return parsed, nil
+}
+
+func (msg alertmanagerMessage) alert(a alertmanagerAlert, receivedAt time.Time) ops.Alert {
+	identity := string(a.Fingerprint)
+	if identity == "" {
+		identity = "labels:" + a.Labels.hash()
+	}
+	identity = key(identity)
+	starts, ends := a.StartsAt.time(), a.EndsAt.time()
+	episode := identity
+	if !starts.IsZero() {
+		episode = key(identity + "@" + starts.Format(time.RFC3339Nano))
+	} else {
+		starts = receivedAt
+	}
+	if starts.After(receivedAt.Add(maxAhead)) {
+		starts = receivedAt
+	}
+	group := string(msg.GroupKey)
+	switch {
+	case group != "":
+	case len(msg.GroupLabels) > 0:
+		group = "labels:" + msg.GroupLabels.hash()
+	default: // alone, for want of anything that would tie it to others
+		group = identity
+	}
+
+	alert := ops.Alert{
+		Identity:    identity,
+		Episode:     episode,
+		GroupKey:    key(string(msg.Receiver) + "/" + group),
+		Status:      ops.AlertFiring,
+		At:          starts,
+		StartsAt:    starts,
+		Severity:    severity(a.Labels["severity"]),
+		Summary:     cut(a.Annotations.first("summary", "message"), maxText),
+		Description: cut(a.Annotations.first("description"), maxText),
+		Service:     line(a.Labels.first("service", "service_name", "app", "job"), maxShort),
+		Host:        line(host(a.Labels.first("host", "hostname", "node", "instance")), maxShort),
+		Labels:      a.Labels.limited(maxLabels, maxLabel),
+		Annotations: a.Annotations.limited(maxAnnotations, maxText),
+	}
+	if strings.EqualFold(string(a.Status), "resolved") {
+		if ends.IsZero() || ends.After(receivedAt.Add(maxAhead)) {
+			ends = receivedAt
+		}
+		if ends.Before(starts) { // an end cannot come before its beginning: the clocks differ
+			ends = starts
+		}
+		alert.Status, alert.At, alert.EndsAt = ops.AlertResolved, ends, ends
+	}
+	if alert.Title = line(a.Annotations.first("summary"), maxTitle); alert.Title == "" {
+		alert.Title = line(a.Labels.first("alertname"), maxTitle)
+	}
+	if alert.Title == "" {
+		alert.Title = line("Alert "+identity, maxTitle)
+	}
+	alert.Links = link(alert.Links, "runbook", a.Annotations.first("runbook_url", "runbook"))
+	alert.Links = link(alert.Links, "dashboard", a.Annotations.first("dashboard_url", "dashboard"))
+	alert.Links = link(alert.Links, "generator", string(a.GeneratorURL))
+	alert.Links = link(alert.Links, "source", string(msg.ExternalURL))
+	return alert
+}
+
+// jsonProblem says what is wrong without quoting the body.
+func jsonProblem(err error) error {
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("the body is not JSON: error at byte %d", e.Offset)
+	}
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
+		return fmt.Errorf("the JSON does not fit: %q is of another type", e.Field)
+	}
+	return errors.New("the JSON does not fit: it is no object of version 4 of the webhook payload")
+}

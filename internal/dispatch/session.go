@@ -1,0 +1,369 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/wire"
+)
+
+var (
+	errReplaced = errors.New("the worker has opened another connection")
+	errDrained  = errors.New("the api is stopping")
+	errSilent   = errors.New("the worker has not said hello in time")
+)
+
+// session is one worker's connection. Its reader (receive, called by wire)
+// answers what the worker says; its sender (send) claims runs and passes on
+// cancels. They share what is under mu.
+type session struct {
+	d    *Dispatcher
+	conn *wire.Conn
+	log  *slog.Logger
+	wake chan struct{} // something to do for send
+
+	hello  chan struct{} // closed when the fields below are set
+	worker string
+	slots  int
+
+	mu       sync.Mutex
+	end      context.CancelCauseFunc
+	free     int // as the worker said last, less what it was given since
+	held     map[string]hold
+	cancels  []wire.Cancel // to be sent
+	draining bool
+	sending  bool // a task waits for a place in the queue
+}
+
+// hold is a run that the worker has, as far as we know.
+type hold struct {
+	epoch     int
+	since     time.Time
+	cancelled bool
+}
+
+func newSession(d *Dispatcher, conn *wire.Conn, log *slog.Logger) *session {
+	return &session{d: d, conn: conn, log: log, wake: make(chan struct{}, 1), hello: make(chan struct{}), held: map[string]hold{}}
+}
+
+func (s *session) run(ctx context.Context) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	s.mu.Lock()
+	s.end = end
+	s.mu.Unlock()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.conn.Run(ctx, s.receive) })
+	g.Go(func() error { return s.send(ctx) })
+	return g.Wait()
+}
+
+// stop ends the connection.
+func (s *session) stop(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(why)
+}
+
+func (s *session) greeted() bool {
+	select {
+	case <-s.hello:
+		return true
+	default:
+		return false
+	}
+}
+
+// receive answers one frame. An error ends the connection.
+func (s *session) receive(ctx context.Context, f wire.Frame) error {
+	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	if f.Hello != nil {
+		return s.welcome(ctx, *f.Hello)
+	}
+	if !s.greeted() {
+		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "hello comes first"}
+	}
+	switch {
+	case f.Ready != nil:
+		s.ready(f.Ready.Free)
+		return nil
+	case f.Events != nil:
+		return s.store(ctx, *f.Events)
+	case f.Heartbeat != nil:
+		return s.renew(ctx, f.Heartbeat.Runs)
+	}
+	return &wire.CloseError{Code: wire.CloseProtocol, Reason: "not a frame that a worker sends"}
+}
+
+func (s *session) welcome(ctx context.Context, h wire.Hello) error {
+	if h.Version != wire.Version {
+		s.d.metrics.rejected.WithLabelValues("version").Inc()
+		s.log.Warn("a worker was refused: it speaks another version of the protocol", "worker", clip(h.Worker),
+			"build", clip(h.Build), "version", h.Version, "want", wire.Version)
+		return &wire.CloseError{Code: wire.CloseVersion,
+			Reason: fmt.Sprintf("the api speaks version %d and the worker %d: update both together", wire.Version, h.Version)}
+	}
+	if s.greeted() || h.Worker == "" || len(h.Worker) > 128 || strings.ContainsRune(h.Worker, 0) ||
+		h.Slots < 1 || h.Slots > maxSlots || !validRuns(h.Runs) {
+		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "malformed hello"}
+	}
+	stored, err := s.d.db.Renew(ctx, claims(h.Worker, h.Runs), s.d.lease)
+	if err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
+	w := wire.Welcome{Version: wire.Version, Lease: s.d.lease}
+	var lost []wire.RunRef
+	for _, r := range h.Runs {
+		if seq, ok := stored[r.Run]; ok {
+			w.Acked = append(w.Acked, wire.Ack{RunRef: r, Seq: seq})
+			s.held[r.Run] = hold{epoch: r.Epoch, since: time.Now()}
+		} else {
+			lost = append(lost, r)
+		}
+	}
+	s.worker, s.slots = h.Worker, h.Slots
+	s.log = s.log.With("worker", clip(h.Worker))
+	close(s.hello)
+	s.d.greet(s)
+	s.log.Info("a worker is connected", "build", clip(h.Build), "slots", h.Slots, "runs", len(w.Acked), "lost", len(lost))
+	if err := s.conn.Send(ctx, wire.Frame{Welcome: &w}); err != nil {
+		return err
+	}
+	return s.lost(ctx, lost)
+}
+
+// ready takes the worker's word for what it would take, up to its slots.
+func (s *session) ready(free int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = max(0, min(free, s.slots))
+	poke(s.wake)
+}
+
+func (s *session) store(ctx context.Context, e wire.Events) error {
+	if !validRuns([]wire.RunRef{e.RunRef}) || len(e.Events) == 0 || len(e.Events) > wire.MaxBatch {
+		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "malformed events"}
+	}
+	ended := false
+	for i := range e.Events {
+		if y := e.Events[i].At.Year(); y < 2000 || y > 9999 { // a worker without a clock
+			e.Events[i].At = time.Now().UTC()
+		}
+		ended = ended || e.Events[i].Kind == ops.EventRunEnded
+	}
+	acked, err := s.d.db.StoreEvents(ctx, postgres.RunClaim{Run: e.Run, Worker: s.worker, Epoch: e.Epoch}, e.Events)
+	switch ops.CodeOf(err) {
+	case "":
+	case ops.CodeConflict, ops.CodeNotFound:
+		return s.lost(ctx, []wire.RunRef{e.RunRef})
+	case ops.CodeUnavailable:
+		return fmt.Errorf("store events of run %s: %w", e.Run, err)
+	default:
+		if ctx.Err() != nil {
+			return fmt.Errorf("store events of run %s: %w", e.Run, err)
+		}
+		// Sent again, they would be refused again: the run cannot go on here.
+		// Other runs of the worker can.
+		s.log.Error("events of a run were refused", "run", e.Run, "err", err)
+		return s.lost(ctx, []wire.RunRef{e.RunRef})
+	}
+	s.d.metrics.events.Add(float64(len(e.Events)))
+	if ended {
+		s.forget(e.Run)
+	}
+	return s.conn.Send(ctx, wire.Frame{Ack: &wire.Ack{RunRef: e.RunRef, Seq: acked}})
+}
+
+func (s *session) renew(ctx context.Context, runs []wire.RunRef) error {
+	if !validRuns(runs) {
+		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "malformed heartbeat"}
+	}
+	stored, err := s.d.db.Renew(ctx, claims(s.worker, runs), s.d.lease)
+	if err != nil {
+		return fmt.Errorf("renew leases: %w", err)
+	}
+	named := make(map[string]bool, len(runs))
+	var lost []wire.RunRef
+	for _, r := range runs {
+		named[r.Run] = true
+		if _, ok := stored[r.Run]; !ok {
+			lost = append(lost, r)
+		}
+	}
+	s.mu.Lock()
+	for run, h := range s.held { // given, but the worker knows nothing of it: its lease ends
+		if !named[run] && time.Since(h.since) > s.d.lease {
+			delete(s.held, run)
+		}
+	}
+	s.mu.Unlock()
+	return s.lost(ctx, lost)
+}
+
+// lost tells the worker to forget runs.
+func (s *session) lost(ctx context.Context, runs []wire.RunRef) error {
+	for _, r := range runs {
+		s.forget(r.Run)
+		s.d.metrics.lost.Inc()
+		s.log.Warn("a worker has lost a run", "run", r.Run, "epoch", r.Epoch)
+		err := s.conn.Send(ctx, wire.Frame{Cancel: &wire.Cancel{RunRef: r, Lost: true, Reason: "the run belongs to another worker or has ended"}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) forget(run string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.held, run)
+	poke(s.wake)
+}
+
+// room says whether the worker would take a run now.
+func (s *session) room() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.draining && !s.sending && s.free > 0 && len(s.held) < s.slots
+}
+
+func (s *session) runs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	runs := make([]string, 0, len(s.held))
+	for run := range s.held {
+		runs = append(runs, run)
+	}
+	return runs
+}
+
+// cancel queues cancels for those of the runs that are here, once each.
+func (s *session) cancel(reasons map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for run, h := range s.held {
+		if reason, ok := reasons[run]; ok && !h.cancelled {
+			h.cancelled = true
+			s.held[run] = h
+			s.cancels = append(s.cancels, wire.Cancel{RunRef: wire.RunRef{Run: run, Epoch: h.epoch}, Reason: reason})
+			poke(s.wake)
+		}
+	}
+}
+
+func (s *session) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	poke(s.wake)
+}
+
+// send claims runs when woken and passes on what others queued.
+func (s *session) send(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.hello:
+	case <-time.After(helloWithin):
+		return errSilent
+	}
+	drained := false
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.wake:
+		}
+		s.mu.Lock()
+		cancels, draining := s.cancels, s.draining
+		s.cancels = nil
+		s.mu.Unlock()
+		for _, c := range cancels {
+			if err := s.conn.Send(ctx, wire.Frame{Cancel: &c}); err != nil {
+				return err
+			}
+		}
+		if draining && !drained {
+			drained = true
+			if err := s.conn.Send(ctx, wire.Frame{Drain: &wire.Drain{Reason: errDrained.Error()}}); err != nil {
+				return err
+			}
+		}
+		if !s.room() {
+			continue
+		}
+		if err := s.claim(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// claim gives the worker one run, if one waits. An error ends the connection.
+func (s *session) claim(ctx context.Context) error {
+	gateway, proxy := ops.NewToken(ops.GatewayTokenPrefix), ops.NewToken(ops.ProxyTokenPrefix)
+	dbctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	run, err := s.d.db.Claim(dbctx, postgres.ClaimRun{Worker: s.worker, Lease: s.d.lease, Timeout: runTimeout,
+		GatewayTokenHash: ops.HashToken(gateway), ProxyTokenHash: ops.HashToken(proxy)})
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("no run was claimed", "err", err)
+		}
+		return nil // the next second, or another worker
+	}
+	if run == nil {
+		return nil
+	}
+	s.mu.Lock()
+	s.free--
+	s.held[run.Run.ID] = hold{epoch: run.Run.Epoch, since: time.Now()}
+	s.sending = true
+	s.mu.Unlock()
+	s.d.wakeOne() // where one waits there may be more
+	s.d.metrics.wait.Observe(time.Since(run.Run.CreatedAt).Seconds())
+	s.log.Info("a run was given to a worker", "run", run.Run.ID, "epoch", run.Run.Epoch, "incident", run.Incident.Number)
+	err = s.conn.Send(ctx, wire.Frame{Task: s.d.task(run, gateway, proxy)})
+	s.mu.Lock()
+	s.sending = false
+	poke(s.wake)
+	s.mu.Unlock()
+	return err
+}
+
+// shorten lets the worker's runs go to others soon.
+func (s *session) shorten() {
+	ctx, cancel := context.WithTimeout(context.Background(), dbTimeout)
+	defer cancel()
+	if err := s.d.db.Shorten(ctx, s.worker, s.d.grace); err != nil {
+		s.log.Warn("leases were not cut; they end by themselves", "err", err)
+	}
+}
+
+func claims(worker string, runs []wire.RunRef) []postgres.RunClaim {
+	out := make([]postgres.RunClaim, len(runs))
+	for i, r := range runs {
+		out[i] = postgres.RunClaim{Run: r.Run, Worker: worker, Epoch: r.Epoch}
+	}
+	return out
+}
+
+func validRuns(runs []wire.RunRef) bool {
+	return len(runs) <= 2*maxSlots && !slices.ContainsFunc(runs, func(r wire.RunRef) bool {
+		return !ops.ValidID(r.Run) || r.Epoch < 1 || r.Epoch > 1<<30
+	})
+}
+
+// clip bounds what a stranger may write into the log.
+func clip(s string) string { return s[:min(len(s), 128)] }

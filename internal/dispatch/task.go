@@ -1,0 +1,87 @@
+package dispatch
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/wire"
+)
+
+// What alerts and transcript may take of a task, so that it fits into one frame
+// together with everything else.
+const (
+	maxAlertBytes      = 1 << 20
+	maxTranscriptBytes = 6 << 20
+)
+
+// task is all that a worker needs for a run.
+func (d *Dispatcher) task(c *postgres.ClaimedRun, gateway, proxy ops.Secret) *wire.Task {
+	return &wire.Task{
+		RunRef:     wire.RunRef{Run: c.Run.ID, Epoch: c.Run.Epoch},
+		Incident:   c.Incident,
+		Alerts:     fitAlerts(c.Alerts, maxAlertBytes),
+		Agent:      c.Agent,
+		Transcript: fitTranscript(c.Transcript, maxTranscriptBytes),
+		NextSeq:    c.Run.AckedSeq + 1,
+		Deadline:   c.Deadline,
+		Model: wire.ModelLease{
+			Kind:    c.Provider.Kind,
+			BaseURL: d.proxyURL + "/llm/" + c.Provider.ID,
+			Model:   c.Provider.Model,
+			Token:   proxy.Reveal(),
+		},
+		GatewayURL:   d.gatewayURL,
+		GatewayToken: gateway.Reveal(),
+	}
+}
+
+// fitAlerts leaves out the last alerts if all are too large together. The
+// first alert opened the incident and is always there, if need be without its
+// annotations.
+func fitAlerts(alerts []ops.Alert, limit int) []ops.Alert {
+	used := 0
+	for i := range alerts {
+		size := jsonSize(alerts[i])
+		if i == 0 && size > limit {
+			first := alerts[0]
+			first.Annotations, first.Labels = nil, nil
+			return []ops.Alert{first}
+		}
+		if used += size; used > limit {
+			return alerts[:i]
+		}
+	}
+	if alerts == nil {
+		return []ops.Alert{}
+	}
+	return alerts
+}
+
+// fitTranscript empties the oldest tool results if all events are too large
+// together. Their calls stay: the run must know what it has done. The gateway
+// still has the texts.
+func fitTranscript(events []ops.Event, limit int) []ops.Event {
+	total := 0
+	for _, e := range events {
+		total += len(e.Data)
+	}
+	for i := 0; i < len(events) && total > limit; i++ {
+		var result ops.ToolResult
+		if events[i].Kind != ops.EventToolResult || json.Unmarshal(events[i].Data, &result) != nil {
+			continue
+		}
+		before := len(events[i].Data)
+		result.Truncated += int64(len(result.Text))
+		result.Text = fmt.Sprintf("[%d bytes of output were left out when the run was resumed]", len(result.Text))
+		events[i].Data, _ = json.Marshal(result)
+		total -= before - len(events[i].Data)
+	}
+	return events
+}
+
+func jsonSize(v any) int {
+	b, _ := json.Marshal(v)
+	return len(b)
+}

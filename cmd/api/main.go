@@ -1,0 +1,105 @@
+// Command api is the akmatori-api process: webhooks, the public API, the web
+// page and the workers' dispatcher. Configuration comes from the environment.
+//
+//	akmatori-api           serve
+//	akmatori-api migrate   make the roles and bring the schema up to date
+//	akmatori-api openapi   print the description of the public API
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/akmatori/akmatori/cmd/internal/process"
+	"github.com/akmatori/akmatori/internal/api"
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+)
+
+// settings are the process's. Each has the prefix AKMATORI_; a secret X may
+// also come from the file that X_FILE names.
+type settings struct {
+	PublicListen string `env:"PUBLIC_LISTEN" envDefault:":8080"`
+	AgentListen  string `env:"AGENT_LISTEN" envDefault:":8081"`
+	OpsListen    string `env:"OPS_LISTEN" envDefault:":9090"`
+	PublicURL    string `env:"PUBLIC_URL"` // what browsers and senders use; by default the listener's address
+
+	DatabaseURL ops.Secret `env:"DATABASE_URL,required"` // as role akmatori_api
+	WorkerToken ops.Secret `env:"WORKER_TOKEN,required"`
+
+	// Public keys are no secrets; they are of that type to be read from files.
+	ToolsPublicKey  ops.Secret `env:"TOOLS_PUBLIC_KEY,required"`
+	EgressPublicKey ops.Secret `env:"EGRESS_PUBLIC_KEY,required"`
+
+	GatewayURL string        `env:"GATEWAY_URL,required"` // what agents use, such as http://mcp-gateway:8082/mcp
+	ProxyURL   string        `env:"PROXY_URL,required"`   // what agents use, such as http://credential-proxy:8083
+	Lease      time.Duration `env:"LEASE"`                // of a run whose worker is silent
+}
+
+// migration are the settings of migrate.
+type migration struct {
+	OwnerDatabaseURL ops.Secret `env:"OWNER_DATABASE_URL,required"` // may create roles
+	// Passwords of the roles; one that is empty is left as it is.
+	APIPassword     ops.Secret `env:"API_PASSWORD"`
+	GatewayPassword ops.Secret `env:"GATEWAY_PASSWORD"`
+	ProxyPassword   ops.Secret `env:"PROXY_PASSWORD"`
+}
+
+func main() {
+	switch command(os.Args[1:]) {
+	case "":
+		process.Main("api", run)
+	case "migrate":
+		process.Main("api-migrate", migrate)
+	case "openapi":
+		doc, err := api.Document()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		_, _ = os.Stdout.Write(doc)
+	default:
+		fmt.Fprintln(os.Stderr, "usage: akmatori-api [migrate | openapi]")
+		os.Exit(2)
+	}
+}
+
+func command(args []string) string {
+	switch len(args) {
+	case 0:
+		return ""
+	case 1:
+		return args[0]
+	}
+	return "too many"
+}
+
+func run(ctx context.Context, s settings, log *slog.Logger) error {
+	server, err := api.New(ctx, api.Config{
+		PublicListen: s.PublicListen, AgentListen: s.AgentListen, OpsListen: s.OpsListen, PublicURL: s.PublicURL,
+		DatabaseURL: s.DatabaseURL, WorkerToken: s.WorkerToken,
+		ToolsPublicKey: s.ToolsPublicKey.Reveal(), EgressPublicKey: s.EgressPublicKey.Reveal(),
+		GatewayURL: s.GatewayURL, ProxyURL: s.ProxyURL, Lease: s.Lease, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
+
+func migrate(ctx context.Context, s migration, log *slog.Logger) error {
+	passwords := map[string]ops.Secret{}
+	for role, p := range map[string]ops.Secret{postgres.RoleAPI: s.APIPassword, postgres.RoleGateway: s.GatewayPassword, postgres.RoleProxy: s.ProxyPassword} {
+		if !p.Empty() {
+			passwords[role] = p
+		}
+	}
+	if err := postgres.Migrate(ctx, s.OwnerDatabaseURL, passwords); err != nil {
+		return err
+	}
+	log.Info("the database is up to date", "schema", postgres.Version())
+	return nil
+}

@@ -1,0 +1,230 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+)
+
+// maxTokens bounds the API tokens of one user.
+const maxTokens = 100
+
+// user is an account as the API shows it.
+type user struct {
+	ID       string `json:"id"`
+	Username string `json:"username"`
+}
+
+type sessionBody struct {
+	User user `json:"user"`
+}
+
+// signedIn is the answer that starts a session.
+type signedIn struct {
+	SetCookie string `header:"Set-Cookie"`
+	Body      sessionBody
+}
+
+type loginInput struct {
+	address string
+	Body    struct {
+		Username string     `json:"username" maxLength:"64"`
+		Password ops.Secret `json:"password" maxLength:"1024"`
+	}
+}
+
+type setupInput struct {
+	address string
+	Body    struct {
+		Token    ops.Secret `json:"token" maxLength:"128" doc:"From the setup link, akms_…"`
+		Username string     `json:"username" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9][A-Za-z0-9._@-]*$" patternDescription:"letters, digits and . _ @ -"`
+		Password ops.Secret `json:"password" minLength:"10" maxLength:"1024"`
+	}
+}
+
+// Resolve implements [huma.Resolver].
+func (in *loginInput) Resolve(ctx huma.Context) []error {
+	in.address = peer(ctx)
+	return nil
+}
+
+// Resolve implements [huma.Resolver].
+func (in *setupInput) Resolve(ctx huma.Context) []error {
+	in.address = peer(ctx)
+	return nil
+}
+
+// peer is the address that a request comes from. Headers that claim another are
+// not believed: behind a proxy, all callers share one.
+func peer(ctx huma.Context) string {
+	if host, _, err := net.SplitHostPort(ctx.RemoteAddr()); err == nil {
+		return host
+	}
+	return ctx.RemoteAddr()
+}
+
+type newToken struct {
+	Body struct {
+		Name string `json:"name" minLength:"1" maxLength:"100"`
+	}
+}
+
+type createdToken struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Token string `json:"token" doc:"Shown this one time."`
+}
+
+type tokenPath struct {
+	ID string `path:"id" maxLength:"64"`
+}
+
+// loggedOut is the answer that ends a session.
+type loggedOut struct {
+	SetCookie string `header:"Set-Cookie"`
+}
+
+func (s *API) accountOperations(api huma.API) {
+	const tag = "accounts"
+	handle(s, api, operation{id: "setup", method: http.MethodPost, path: "/auth/setup", summary: "Make the first user with the setup link", tag: tag, anonymous: true}, s.setup)
+	handle(s, api, operation{id: "login", method: http.MethodPost, path: "/auth/login", summary: "Sign in", tag: tag, anonymous: true}, s.login)
+	handle(s, api, operation{id: "logout", method: http.MethodPost, path: "/auth/logout", summary: "Sign out", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, _ *nothing) (*loggedOut, error) {
+			cookie, err := s.endSession(ctx, who)
+			return &loggedOut{cookie}, err
+		})
+	handle(s, api, operation{id: "get-session", method: http.MethodGet, path: "/auth/session", summary: "Who is signed in", tag: tag},
+		func(_ context.Context, who caller, _ *nothing) (*answer[sessionBody], error) {
+			return &answer[sessionBody]{sessionBody{user{who.User.ID, who.User.Username}}}, nil
+		})
+	handle(s, api, operation{id: "list-tokens", method: http.MethodGet, path: "/tokens", summary: "Your API tokens", tag: tag},
+		func(ctx context.Context, who caller, _ *nothing) (*answer[list[postgres.APIToken]], error) {
+			return items(s.db.Tokens(ctx, who.User.ID))
+		})
+	handle(s, api, operation{id: "create-token", method: http.MethodPost, path: "/tokens", summary: "Make an API token", tag: tag, status: http.StatusCreated}, s.createToken)
+	handle(s, api, operation{id: "delete-token", method: http.MethodDelete, path: "/tokens/{id}", summary: "Revoke an API token", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, in *tokenPath) (*nothing, error) {
+			if !ops.ValidID(in.ID) {
+				return nil, ops.Errorf(ops.CodeNotFound, "there is no such token")
+			}
+			return nil, s.audited(ctx, who, "token.revoked", in.ID, nil, func() error { return s.db.DeleteToken(ctx, who.User.ID, in.ID) })
+		})
+}
+
+// armSetup prints the one-time link while there is no user. Each start makes
+// the link of the start before void.
+func (s *API) armSetup(ctx context.Context) error {
+	token := ops.NewToken(ops.SetupTokenPrefix)
+	armed, err := s.db.SetSetupToken(ctx, ops.HashToken(token), time.Now().Add(24*time.Hour))
+	if err != nil {
+		return err
+	}
+	if armed {
+		// The log is where the first admin gets it from; it works once.
+		s.log.Info("setup link: " + s.PublicURL() + "/setup#token=" + token.Reveal())
+	}
+	return nil
+}
+
+func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, error) {
+	if !s.logins.allowed("setup link", in.address) {
+		return nil, tooMany()
+	}
+	release, err := s.hashes.slot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := HashPassword(in.Body.Password)
+	release()
+	if err != nil {
+		return nil, err
+	}
+	u := postgres.User{ID: ops.NewID(), Username: in.Body.Username, PasswordHash: hash}
+	err = s.db.Setup(ctx, ops.HashToken(in.Body.Token), u)
+	if ops.CodeOf(err) == ops.CodeUnauthenticated {
+		s.logins.failed("setup link", in.address)
+		return nil, s.refused(ctx, "setup", "", in.address, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.admit(ctx, "setup", u, in.address)
+}
+
+func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, error) {
+	name := storable(in.Body.Username)
+	if !s.logins.allowed(name, in.address) {
+		return nil, tooMany()
+	}
+	u, err := s.db.UserByName(ctx, name)
+	if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
+		return nil, err
+	}
+	ok, err := s.hashes.matches(ctx, in.Body.Password, u.PasswordHash)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		s.logins.failed(name, in.address)
+		return nil, s.refused(ctx, "login", u.Username, in.address, newProblem(http.StatusUnauthorized, "wrong user name or password"))
+	}
+	return s.admit(ctx, "login", u, in.address)
+}
+
+// admit records a login and starts its session.
+func (s *API) admit(ctx context.Context, action string, u postgres.User, address string) (*signedIn, error) {
+	err := s.db.AppendAudit(ctx, ops.AuditRecord{Chain: Chain, At: time.Now(), Actor: "user:" + u.Username, Action: action, Object: "session",
+		Outcome: "ok", Detail: map[string]string{"address": address}})
+	if err != nil {
+		return nil, err
+	}
+	cookie, err := s.openSession(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &signedIn{SetCookie: cookie, Body: sessionBody{user{u.ID, u.Username}}}, nil
+}
+
+// refused records a failed login and gives why back. A name that is nobody's is
+// not recorded: it may be a password in the wrong field.
+func (s *API) refused(ctx context.Context, action, known, address string, why error) error {
+	actor := "anonymous"
+	if known != "" {
+		actor = "user:" + known
+	}
+	s.log.Warn("a login was refused", "action", action, "user", known, "address", address)
+	if err := s.db.AppendAudit(ctx, ops.AuditRecord{Chain: Chain, At: time.Now(), Actor: actor, Action: action, Object: "session",
+		Outcome: "denied", Detail: map[string]string{"address": address}}); err != nil {
+		return err
+	}
+	return why
+}
+
+func tooMany() error {
+	p := newProblem(http.StatusTooManyRequests, "too many failed logins: wait a minute")
+	p.retryAfter = int(failureWindow.Seconds())
+	return p
+}
+
+func (s *API) createToken(ctx context.Context, who caller, in *newToken) (*answer[createdToken], error) {
+	known, err := s.db.Tokens(ctx, who.User.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(known) >= maxTokens {
+		return nil, ops.Errorf(ops.CodeConflict, "you have %d API tokens: revoke one first", len(known))
+	}
+	token := ops.NewToken(ops.APITokenPrefix)
+	t := postgres.APIToken{ID: ops.NewID(), UserID: who.User.ID, Name: storable(in.Body.Name), Hash: ops.HashToken(token)}
+	err = s.audited(ctx, who, "token.created", t.ID, map[string]string{"name": t.Name}, func() error { return s.db.CreateToken(ctx, t) })
+	if err != nil {
+		return nil, err
+	}
+	return &answer[createdToken]{createdToken{ID: t.ID, Name: t.Name, Token: token.Reveal()}}, nil
+}

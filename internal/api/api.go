@@ -1,0 +1,227 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/akmatori/akmatori/internal/dispatch"
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/akmatori/akmatori/internal/serve"
+	"github.com/akmatori/akmatori/internal/wire"
+)
+
+// Config says what the process needs. PublicURL, Lease and Log may be empty.
+type Config struct {
+	PublicListen, AgentListen, OpsListen string
+	// PublicURL is what browsers and senders reach the public listener by; by
+	// default its own address. With https, cookies are for https alone.
+	PublicURL string
+
+	DatabaseURL ops.Secret // as role akmatori_api
+	WorkerToken ops.Secret // what a worker must know
+
+	// ToolsPublicKey and EgressPublicKey are what credentials are sealed with.
+	ToolsPublicKey, EgressPublicKey string
+
+	// GatewayURL (its MCP endpoint) and ProxyURL are what agents reach those by.
+	GatewayURL, ProxyURL string
+
+	Lease time.Duration // of a run whose worker is silent; 0 means dispatch.DefaultLease
+	Log   *slog.Logger
+}
+
+// API is the process.
+type API struct {
+	db        *postgres.DB
+	log       *slog.Logger
+	publicURL *url.URL
+	keys      map[ops.Zone]seal.PublicKey
+	metrics   *metrics
+	registry  *prometheus.Registry
+
+	sessions *scs.SessionManager
+	hashes   *hasher
+	logins   *throttle
+	page     *page
+	sources  *sources
+	intake   *intake
+	hub      *hub
+	dispatch *dispatch.Dispatcher
+
+	public, agents, ops net.Listener
+}
+
+// New checks c, connects to the database, opens the listeners and, while there
+// is no user, prints the setup link.
+func New(ctx context.Context, c Config) (*API, error) {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	s := newServer(c.Log)
+	if err := s.readKeys(c); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.db, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "akmatori-api"}); err != nil {
+		return nil, err
+	}
+	err = s.bind(ctx, c)
+	if err == nil {
+		err = s.armSetup(ctx)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// newServer makes the parts that need no database: it is enough to describe
+// the operations.
+func newServer(log *slog.Logger) *API {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s := &API{log: log, registry: reg, metrics: newMetrics(reg), hashes: newHasher(), logins: newThrottle(),
+		publicURL: &url.URL{Scheme: "http", Host: "localhost"}}
+	s.hub = newHub(s.metrics.streams)
+	return s
+}
+
+func (s *API) readKeys(c Config) error {
+	s.keys = map[ops.Zone]seal.PublicKey{}
+	for zone, text := range map[ops.Zone]string{ops.ZoneTools: c.ToolsPublicKey, ops.ZoneEgress: c.EgressPublicKey} {
+		key, err := seal.ParsePublic(text)
+		if err != nil {
+			return fmt.Errorf("key of zone %s: %w", zone, err)
+		}
+		if key.Zone() != zone {
+			return fmt.Errorf("key of zone %s: it is a key of zone %s", zone, key.Zone())
+		}
+		s.keys[zone] = key
+	}
+	return nil
+}
+
+func (s *API) bind(ctx context.Context, c Config) (err error) {
+	if s.dispatch, err = dispatch.New(dispatch.Config{DB: s.db, WorkerToken: c.WorkerToken, GatewayURL: c.GatewayURL, ProxyURL: c.ProxyURL,
+		Lease: c.Lease, Metrics: s.registry, Log: s.log}); err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		to         *net.Listener
+		what, addr string
+	}{{&s.public, "public", c.PublicListen}, {&s.agents, "agents", c.AgentListen}, {&s.ops, "ops", c.OpsListen}} {
+		if *l.to, err = serve.Listen(ctx, l.what, l.addr); err != nil {
+			return err
+		}
+	}
+	if c.PublicURL == "" {
+		c.PublicURL = "http://" + reachable(s.public.Addr())
+	}
+	u, err := url.Parse(c.PublicURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" {
+		return errors.New("the public URL is not of the form https://HOST")
+	}
+	s.publicURL = &url.URL{Scheme: u.Scheme, Host: u.Host}
+	s.sessions = newSessions(s.db, u.Scheme == "https")
+	s.sources = newSources(s.db)
+	s.intake = newIntake(s.db, s.metrics, s.log)
+	s.page, err = newPage()
+	return err
+}
+
+// reachable gives an address that can be dialled on this machine: a listener on
+// all addresses has none of its own.
+func reachable(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
+	}
+	return addr.String()
+}
+
+func (s *API) close() {
+	for _, l := range []net.Listener{s.public, s.agents, s.ops} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	s.db.Close()
+}
+
+// PublicURL is where the page, the public API and the webhooks are.
+func (s *API) PublicURL() string { return s.publicURL.String() }
+
+// AgentURL is where workers dial.
+func (s *API) AgentURL() string { return "ws://" + reachable(s.agents.Addr()) + wire.Path }
+
+// OpsURL is where health and metrics are.
+func (s *API) OpsURL() string { return "http://" + reachable(s.ops.Addr()) }
+
+// Run serves until ctx ends. Requests under way may end, their alerts are still
+// stored, workers are told to look for another replica.
+func (s *API) Run(ctx context.Context) error {
+	defer s.close()
+	// What requests need outlives the servers.
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var back errgroup.Group
+	back.Go(func() error { s.intake.run(behind); return nil })
+
+	front, fctx := errgroup.WithContext(ctx)
+	front.Go(func() error { return serve.HTTP(fctx, s.public, s.publicHandler(), s.log) })
+	front.Go(func() error { return serve.HTTP(fctx, s.agents, s.agentsHandler(), s.log) })
+	front.Go(func() error { return serve.HTTP(fctx, s.ops, serve.Ops(s.registry, s.db.CheckSchema), s.log) })
+	front.Go(func() error { return s.dispatch.Run(fctx) })
+	front.Go(func() error { return s.db.Listen(fctx, []string{postgres.ChannelEvents}, s.hub.wake) })
+	front.Go(func() error { return s.sweep(fctx) })
+	s.log.Info("the api serves", "public", s.PublicURL(), "agents", s.agents.Addr().String(), "ops", s.ops.Addr().String())
+	err := front.Wait()
+	stop()
+	_ = back.Wait()
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
+// sweep removes what has expired.
+func (s *API) sweep(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		if err := s.db.DeleteExpiredSessions(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("expired sessions were not removed", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *API) agentsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+wire.Path, s.dispatch)
+	return mux
+}
+
+// webhookURL is what a sender is configured with.
+func (s *API) webhookURL(source string) string {
+	return strings.TrimSuffix(s.publicURL.String(), "/") + "/webhook/alert/" + source
+}

@@ -1,0 +1,188 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+)
+
+type incidentPath struct {
+	ID string `path:"id" maxLength:"64" doc:"The incident's id or its number."`
+}
+
+type incidentQuery struct {
+	Status   string `query:"status" maxLength:"100" doc:"One or several, separated by commas."`
+	Severity string `query:"severity" enum:"critical,high,warning,info"`
+	Source   string `query:"source" maxLength:"64" doc:"A source's id."`
+	Text     string `query:"q" maxLength:"200" doc:"Words of title and service."`
+	Cursor   string `query:"cursor" maxLength:"32"`
+	Limit    int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+}
+
+type eventsQuery struct {
+	ID    string `path:"id" maxLength:"64" doc:"The incident's id or its number."`
+	After int64  `query:"after" minimum:"0" doc:"Events behind this number."`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"500"`
+}
+
+type newIncident struct {
+	Body struct {
+		Title       string `json:"title" minLength:"1" maxLength:"300"`
+		Description string `json:"description,omitempty" maxLength:"16384"`
+		Severity    string `json:"severity,omitempty" enum:"critical,high,warning,info" default:"warning"`
+		Agent       string `json:"agent,omitempty" maxLength:"100" default:"investigator" doc:"The id of the agent that investigates."`
+	}
+}
+
+func (s *API) incidentOperations(api huma.API) {
+	const tag = "incidents"
+	handle(s, api, operation{id: "list-incidents", method: http.MethodGet, path: "/incidents", summary: "Incidents, newest first", tag: tag}, s.listIncidents)
+	handle(s, api, operation{id: "create-incident", method: http.MethodPost, path: "/incidents", summary: "Open an incident and have it investigated", tag: tag, status: http.StatusCreated}, s.createIncident)
+	handle(s, api, operation{id: "get-incident", method: http.MethodGet, path: "/incidents/{id}", summary: "One incident", tag: tag},
+		func(ctx context.Context, _ caller, in *incidentPath) (*answer[ops.Incident], error) {
+			i, err := s.incident(ctx, in.ID)
+			return &answer[ops.Incident]{i}, err
+		})
+	part(s, api, "alerts", "Its alerts, oldest first", s.alertsOf)
+	part(s, api, "calls", "The tool calls of its runs, oldest first", s.callsOf)
+	part(s, api, "findings", "What its runs found, newest first", s.findingsOf)
+	part(s, api, "runs", "Its investigations, newest first", s.runsOf)
+	handle(s, api, operation{id: "list-incident-events", method: http.MethodGet, path: "/incidents/{id}/events", summary: "Its timeline, in order", tag: tag},
+		func(ctx context.Context, _ caller, in *eventsQuery) (*answer[list[ops.Event]], error) {
+			i, err := s.incident(ctx, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			events, err := s.db.Events(ctx, i.ID, in.After, in.Limit)
+			page, err := items(events, err)
+			if err == nil && len(events) == in.Limit {
+				page.Body.NextCursor = strconv.FormatInt(events[len(events)-1].Seq, 10)
+			}
+			return page, err
+		})
+	handle(s, api, operation{id: "stream-incident", method: http.MethodGet, path: "/incidents/{id}/stream", summary: "Its timeline as server-sent events", tag: tag, stream: true}, s.stream)
+
+	act(s, api, "acknowledge", "Say that somebody is on it", func(ctx context.Context, who caller, id string) error {
+		return s.db.SetIncidentStatus(ctx, id, ops.IncidentAcknowledged, who.actor())
+	})
+	act(s, api, "resolve", "Say that it is over", func(ctx context.Context, who caller, id string) error {
+		return s.db.SetIncidentStatus(ctx, id, ops.IncidentResolved, who.actor())
+	})
+	act(s, api, "close", "Put it away", func(ctx context.Context, who caller, id string) error {
+		return s.db.SetIncidentStatus(ctx, id, ops.IncidentClosed, who.actor())
+	})
+	act(s, api, "investigate", "Investigate it again", func(ctx context.Context, who caller, id string) error {
+		return s.db.Investigate(ctx, id, postgres.DefaultAgent, who.actor())
+	})
+	act(s, api, "cancel", "Stop the investigation", func(ctx context.Context, who caller, id string) error {
+		return s.db.CancelRun(ctx, id, "cancelled by "+who.User.Username)
+	})
+}
+
+// part registers a list that belongs to an incident.
+func part[T any](s *API, api huma.API, name, summary string, get func(context.Context, string) ([]T, error)) {
+	handle(s, api, operation{id: "list-incident-" + name, method: http.MethodGet, path: "/incidents/{id}/" + name, summary: summary, tag: "incidents"},
+		func(ctx context.Context, _ caller, in *incidentPath) (*answer[list[T]], error) {
+			i, err := s.incident(ctx, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			return items(get(ctx, i.ID))
+		})
+}
+
+func (s *API) alertsOf(ctx context.Context, id string) ([]ops.Alert, error) {
+	return s.db.IncidentAlerts(ctx, id)
+}
+
+func (s *API) callsOf(ctx context.Context, id string) ([]ops.ToolCall, error) {
+	return s.db.Calls(ctx, id)
+}
+
+func (s *API) findingsOf(ctx context.Context, id string) ([]postgres.StoredFinding, error) {
+	return s.db.Findings(ctx, id)
+}
+
+func (s *API) runsOf(ctx context.Context, id string) ([]ops.Run, error) {
+	return s.db.Runs(ctx, id)
+}
+
+// act registers something that a person does to an incident. The answer is the
+// incident as it is then.
+func act(s *API, api huma.API, name, summary string, do func(context.Context, caller, string) error) {
+	handle(s, api, operation{id: name + "-incident", method: http.MethodPost, path: "/incidents/{id}/" + name, summary: summary, tag: "incidents"},
+		func(ctx context.Context, who caller, in *incidentPath) (*answer[ops.Incident], error) {
+			i, err := s.incident(ctx, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			err = s.audited(ctx, who, "incident."+name, i.ID, map[string]string{"number": strconv.FormatInt(i.Number, 10)},
+				func() error { return do(ctx, who, i.ID) })
+			if err != nil {
+				return nil, err
+			}
+			i, err = s.db.Incident(ctx, i.ID)
+			return &answer[ops.Incident]{i}, err
+		})
+}
+
+// incident finds an incident by id or number.
+func (s *API) incident(ctx context.Context, ref string) (ops.Incident, error) {
+	if ops.ValidID(ref) {
+		return s.db.Incident(ctx, ref)
+	}
+	if n, err := strconv.ParseInt(ref, 10, 64); err == nil && n > 0 {
+		return s.db.IncidentByNumber(ctx, n)
+	}
+	return ops.Incident{}, ops.Errorf(ops.CodeNotFound, "there is no such incident")
+}
+
+func (s *API) listIncidents(ctx context.Context, _ caller, in *incidentQuery) (*answer[list[ops.Incident]], error) {
+	f := postgres.IncidentFilter{Severity: ops.Severity(in.Severity), SourceID: in.Source, Text: storable(in.Text), Limit: in.Limit}
+	if in.Source != "" && !ops.ValidID(in.Source) {
+		return items[ops.Incident](nil, nil)
+	}
+	for status := range strings.SplitSeq(in.Status, ",") {
+		if status = strings.TrimSpace(status); status == "" {
+			continue
+		}
+		switch st := ops.IncidentStatus(status); st {
+		case ops.IncidentTriggered, ops.IncidentAcknowledged, ops.IncidentResolved, ops.IncidentClosed, ops.IncidentMerged:
+			f.Statuses = append(f.Statuses, st)
+		default:
+			return nil, ops.Errorf(ops.CodeInvalid, "status is one of triggered, acknowledged, resolved, closed, merged")
+		}
+	}
+	if in.Cursor != "" {
+		n, err := strconv.ParseInt(in.Cursor, 10, 64)
+		if err != nil || n < 1 {
+			return nil, ops.Errorf(ops.CodeInvalid, "the cursor is not one of ours")
+		}
+		f.Before = n
+	}
+	found, err := s.db.Incidents(ctx, f)
+	page, err := items(found, err)
+	if err == nil && len(found) == in.Limit {
+		page.Body.NextCursor = strconv.FormatInt(found[len(found)-1].Number, 10)
+	}
+	return page, err
+}
+
+func (s *API) createIncident(ctx context.Context, who caller, in *newIncident) (*answer[ops.Incident], error) {
+	var i ops.Incident
+	err := s.audited(ctx, who, "incident.created", "", nil, func() (err error) {
+		i, err = s.db.CreateIncident(ctx, postgres.NewIncident{Title: storable(in.Body.Title), Description: storable(in.Body.Description),
+			Severity: ops.Severity(in.Body.Severity), Agent: storable(in.Body.Agent), Actor: who.actor()})
+		return err
+	})
+	return &answer[ops.Incident]{i}, err
+}
+
+// storable drops NUL, which Postgres keeps in no text.
+func storable(s string) string { return strings.ReplaceAll(s, "\x00", "") }

@@ -1,0 +1,268 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/pem"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/akmatori/akmatori/internal/ingest"
+	"github.com/akmatori/akmatori/internal/ops"
+)
+
+// The pattern of names below keeps them usable in rules, globs and commands.
+
+// source is a source as the API shows it.
+type source struct {
+	ID         string           `json:"id"`
+	Name       string           `json:"name"`
+	Kind       string           `json:"kind"`
+	Enabled    bool             `json:"enabled"`
+	CreatedAt  time.Time        `json:"created_at"`
+	WebhookURL string           `json:"webhook_url"`
+	Health     ops.SourceHealth `json:"health"`
+	Secret     string           `json:"secret,omitempty" doc:"Only in the answer that made it."`
+}
+
+type newSource struct {
+	Body struct {
+		Name    string     `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
+		Kind    string     `json:"kind" doc:"alertmanager"`
+		Enabled *bool      `json:"enabled,omitempty" nullable:"false" doc:"true if it is left out"`
+		Secret  ops.Secret `json:"secret,omitempty" minLength:"8" maxLength:"256" doc:"What the sender proves itself by. One is made if there is none."`
+	}
+}
+
+type newTarget struct {
+	Body struct {
+		Name       string            `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
+		Kind       string            `json:"kind" enum:"ssh"`
+		Address    string            `json:"address" minLength:"1" maxLength:"253" pattern:"^[A-Za-z0-9._:-]+$" doc:"Host name or IP address."`
+		Port       int               `json:"port,omitempty" minimum:"1" maximum:"65535" default:"22"`
+		User       string            `json:"user" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_][A-Za-z0-9._@-]*$"`
+		HostKey    string            `json:"host_key" maxLength:"16384" doc:"Its public keys, one a line, as in known_hosts without the host column."`
+		Credential string            `json:"credential,omitempty" maxLength:"100" doc:"A credential's name."`
+		Labels     map[string]string `json:"labels,omitempty"`
+		Jump       string            `json:"jump,omitempty" maxLength:"100" doc:"The name of the target that connections go through."`
+	}
+}
+
+type newCredential struct {
+	Body struct {
+		Name    string     `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
+		Kind    string     `json:"kind" enum:"ssh_key,ssh_password,llm_key"`
+		Secret  ops.Secret `json:"secret" minLength:"1" maxLength:"65536" doc:"Never shown again."`
+		Targets []string   `json:"targets" minItems:"1" maxItems:"100" nullable:"false" doc:"Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for."`
+	}
+}
+
+type newProvider struct {
+	Body struct {
+		Name         string `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
+		Kind         string `json:"kind" enum:"openai"`
+		BaseURL      string `json:"base_url" minLength:"1" maxLength:"2048" doc:"Such as https://api.openai.com/v1"`
+		Model        string `json:"model" minLength:"1" maxLength:"200"`
+		Credential   string `json:"credential,omitempty" maxLength:"100" doc:"The name of a credential of kind llm_key."`
+		Default      bool   `json:"default,omitempty"`
+		AllowPrivate bool   `json:"allow_private,omitempty" doc:"Let the proxy dial private and loopback addresses for it."`
+	}
+}
+
+func (s *API) inventoryOperations(api huma.API) {
+	const tag = "configuration"
+	get := func(what, path, summary string) operation {
+		return operation{id: "list-" + what, method: http.MethodGet, path: path, summary: summary, tag: tag}
+	}
+	post := func(what, path, summary string) operation {
+		return operation{id: "create-" + what, method: http.MethodPost, path: path, summary: summary, tag: tag, status: http.StatusCreated}
+	}
+	handle(s, api, get("sources", "/sources", "Senders of alerts"), s.listSources)
+	handle(s, api, post("source", "/sources", "Add a sender of alerts"), s.createSource)
+	handle(s, api, get("targets", "/targets", "Hosts and services that tools may act on"),
+		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Target]], error) {
+			return items(s.db.Targets(ctx))
+		})
+	handle(s, api, post("target", "/targets", "Add a target"), s.createTarget)
+	handle(s, api, get("credentials", "/credentials", "Credentials, without their secrets"),
+		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Credential]], error) {
+			return items(s.db.Credentials(ctx))
+		})
+	handle(s, api, post("credential", "/credentials", "Seal a credential to the process that uses it"), s.createCredential)
+	handle(s, api, get("llm-providers", "/llm-providers", "LLM endpoints"),
+		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Provider]], error) {
+			return items(s.db.Providers(ctx))
+		})
+	handle(s, api, post("llm-provider", "/llm-providers", "Add an LLM endpoint"), s.createProvider)
+}
+
+func (s *API) shown(src ops.Source) source {
+	return source{ID: src.ID, Name: src.Name, Kind: src.Kind, Enabled: src.Enabled, CreatedAt: src.CreatedAt,
+		WebhookURL: s.webhookURL(src.ID), Health: src.Health}
+}
+
+func (s *API) listSources(ctx context.Context, _ caller, _ *nothing) (*answer[list[source]], error) {
+	all, err := s.db.Sources(ctx)
+	out := make([]source, 0, len(all))
+	for _, src := range all {
+		out = append(out, s.shown(src))
+	}
+	return items(out, err)
+}
+
+func (s *API) createSource(ctx context.Context, who caller, in *newSource) (*answer[source], error) {
+	b := in.Body
+	if _, ok := ingest.Lookup(b.Kind); !ok {
+		return nil, ops.Errorf(ops.CodeInvalid, "kind is not one that alerts can be read from")
+	}
+	made := b.Secret.Empty()
+	if made {
+		b.Secret = ops.NewToken(ops.WebhookTokenPrefix)
+	}
+	src := ops.Source{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Enabled: b.Enabled == nil || *b.Enabled, CreatedAt: time.Now().UTC(), SecretHash: ops.HashToken(b.Secret)}
+	err := s.audited(ctx, who, "source.created", src.ID, map[string]string{"name": src.Name, "kind": src.Kind}, func() error {
+		return s.db.CreateSource(ctx, src)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.sources.forget()
+	out := s.shown(src)
+	if made {
+		out.Secret = b.Secret.Reveal()
+	}
+	return &answer[source]{out}, nil
+}
+
+func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*answer[ops.Target], error) {
+	b := in.Body
+	keys, err := hostKeys(b.HostKey)
+	if err != nil {
+		return nil, err
+	}
+	if len(b.Labels) > 64 {
+		return nil, ops.Errorf(ops.CodeInvalid, "a target has at most 64 labels")
+	}
+	labels := make(map[string]string, len(b.Labels))
+	for k, v := range b.Labels {
+		if len(k) > 100 || len(v) > 1000 {
+			return nil, ops.Errorf(ops.CodeInvalid, "a label's name has at most 100 characters and its value at most 1000")
+		}
+		labels[storable(k)] = storable(v)
+	}
+	if err := s.checkCredential(ctx, b.Credential, "ssh_key", "ssh_password"); err != nil {
+		return nil, err
+	}
+	t := ops.Target{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Address: b.Address, Port: b.Port, User: b.User, HostKey: keys,
+		Credential: b.Credential, Labels: labels, Jump: b.Jump, CreatedAt: time.Now().UTC()}
+	err = s.audited(ctx, who, "target.created", t.ID, map[string]string{"name": t.Name, "address": t.Address}, func() error {
+		return s.db.CreateTarget(ctx, t)
+	})
+	return &answer[ops.Target]{t}, err
+}
+
+// hostKeys checks pinned host keys, one a line, and gives them without comments
+// and blank lines. There must be one: a host that cannot be told from another
+// is not connected to.
+func hostKeys(text string) (string, error) {
+	var keys []string
+	for l := range strings.Lines(text) {
+		l = strings.TrimSpace(l)
+		if l == "" || strings.HasPrefix(l, "#") {
+			continue
+		}
+		fields := strings.Fields(l)
+		if len(fields) < 2 || !isHostKey(fields[0], fields[1]) {
+			return "", ops.Errorf(ops.CodeInvalid, "line %d of host_key is not of the form \"ssh-ed25519 AAAA…\"", len(keys)+1)
+		}
+		keys = append(keys, fields[0]+" "+fields[1])
+	}
+	if len(keys) == 0 {
+		return "", ops.Errorf(ops.CodeInvalid, "host_key is empty: pin the host's public key (ssh-keyscan shows it; compare it with the host's own)")
+	}
+	return strings.Join(keys, "\n"), nil
+}
+
+// isHostKey says whether blob is a public key of that type: base64 of a length
+// and the type's name, followed by more.
+func isHostKey(kind, blob string) bool {
+	switch kind {
+	case "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+		"sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com":
+	default:
+		return false
+	}
+	raw, err := base64.StdEncoding.DecodeString(blob)
+	if err != nil || len(raw) < 4 {
+		return false
+	}
+	n := binary.BigEndian.Uint32(raw)
+	return uint64(len(raw)) > 4+uint64(n) && string(raw[4:4+n]) == kind
+}
+
+func (s *API) createCredential(ctx context.Context, who caller, in *newCredential) (*answer[ops.Credential], error) {
+	b := in.Body
+	for _, t := range b.Targets {
+		if t == "" || len(t) > 100 || strings.ContainsFunc(t, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?", r)
+		}) {
+			return nil, ops.Errorf(ops.CodeInvalid, "targets are names or globs with * and ?")
+		}
+	}
+	if b.Kind == "ssh_key" {
+		block, _ := pem.Decode([]byte(b.Secret.Reveal()))
+		if block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return nil, ops.Errorf(ops.CodeInvalid, "the secret of an ssh_key is a private key in PEM form")
+		}
+	} else if strings.ContainsAny(b.Secret.Reveal(), "\x00\r\n") {
+		return nil, ops.Errorf(ops.CodeInvalid, "the secret contains a line break")
+	}
+	c := ops.Credential{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Targets: b.Targets, Version: 1, CreatedAt: time.Now().UTC()}
+	var err error
+	if c.Sealed, err = s.keys[ops.CredentialKinds[c.Kind]].Seal(c, b.Secret); err != nil {
+		return nil, err
+	}
+	err = s.audited(ctx, who, "credential.created", c.ID, map[string]string{"name": c.Name, "kind": c.Kind}, func() error {
+		return s.db.CreateCredential(ctx, c)
+	})
+	return &answer[ops.Credential]{c}, err
+}
+
+// checkCredential refuses a name that is not of a credential of these kinds.
+func (s *API) checkCredential(ctx context.Context, name string, kinds ...string) error {
+	if name == "" {
+		return nil
+	}
+	c, err := s.db.CredentialByName(ctx, storable(name))
+	if ops.CodeOf(err) == ops.CodeNotFound || err == nil && !slices.Contains(kinds, c.Kind) {
+		return ops.Errorf(ops.CodeInvalid, "credential does not name one of kind %s", strings.Join(kinds, " or "))
+	}
+	return err
+}
+
+func (s *API) createProvider(ctx context.Context, who caller, in *newProvider) (*answer[ops.Provider], error) {
+	b := in.Body
+	u, err := url.Parse(b.BaseURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, ops.Errorf(ops.CodeInvalid, "base_url is not of the form https://HOST/PATH")
+	}
+	if err := s.checkCredential(ctx, b.Credential, "llm_key"); err != nil {
+		return nil, err
+	}
+	p := ops.Provider{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, BaseURL: strings.TrimRight(b.BaseURL, "/"), Model: storable(b.Model),
+		Credential: storable(b.Credential), Default: b.Default, AllowPrivate: b.AllowPrivate, CreatedAt: time.Now().UTC()}
+	err = s.audited(ctx, who, "provider.created", p.ID, map[string]string{"name": p.Name, "base_url": p.BaseURL}, func() error {
+		return s.db.CreateProvider(ctx, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err = s.db.Provider(ctx, p.ID) // the first one has become the default
+	return &answer[ops.Provider]{p}, err
+}

@@ -1,0 +1,30 @@
+package api
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	requests, webhooks, rejected *prometheus.CounterVec
+	seconds                      *prometheus.HistogramVec
+	commit, batch                prometheus.Histogram
+	streams                      prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "akmatori_http_requests_total", Help: "Requests to the public listener."},
+			[]string{"route", "method", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "akmatori_http_request_seconds",
+			Help: "Time to answer a request, streams left out.", Buckets: prometheus.DefBuckets}, []string{"route"}),
+		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "akmatori_webhooks_total", Help: "Webhooks by how they were answered."},
+			[]string{"answer"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "akmatori_webhooks_rejected_total",
+			Help: "Webhooks with a wrong or missing secret, by the source's id."}, []string{"source"}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "akmatori_intake_commit_seconds",
+			Help: "Time to store a batch of deliveries.", Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5}}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "akmatori_intake_batch_size",
+			Help: "Deliveries stored together.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64}}),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{Name: "akmatori_streams", Help: "Event streams that are open."}),
+	}
+	reg.MustRegister(m.requests, m.seconds, m.webhooks, m.rejected, m.commit, m.batch, m.streams)
+	return m
+}

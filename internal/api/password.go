@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/alexedwards/argon2id"
+	"github.com/go-chi/httprate"
+
+	"github.com/akmatori/akmatori/internal/ops"
+)
+
+// hashParams are OWASP's for argon2id: 19 MiB, two passes, one lane.
+func hashParams() *argon2id.Params {
+	return &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+}
+
+// HashPassword gives the form in which a password is stored.
+func HashPassword(password ops.Secret) (string, error) {
+	h, err := argon2id.CreateHash(password.Reveal(), hashParams())
+	if err != nil {
+		return "", fmt.Errorf("hash password: %w", err)
+	}
+	return h, nil
+}
+
+// maxHashes bounds the memory and the cores that logins take at once.
+const maxHashes = 2
+
+// hasher compares passwords, a few at a time.
+type hasher struct {
+	slots chan struct{}
+	// nobody gives the hash of no password, against which unknown users are
+	// compared so that they take as long as known ones.
+	nobody func() (string, error)
+}
+
+func newHasher() *hasher {
+	return &hasher{slots: make(chan struct{}, maxHashes), nobody: sync.OnceValues(func() (string, error) {
+		return HashPassword(ops.NewToken(""))
+	})}
+}
+
+// slot waits for a place; whoever waits too long is sent away.
+func (h *hasher) slot(ctx context.Context) (release func(), err error) {
+	wait := time.NewTimer(5 * time.Second)
+	defer wait.Stop()
+	select {
+	case h.slots <- struct{}{}:
+		return func() { <-h.slots }, nil
+	case <-wait.C:
+		return nil, ops.Errorf(ops.CodeUnavailable, "too many people sign in at once")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// matches compares password with hash, or with nothing if hash is empty.
+func (h *hasher) matches(ctx context.Context, password ops.Secret, hash string) (bool, error) {
+	release, err := h.slot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	known := hash != ""
+	if !known {
+		if hash, err = h.nobody(); err != nil {
+			return false, err
+		}
+	}
+	ok, err := argon2id.ComparePasswordAndHash(password.Reveal(), hash)
+	return ok && known, err
+}
+
+// How often a login may fail: for one name, and from one address.
+const (
+	failuresPerUser    = 10
+	failuresPerAddress = 50
+	failureWindow      = time.Minute
+)
+
+// throttle counts failed logins over a sliding minute. Its memory is bounded by
+// what maxHashes lets through in two minutes.
+type throttle struct{ users, addresses *httprate.RateLimiter }
+
+func newThrottle() *throttle {
+	limiter := func(n int) *httprate.RateLimiter {
+		// A counter of our own makes httprate's windows those of truncated
+		// time, so that failures alone can be counted.
+		return httprate.NewRateLimiter(n, failureWindow, httprate.WithLimitCounter(httprate.NewLocalLimitCounter(failureWindow)))
+	}
+	return &throttle{limiter(failuresPerUser), limiter(failuresPerAddress)}
+}
+
+func (t *throttle) allowed(user, address string) bool {
+	byUser, _, err1 := t.users.Status(user)
+	byAddress, _, err2 := t.addresses.Status(address)
+	return byUser && byAddress && err1 == nil && err2 == nil
+}
+
+func (t *throttle) failed(user, address string) {
+	now := time.Now().UTC().Truncate(failureWindow)
+	_ = t.users.Counter().Increment(user, now)
+	_ = t.addresses.Counter().Increment(address, now)
+}

@@ -1,0 +1,156 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/unrolled/secure"
+)
+
+// publicHandler is the public listener: the webhooks, the API, its description
+// and the page.
+func (s *API) publicHandler() http.Handler {
+	headers := secure.New(secure.Options{
+		FrameDeny:               true,
+		ContentTypeNosniff:      true,
+		ReferrerPolicy:          "no-referrer",
+		ContentSecurityPolicy:   contentPolicy(""),
+		CrossOriginOpenerPolicy: "same-origin",
+		PermissionsPolicy:       "camera=(), geolocation=(), microphone=()",
+		STSSeconds:              map[bool]int64{true: 31536000}[s.publicURL.Scheme == "https"],
+		ForceSTSHeader:          true, // TLS ends before us
+	})
+	csrf := http.NewCrossOriginProtection()
+	_ = csrf.AddTrustedOrigin(s.publicURL.Scheme + "://" + s.publicURL.Host) // New has checked it
+	csrf.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, newProblem(http.StatusForbidden, "the request comes from another site"))
+	}))
+	compress := middleware.Compress(5, "application/json", "application/problem+json", "text/html", "text/css", "text/javascript",
+		"application/javascript", "image/svg+xml")
+
+	r := chi.NewRouter()
+	r.Use(s.observe, s.recovered, headers.Handler)
+	hook := s.webhook()
+	r.Post("/webhook/alert/{source_id}", hook)
+	r.Post("/webhook/alert/{source_id}/", hook)
+	r.Group(func(r chi.Router) {
+		r.Use(csrf.Handler, unless(isStream, compress), unless(isStream, limited), noStore)
+		doc, _ := json.Marshal(s.operations(r).OpenAPI())
+		r.Get("/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(doc)
+		})
+	})
+	page := compress(s.page)
+	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		closed := strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/webhook/")
+		if closed || r.Method != http.MethodGet && r.Method != http.MethodHead {
+			writeProblem(w, newProblem(http.StatusNotFound, "there is nothing here"))
+			return
+		}
+		page.ServeHTTP(w, r)
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, newProblem(http.StatusMethodNotAllowed, "another method is wanted here"))
+	})
+	return r
+}
+
+// queryWithin is how long the database may take for a request: a database that
+// hangs must not keep all who ask.
+const queryWithin = 10 * time.Second
+
+func limited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), queryWithin)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// isStream says whether a response is written piece by piece.
+func isStream(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/stream") }
+
+// unless leaves a middleware out for some requests.
+func unless(cond func(*http.Request) bool, middleware func(http.Handler) http.Handler) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		with := middleware(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if cond(r) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			with.ServeHTTP(w, r)
+		})
+	}
+}
+
+func noStore(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// observe counts and logs requests by their route: paths and queries may hold
+// what should not be in a log, and would make a metric of each incident.
+func (s *API) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		next.ServeHTTP(ww, r)
+		route := "page"
+		if rc := chi.RouteContext(r.Context()); rc != nil && rc.RoutePattern() != "" && rc.RoutePattern() != "/*" {
+			route = rc.RoutePattern()
+		}
+		status := ww.Status()
+		if status == 0 {
+			status = http.StatusOK
+		}
+		took := time.Since(began)
+		s.metrics.requests.WithLabelValues(route, method(r), strconv.Itoa(status)).Inc()
+		if !isStream(r) {
+			s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
+		}
+		log := s.log.DebugContext
+		if status >= 400 || r.Method != http.MethodGet && !strings.HasPrefix(route, "/webhook/") {
+			log = s.log.InfoContext
+		}
+		log(context.WithoutCancel(r.Context()), "request", "method", method(r), "route", route, "status", status, "took", took,
+			"bytes", ww.BytesWritten(), "remote", r.RemoteAddr)
+	})
+}
+
+// method keeps made-up methods out of labels.
+func method(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return r.Method
+	}
+	return "other"
+}
+
+// recovered turns a panic into an answer and a log line.
+func (s *API) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v)
+			default:
+				s.log.ErrorContext(r.Context(), "a request panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+				writeProblem(w, newProblem(http.StatusInternalServerError, "internal error"))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}

@@ -131,7 +131,7 @@ CREATE TABLE runs (
 CREATE UNIQUE INDEX runs_one_live ON runs (incident_id) WHERE state IN ('queued', 'running', 'waiting_approval');
 CREATE INDEX runs_by_incident ON runs (incident_id, created_at DESC);
 CREATE INDEX runs_queue ON runs (priority, created_at) WHERE state = 'queued';
-CREATE INDEX runs_leases ON runs (lease_until) WHERE state = 'running';
+CREATE INDEX runs_leases ON runs (lease_until, deadline) WHERE state = 'running';
 CREATE UNIQUE INDEX runs_gateway_token ON runs (gateway_token_hash) WHERE gateway_token_hash IS NOT NULL;
 CREATE UNIQUE INDEX runs_proxy_token ON runs (proxy_token_hash) WHERE proxy_token_hash IS NOT NULL;
 

@@ -228,6 +228,26 @@ func TestRunLife(t *testing.T) {
 	require.Equal(t, ops.CodeConflict, ops.CodeOf(err), "an ended run can be written to")
 }
 
+func TestOverdueRunsFail(t *testing.T) {
+	t.Parallel()
+	urls := pgtest.New(t)
+	db := open(t, urls.API)
+	provider(t, db)
+	require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{delivery(source(t, db), 0, "a")}))
+	got := claim(t, db, "w")
+	conn, err := pgx.Connect(t.Context(), urls.Owner.Reveal())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err = conn.Exec(t.Context(), `UPDATE runs SET deadline = now() - interval '2 minutes'`)
+	require.NoError(t, err)
+	n, err := db.RequeueExpired(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	i, err := db.Incident(t.Context(), got.Incident.ID)
+	require.NoError(t, err)
+	require.Equal(t, ops.RunFailed, i.Investigation)
+}
+
 func TestTokensDieWithTheRun(t *testing.T) {
 	t.Parallel()
 	urls := pgtest.New(t)

@@ -314,9 +314,12 @@ func (db *DB) Shorten(ctx context.Context, worker string, grace time.Duration) e
 }
 
 // RequeueExpired puts runs whose lease has ended back into the queue, or ends
-// them if somebody asked for that. It returns how many there were.
+// them if somebody asked for that. A run that is past its deadline for longer
+// than it takes to say so has failed, whatever its worker does. It returns how
+// many there were.
 func (db *DB) RequeueExpired(ctx context.Context) (int, error) {
-	rows, err := db.pool.Query(ctx, `SELECT id FROM runs WHERE state = 'running' AND lease_until < now() ORDER BY lease_until LIMIT 100`)
+	rows, err := db.pool.Query(ctx, `SELECT id FROM runs WHERE state = 'running'
+		AND (lease_until < now() OR deadline < now() - interval '1 minute') LIMIT 100`)
 	if err != nil {
 		return 0, mapError(err)
 	}
@@ -332,7 +335,9 @@ func (db *DB) RequeueExpired(ctx context.Context) (int, error) {
 				return err
 			}
 			var cancel string
-			err = tx.QueryRow(ctx, `SELECT cancel_requested FROM runs WHERE id = $1 AND state = 'running' AND lease_until < now()`, id).Scan(&cancel)
+			var overdue bool
+			err = tx.QueryRow(ctx, `SELECT cancel_requested, deadline < now() - interval '1 minute' FROM runs WHERE id = $1 AND state = 'running'
+				AND (lease_until < now() OR deadline < now() - interval '1 minute')`, id).Scan(&cancel, &overdue)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return nil // renewed meanwhile
 			}
@@ -342,6 +347,9 @@ func (db *DB) RequeueExpired(ctx context.Context) (int, error) {
 			n++
 			if cancel != "" {
 				return endRun(ctx, tx, run, ops.RunCancelled, cancel)
+			}
+			if overdue {
+				return endRun(ctx, tx, run, ops.RunFailed, "its time was up and its worker did not end it")
 			}
 			if _, err := tx.Exec(ctx, `UPDATE runs SET state = 'queued', worker = '', lease_until = NULL, available_at = now(),
 					gateway_token_hash = NULL, proxy_token_hash = NULL WHERE id = $1`, id); err != nil {

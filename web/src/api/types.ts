@@ -1,0 +1,97 @@
+import type { components } from "./schema";
+
+/** The api's types by short names; schema.d.ts is generated from its description (`npm run types`). */
+
+type Schemas = components["schemas"];
+export type Body<Name extends keyof Schemas> = Schemas[Name];
+
+export type Incident = Schemas["Incident"];
+export type Alert = Schemas["Alert"];
+export type Run = Schemas["Run"];
+export type ToolCall = Schemas["ToolCall"];
+export type ToolResult = Schemas["ToolResult"];
+export type Finding = Schemas["Finding"];
+export type Citation = Schemas["Citation"];
+export type Action = Schemas["Action"];
+export type RunFinding = Schemas["StoredFinding"];
+export type Source = Schemas["Source"];
+export type Target = Schemas["Target"];
+export type Credential = Schemas["Credential"];
+export type Provider = Schemas["Provider"];
+export type APIToken = Schemas["APIToken"];
+export type User = Schemas["User"];
+
+export type Severity = Incident["severity"];
+export type IncidentStatus = Incident["status"];
+export type RunState = Run["state"];
+export type Verdict = Schemas["Hypothesis"]["verdict"];
+
+export interface Page<T> {
+  items: T[];
+  next_cursor: string;
+}
+
+/** The data of each kind of timeline event. By hand: it travels as raw JSON in the description. */
+export interface EventData {
+  "incident.opened": IncidentChange;
+  "incident.resolved": IncidentChange;
+  "incident.changed": IncidentChange;
+  "alert.firing": AlertChange;
+  "alert.resolved": AlertChange;
+  "run.queued": RunChange;
+  "run.started": RunChange;
+  "run.requeued": RunChange;
+  "run.ended": RunChange;
+  "text.delta": { turn: number; text: string };
+  message: { turn: number; text?: string; calls?: ToolUse[] | null; usage?: Usage };
+  "tool.call": ToolUse;
+  "tool.output": { id: string; text: string };
+  "tool.result": ToolResult;
+  notice: { text: string };
+  findings: Finding;
+}
+
+export interface IncidentChange {
+  status?: IncidentStatus;
+  severity?: Severity;
+  title?: string;
+  reason?: string;
+}
+
+export interface AlertChange {
+  alert_id: string;
+  title: string;
+  severity: Severity;
+  host?: string;
+  summary?: string;
+}
+
+export interface RunChange {
+  state: RunState;
+  worker?: string;
+  epoch?: number;
+  reason?: string;
+}
+
+export interface ToolUse {
+  id: string;
+  name: string;
+  arguments?: unknown;
+}
+
+export interface Usage {
+  model?: string;
+  input_tokens: number;
+  output_tokens: number;
+}
+
+interface EventHead {
+  incident_id: string;
+  seq: number;
+  at: string;
+  run_id?: string;
+  actor?: string;
+}
+
+/** One entry of an incident's timeline, told apart by kind. */
+export type TimelineEvent = { [K in keyof EventData]: EventHead & { kind: K; data: EventData[K] } }[keyof EventData];

@@ -1,0 +1,167 @@
+import type { QueryClient } from "@tanstack/react-query";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, redirect, useRouter } from "@tanstack/react-router";
+import { useEffect } from "react";
+import { auth } from "./api/calls";
+import { ApiError } from "./api/client";
+import type { Severity } from "./api/types";
+import { Empty, Problem } from "./ui/parts";
+import { Shell } from "./ui/Shell";
+
+/** The routes. Each page is a chunk of its own, fetched when it is first wanted. */
+
+interface Context {
+  client: QueryClient;
+}
+
+const root = createRootRouteWithContext<Context>()({
+  component: Outlet,
+  notFoundComponent: () => <Empty title="There is no such page" more={<a href="/incidents">To the incidents</a>} />,
+  errorComponent: Broken,
+});
+
+/** The page could not even start. What was a matter of the network ends by itself. */
+function Broken({ error }: { error: unknown }) {
+  const router = useRouter();
+  const passes = error instanceof ApiError && (error.status === 0 || error.status >= 500);
+  useEffect(() => {
+    if (!passes) return;
+    const again = () => void router.invalidate();
+    const timer = setInterval(again, 5_000);
+    addEventListener("online", again);
+    return () => {
+      clearInterval(timer);
+      removeEventListener("online", again);
+    };
+  }, [passes, router]);
+  return (
+    <div style={{ padding: 24 }}>
+      <Problem what="The page could not be shown." error={error} retry={() => void router.invalidate()} />
+    </div>
+  );
+}
+
+const login = createRoute({
+  getParentRoute: () => root,
+  path: "/login",
+  validateSearch: (search: Record<string, unknown>): { next?: string } =>
+    typeof search.next === "string" ? { next: search.next } : {},
+  component: lazyRouteComponent(() => import("./auth/pages"), "LoginPage"),
+});
+
+const setup = createRoute({
+  getParentRoute: () => root,
+  path: "/setup",
+  component: lazyRouteComponent(() => import("./auth/pages"), "SetupPage"),
+});
+
+/** Everything below needs a session; whoever has none signs in and comes back. */
+const signedIn = createRoute({
+  getParentRoute: () => root,
+  id: "signed-in",
+  beforeLoad: async ({ context, location }) => {
+    try {
+      const { user } = await context.client.ensureQueryData({
+        queryKey: ["session"],
+        queryFn: auth.session,
+        staleTime: Infinity,
+      });
+      return { user };
+    } catch (cause) {
+      if (cause instanceof ApiError && cause.status === 401) {
+        throw redirect({ to: "/login", search: location.href === "/" ? {} : { next: location.href } });
+      }
+      throw cause;
+    }
+  },
+  component: function SignedIn() {
+    return <Shell user={signedIn.useRouteContext().user} />;
+  },
+});
+
+const home = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/",
+  beforeLoad: () => {
+    throw redirect({ to: "/incidents", replace: true });
+  },
+});
+
+export interface IncidentSearch {
+  status?: string;
+  severity?: Severity;
+  q?: string;
+}
+
+const severities: Severity[] = ["critical", "high", "warning", "info"];
+
+const incidents = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/incidents",
+  validateSearch: (search: Record<string, unknown>): IncidentSearch => {
+    const kept: IncidentSearch = {};
+    for (const name of ["status", "q"] as const) {
+      const value = search[name];
+      if ((typeof value === "string" && value !== "") || typeof value === "number") kept[name] = String(value);
+    }
+    const severity = severities.find((s) => s === search.severity);
+    if (severity) kept.severity = severity;
+    return kept;
+  },
+  component: lazyRouteComponent(() => import("./incidents/IncidentsPage"), "IncidentsPage"),
+});
+
+const incident = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/incidents/$id",
+  component: lazyRouteComponent(() => import("./incidents/IncidentPage"), "IncidentPage"),
+});
+
+const sources = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/sources",
+  component: lazyRouteComponent(() => import("./settings/SourcesPage"), "SourcesPage"),
+});
+
+const targets = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/targets",
+  component: lazyRouteComponent(() => import("./settings/TargetsPage"), "TargetsPage"),
+});
+
+const credentials = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/credentials",
+  component: lazyRouteComponent(() => import("./settings/CredentialsPage"), "CredentialsPage"),
+});
+
+const providers = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/providers",
+  component: lazyRouteComponent(() => import("./settings/ProvidersPage"), "ProvidersPage"),
+});
+
+const tokens = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/tokens",
+  component: lazyRouteComponent(() => import("./settings/TokensPage"), "TokensPage"),
+});
+
+export function makeRouter(client: QueryClient) {
+  return createRouter({
+    routeTree: root.addChildren([
+      login,
+      setup,
+      signedIn.addChildren([home, incidents, incident, sources, targets, credentials, providers, tokens]),
+    ]),
+    context: { client },
+    defaultPreload: "intent",
+    defaultPreloadStaleTime: 0,
+    scrollRestoration: true,
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}

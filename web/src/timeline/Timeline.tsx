@@ -1,0 +1,238 @@
+import { Button } from "@mantine/core";
+import { memo, type ReactNode, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import type { ToolCall } from "../api/types";
+import { absolute, clock, day } from "../text/time";
+import { inert, inertLines } from "../text/visible";
+import { DownIcon } from "../ui/icons";
+import { Empty, LoadingRows } from "../ui/parts";
+import { SafeMarkdown } from "../ui/SafeMarkdown";
+import { InvestigationMark, SeverityShape, StatusMark } from "../ui/state";
+import { Call, type Focus } from "./Call";
+import { callKey, type Row, type Timeline as Data } from "./rows";
+import type { StreamState } from "./stream";
+import css from "./Timeline.module.css";
+
+/** The newest rows are drawn first; earlier ones when asked for. */
+const batch = 300;
+
+const words: Record<StreamState, string> = {
+  connecting: "Connecting",
+  live: "Live",
+  retrying: "Reconnecting",
+  offline: "Offline",
+  gone: "Not available",
+};
+
+interface TimelineProps {
+  data: Data;
+  state: StreamState;
+  calls: ToolCall[];
+  /** The run that may still act, if any. */
+  liveRun: string;
+  focus: Focus | null;
+  /** The last event that the incident had when the page was opened. */
+  baseline: number;
+}
+
+/** What happened, oldest first, growing at its end. */
+export function Timeline({ data, state, calls, liveRun, focus, baseline }: TimelineProps) {
+  const { rows } = data;
+  const records = useMemo(() => new Map(calls.map((c) => [callKey(c.run_id, c.id), c])), [calls]);
+  const [limit, setLimit] = useState(batch);
+  const focused = focus ? rows.findIndex((r) => r.key === focus.key) : -1;
+  const from = Math.max(0, Math.min(rows.length - limit, focused < 0 ? Infinity : focused - 5));
+
+  const end = useRef<HTMLDivElement>(null);
+  const { fresh, toEnd } = useFresh(end, rows, baseline);
+
+  return (
+    <section aria-label="Timeline">
+      <div className={css.head}>
+        <h2>Timeline</h2>
+        <span className={css.live} data-state={state} role="status">
+          {words[state]}
+        </span>
+      </div>
+      {rows.length === 0 ? (
+        state === "connecting" ? (
+          <LoadingRows rows={5} />
+        ) : state === "gone" ? (
+          <Empty title="The timeline cannot be read" />
+        ) : (
+          <Empty title="Nothing has happened yet">Alerts, the agent's steps and people's decisions appear here as they happen.</Empty>
+        )
+      ) : (
+        <>
+          {from > 0 && (
+            <div className={css.earlier}>
+              <Button variant="default" size="compact-sm" onClick={() => setLimit(limit + 4 * batch)}>
+                Show {Math.min(from, 4 * batch).toLocaleString()} earlier of {from.toLocaleString()}
+              </Button>
+            </div>
+          )}
+          <div className={css.list}>
+            {rows.slice(from).map((row, i) => {
+              const before = rows[from + i - 1];
+              const newDay = before === undefined ? false : row.at.slice(0, 10) !== before.at.slice(0, 10) && day(row.at) !== day(before.at);
+              return (
+                <Entry
+                  key={row.key}
+                  row={row}
+                  newDay={newDay}
+                  record={row.row === "call" ? records.get(row.key) : undefined}
+                  focus={focus?.key === row.key ? focus : null}
+                  running={row.runId !== "" && row.runId === liveRun}
+                />
+              );
+            })}
+          </div>
+        </>
+      )}
+      <div ref={end} />
+      {fresh > 0 && (
+        <button type="button" className={css.pill} onClick={toEnd}>
+          <DownIcon size={15} /> {fresh} new
+        </button>
+      )}
+    </section>
+  );
+}
+
+/**
+ * Counts the rows that have come since the end was last on the screen. While
+ * it is on the screen, the page follows what is added.
+ */
+function useFresh(end: React.RefObject<HTMLDivElement | null>, rows: Row[], baseline: number) {
+  const [atEnd, setAtEnd] = useState(false);
+  const [seen, setSeen] = useState(baseline);
+  const follow = useRef(false);
+  const newest = rows.at(-1)?.seq ?? 0;
+
+  useEffect(() => {
+    if (!end.current) return;
+    const observer = new IntersectionObserver(([entry]) => entry && setAtEnd(entry.isIntersecting), { rootMargin: "0px 0px 120px" });
+    observer.observe(end.current);
+    // Only who scrolls to the end follows it; a short page is not pulled about.
+    const onScroll = () => {
+      const page = document.documentElement;
+      follow.current = page.scrollHeight - window.scrollY - window.innerHeight < 120 && window.scrollY > 0;
+    };
+    addEventListener("scroll", onScroll, { passive: true });
+    return () => {
+      observer.disconnect();
+      removeEventListener("scroll", onScroll);
+    };
+  }, [end]);
+
+  if (atEnd && seen < newest) setSeen(newest);
+  useLayoutEffect(() => {
+    if (follow.current) end.current?.scrollIntoView({ block: "end" });
+  }, [end, rows]);
+
+  const fresh = useMemo(() => {
+    if (atEnd) return 0;
+    let n = 0;
+    for (let i = rows.length - 1; i >= 0 && (rows[i]?.seq ?? 0) > Math.max(seen, baseline); i--) n++;
+    return n;
+  }, [atEnd, rows, seen, baseline]);
+  const toEnd = useCallback(() => {
+    follow.current = true;
+    end.current?.scrollIntoView({ block: "end" });
+  }, [end]);
+  return { fresh, toEnd };
+}
+
+interface EntryProps {
+  row: Row;
+  newDay: boolean;
+  record: ToolCall | undefined;
+  focus: Focus | null;
+  running: boolean;
+}
+
+const Entry = memo(function Entry({ row, newDay, record, focus, running }: EntryProps) {
+  return (
+    <>
+      {newDay && <div className={css.day}>{day(row.at)}</div>}
+      <div className={css.row} data-row={row.row} data-seq={row.seq} data-key={row.key}>
+        <time className={css.time} dateTime={row.at} title={absolute(row.at)}>
+          {clock(row.at)}
+        </time>
+        <div>{content(row, record, focus, running)}</div>
+      </div>
+    </>
+  );
+});
+
+function content(row: Row, record: ToolCall | undefined, focus: Focus | null, running: boolean): ReactNode {
+  switch (row.row) {
+    case "call":
+      return <Call row={row} record={record} focus={focus} running={running} />;
+    case "text":
+      if (row.open) return <div className={`${css.text} ${css.draft}`}>{inertLines(row.text)}</div>;
+      if (row.text.trim() === "") return <span className="faint">(no words)</span>;
+      return (
+        <div className={`${css.text} ${row.interrupted ? css.interrupted : ""}`}>
+          <SafeMarkdown text={row.text} />
+          {row.interrupted && <p className="faint">Interrupted; the agent went on below.</p>}
+        </div>
+      );
+    case "alert":
+      return (
+        <div className={css.fact}>
+          <SeverityShape value={row.alert.severity} />
+          <span>Alert {row.firing ? "firing" : "resolved"}</span>
+          <strong>{inert(row.alert.title)}</strong>
+          {row.alert.host && <span>{inert(row.alert.host)}</span>}
+        </div>
+      );
+    case "incident":
+      return (
+        <div className={css.fact}>
+          <span>
+            {row.kind === "incident.opened" ? "Incident opened" : row.kind === "incident.resolved" ? "Incident resolved" : "Incident changed"}
+          </span>
+          {row.kind === "incident.changed" && row.change.status && <StatusMark value={row.change.status} />}
+          {row.change.reason && row.change.reason !== "by hand" && <span>{inert(row.change.reason)}</span>}
+          <By actor={row.actor} />
+        </div>
+      );
+    case "run":
+      return (
+        <div className={css.fact}>
+          {row.kind === "run.queued" && <span>Investigation queued</span>}
+          {row.kind === "run.started" && (
+            <span>
+              Investigation {(row.change.epoch ?? 1) > 1 ? "taken over" : "started"}
+              {row.change.worker && ` by ${inert(row.change.worker)}`}
+            </span>
+          )}
+          {row.kind === "run.requeued" && <span className={css.notice}>The worker was lost; another one takes over</span>}
+          {row.kind === "run.ended" && (
+            <>
+              <span>Investigation ended</span>
+              <InvestigationMark value={row.change.state} />
+            </>
+          )}
+          {row.change.reason && <span>{inert(row.change.reason)}</span>}
+          <By actor={row.actor} />
+        </div>
+      );
+    case "notice":
+      return <div className={`${css.fact} ${css.notice}`}>{inert(row.text)}</div>;
+    case "findings":
+      return (
+        <div className={css.fact}>
+          <a href="#findings">Findings</a>
+          <strong>{inert(row.finding.summary || row.finding.root_cause)}</strong>
+        </div>
+      );
+  }
+}
+
+/** "user:ann" reads "by ann". A source is named in the header, and its id would say nothing here. */
+function By({ actor }: { actor: string }) {
+  const [, kind = "", name = ""] = /^(\w+):(.*)$/s.exec(actor) ?? [];
+  if (actor === "" || kind === "source" || kind === "agent") return null;
+  return <span className="faint">by {kind === "user" ? inert(name) : kind === "token" ? `the token ${inert(name)}` : inert(actor)}</span>;
+}

@@ -1,0 +1,236 @@
+import type {
+  AlertChange,
+  EventData,
+  Finding,
+  IncidentChange,
+  RunChange,
+  TimelineEvent,
+  ToolResult,
+  ToolUse,
+  Usage,
+} from "../api/types";
+
+/**
+ * What the timeline shows. A row is replaced, never changed, when an event adds
+ * to it, so that a row that is the same object need not be drawn again.
+ */
+export type Row = IncidentRow | AlertRow | RunRow | TextRow | CallRow | NoticeRow | FindingsRow;
+
+interface RowHead {
+  /** One row's alone; it never changes. */
+  key: string;
+  /** The event that made the row. */
+  seq: number;
+  at: string;
+  runId: string;
+}
+
+export interface IncidentRow extends RowHead {
+  row: "incident";
+  kind: "incident.opened" | "incident.resolved" | "incident.changed";
+  actor: string;
+  change: IncidentChange;
+}
+export interface AlertRow extends RowHead {
+  row: "alert";
+  firing: boolean;
+  alert: AlertChange;
+}
+export interface RunRow extends RowHead {
+  row: "run";
+  kind: "run.queued" | "run.started" | "run.requeued" | "run.ended";
+  actor: string;
+  change: RunChange;
+}
+/** What the model wrote in one turn. Open while it still writes. */
+export interface TextRow extends RowHead {
+  row: "text";
+  turn: number;
+  text: string;
+  open: boolean;
+  /** The writer was lost in mid-sentence; the turn was written again below. */
+  interrupted: boolean;
+}
+export interface CallRow extends RowHead {
+  row: "call";
+  id: string;
+  name: string;
+  arguments: unknown;
+  /** False while it waits for its turn, and for ever if it was refused. */
+  started: boolean;
+  /** Output seen while it runs; the tail only, since the result brings all of it. */
+  live: string;
+  result: ToolResult | null;
+}
+export interface NoticeRow extends RowHead {
+  row: "notice";
+  text: string;
+}
+export interface FindingsRow extends RowHead {
+  row: "findings";
+  finding: Finding;
+}
+
+export interface Timeline {
+  rows: Row[];
+  lastSeq: number;
+  usage: Usage;
+}
+
+export const emptyTimeline: Timeline = { rows: [], lastSeq: 0, usage: { input_tokens: 0, output_tokens: 0 } };
+
+/** How much of a running call's output is kept. The beginning goes first. */
+const liveLimit = 64 * 1024;
+
+export function callKey(runId: string, callId: string): string {
+  return `call-${runId}-${callId}`;
+}
+
+/** The agent's own tool: its accepted call is the findings, so only a refused one has a row. */
+const submitFindings = "submit_findings";
+
+/**
+ * Folds events into rows: the pieces of one turn grow one block, which the
+ * final message replaces; a call, its output and its result are one row. The
+ * calls of a turn stand in the order in which the model made them, however
+ * they come to run. It holds the index that makes each event O(1).
+ */
+export class RowBuilder {
+  private rows: Row[] = [];
+  private readonly place = new Map<string, number>();
+  /** The open text block of each run. */
+  private readonly writing = new Map<string, string>();
+  /** Runs whose next piece of text starts over. */
+  private readonly restart = new Set<string>();
+  /** Calls that were made in a message and have no row. */
+  private readonly unshown = new Map<string, ToolUse>();
+  private lastSeq = 0;
+  private usage: Usage = emptyTimeline.usage;
+
+  add(events: TimelineEvent[]): Timeline {
+    this.rows = this.rows.slice();
+    for (const event of events) {
+      if (event.seq <= this.lastSeq) continue;
+      this.lastSeq = event.seq;
+      this.one(event);
+    }
+    return { rows: this.rows, lastSeq: this.lastSeq, usage: this.usage };
+  }
+
+  private one(event: TimelineEvent): void {
+    const runId = event.run_id ?? "";
+    const head = { key: `e${event.seq}`, seq: event.seq, at: event.at, runId };
+    const actor = event.actor ?? "";
+    switch (event.kind) {
+      case "incident.opened":
+      case "incident.resolved":
+      case "incident.changed":
+        return this.put({ ...head, row: "incident", kind: event.kind, actor, change: event.data });
+      case "alert.firing":
+      case "alert.resolved":
+        return this.put({ ...head, row: "alert", firing: event.kind === "alert.firing", alert: event.data });
+      case "run.queued":
+        return this.put({ ...head, row: "run", kind: event.kind, actor, change: event.data });
+      case "run.started":
+      case "run.requeued":
+      case "run.ended":
+        this.interrupt(runId);
+        return this.put({ ...head, row: "run", kind: event.kind, actor, change: event.data });
+      case "text.delta":
+        return this.write(head, event.data.turn, event.data.text);
+      case "message":
+        return this.message(head, event.data);
+      case "tool.call":
+        return this.call(head, event.data.id, { name: event.data.name, arguments: event.data.arguments, started: true, at: event.at });
+      case "tool.output": {
+        const before = this.find(callKey(runId, event.data.id));
+        const live = (before?.row === "call" ? before.live : "") + event.data.text;
+        return this.call(head, event.data.id, { live: live.length > liveLimit ? live.slice(-liveLimit) : live });
+      }
+      case "tool.result":
+        return this.call(head, event.data.id, { result: event.data, live: "" });
+      case "notice":
+        // A notice in the middle of a turn means that it is being tried again.
+        if (this.writing.has(runId)) this.restart.add(runId);
+        return this.put({ ...head, row: "notice", text: event.data.text });
+      case "findings":
+        return this.put({ ...head, row: "findings", finding: event.data });
+    }
+    // A kind that this page does not know yet: newer servers may send more.
+  }
+
+  private write(head: RowHead, turn: number, text: string): void {
+    const open = this.writing.get(head.runId);
+    const before = open === undefined ? undefined : this.find(open);
+    if (before?.row === "text" && before.turn === turn) {
+      const kept = this.restart.delete(head.runId) ? "" : before.text;
+      return this.put({ ...before, text: kept + text });
+    }
+    this.interrupt(head.runId);
+    this.put({ ...head, row: "text", turn, text, open: true, interrupted: false });
+    this.writing.set(head.runId, head.key);
+  }
+
+  private message(head: RowHead, message: EventData["message"]): void {
+    this.said(head, message.turn, message.text ?? "");
+    for (const use of message.calls ?? []) {
+      if (use.name === submitFindings) this.unshown.set(callKey(head.runId, use.id), use);
+      else this.call(head, use.id, { name: use.name, arguments: use.arguments });
+    }
+    if (message.usage) {
+      this.usage = {
+        model: message.usage.model || this.usage.model,
+        input_tokens: this.usage.input_tokens + message.usage.input_tokens,
+        output_tokens: this.usage.output_tokens + message.usage.output_tokens,
+      };
+    }
+  }
+
+  private said(head: RowHead, turn: number, text: string): void {
+    const open = this.writing.get(head.runId);
+    const before = open === undefined ? undefined : this.find(open);
+    this.writing.delete(head.runId);
+    this.restart.delete(head.runId);
+    if (before?.row === "text" && before.turn === turn) {
+      return this.put({ ...before, text, open: false });
+    }
+    if (text.trim() !== "") this.put({ ...head, row: "text", turn, text, open: false, interrupted: false });
+  }
+
+  private call(head: RowHead, id: string, change: Partial<CallRow>): void {
+    const key = callKey(head.runId, id);
+    const before = this.find(key);
+    if (before?.row === "call") {
+      // Started again after a restart: what it printed before does not count.
+      const live = change.started ? "" : before.live;
+      return this.put({ ...before, live, ...change });
+    }
+    const use = this.unshown.get(key);
+    this.unshown.delete(key);
+    const blank = { name: use?.name ?? "", arguments: use?.arguments, started: false, live: "", result: null };
+    this.put({ ...head, key, row: "call", id, ...blank, ...change });
+  }
+
+  private interrupt(runId: string): void {
+    const open = this.writing.get(runId);
+    this.writing.delete(runId);
+    this.restart.delete(runId);
+    const before = open === undefined ? undefined : this.find(open);
+    if (before?.row === "text") this.put({ ...before, open: false, interrupted: true });
+  }
+
+  private find(key: string): Row | undefined {
+    const at = this.place.get(key);
+    return at === undefined ? undefined : this.rows[at];
+  }
+
+  private put(row: Row): void {
+    const at = this.place.get(row.key);
+    if (at !== undefined) {
+      this.rows[at] = row;
+      return;
+    }
+    this.place.set(row.key, this.rows.length);
+    this.rows.push(row);
+  }
+}

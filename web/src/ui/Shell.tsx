@@ -1,0 +1,197 @@
+import { ActionIcon, Kbd, useMantineColorScheme } from "@mantine/core";
+import { useQueryClient } from "@tanstack/react-query";
+import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
+import { useEffect, useRef, useState } from "react";
+import { auth } from "../api/calls";
+import { useOnline, useReachable } from "../api/reachable";
+import type { User } from "../api/types";
+import { inert } from "../text/visible";
+import { useHotkeys } from "./hotkeys";
+import { AutoIcon, CloseIcon, IncidentIcon, KeyIcon, Logo, MenuIcon, ModelIcon, MoonIcon, OutIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon } from "./icons";
+import css from "./Shell.module.css";
+
+const settings = [
+  { to: "/sources", label: "Sources", icon: <SourceIcon /> },
+  { to: "/targets", label: "Targets", icon: <TargetIcon /> },
+  { to: "/credentials", label: "Credentials", icon: <KeyIcon /> },
+  { to: "/providers", label: "LLM providers", icon: <ModelIcon /> },
+  { to: "/tokens", label: "API tokens", icon: <TokenIcon /> },
+] as const;
+
+/** What surrounds every page of a signed-in user. */
+export function Shell({ user }: { user: User }) {
+  const [open, setOpen] = useState(false);
+  const path = useRouterState({ select: (s) => s.location.pathname });
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const help = useRef<HTMLDialogElement>(null);
+
+  useEffect(() => setOpen(false), [path]);
+  useHotkeys({
+    "?": () => help.current?.showModal(),
+    "g i": () => void navigate({ to: "/incidents" }),
+    "g s": () => void navigate({ to: "/sources" }),
+    "g t": () => void navigate({ to: "/targets" }),
+  });
+
+  const signOut = async () => {
+    try {
+      await auth.logout();
+    } finally {
+      client.clear();
+      await navigate({ to: "/login" });
+    }
+  };
+
+  return (
+    <div className={css.shell}>
+      <a className={css.skip} href="#main">
+        Skip to the content
+      </a>
+      <div className={css.bar} data-open={open}>
+        <div className={css.top}>
+          <Link to="/incidents" className={css.brand}>
+            <Logo /> Akmatori
+          </Link>
+          <ActionIcon
+            className={css.burger}
+            variant="subtle"
+            color="gray"
+            size={44}
+            aria-label={open ? "Close the menu" : "Open the menu"}
+            aria-expanded={open}
+            aria-controls="nav"
+            onClick={() => setOpen(!open)}
+          >
+            {open ? <CloseIcon size={18} /> : <MenuIcon size={18} />}
+          </ActionIcon>
+        </div>
+        <nav id="nav" aria-label="Main">
+          <Link to="/incidents" className={css.item}>
+            <IncidentIcon /> Incidents
+          </Link>
+          <div className={css.group}>Configure</div>
+          {settings.map((s) => (
+            <Link key={s.to} to={s.to} className={css.item} preload="intent">
+              {s.icon} {s.label}
+            </Link>
+          ))}
+        </nav>
+        <div className={css.foot}>
+          <ThemeSwitch />
+          <div className={css.who}>
+            <span title={inert(user.username)}>{inert(user.username)}</span>
+            <ActionIcon variant="subtle" color="gray" size={30} aria-label="Sign out" title="Sign out" onClick={() => void signOut()}>
+              <OutIcon />
+            </ActionIcon>
+          </div>
+        </div>
+      </div>
+      <main id="main" className={css.main} tabIndex={-1}>
+        <ConnectionBanner />
+        <Outlet />
+      </main>
+      <dialog ref={help} className={css.help} aria-label="Keyboard" onClick={(e) => e.target === help.current && help.current.close()}>
+        <h2>
+          Keyboard
+          <ActionIcon variant="subtle" color="gray" aria-label="Close" onClick={() => help.current?.close()}>
+            <CloseIcon />
+          </ActionIcon>
+        </h2>
+        <dl>
+          {keys.map(([name, does]) => (
+            <Hint key={name} name={name} does={does} />
+          ))}
+        </dl>
+      </dialog>
+    </div>
+  );
+}
+
+const keys: [string, string][] = [
+  ["j k", "next and previous incident in the list"],
+  ["Enter", "open it"],
+  ["/", "search incidents"],
+  ["a", "acknowledge the open incident"],
+  ["i", "investigate it again"],
+  ["[ ]", "newer and older incident"],
+  ["u", "back to the list"],
+  ["g i", "incidents"],
+  ["g s", "sources"],
+  ["g t", "targets"],
+  ["?", "this help"],
+];
+
+function Hint({ name, does }: { name: string; does: string }) {
+  return (
+    <>
+      <dt>
+        {name.split(" ").map((k) => (
+          <Kbd key={k} mr={4}>
+            {k}
+          </Kbd>
+        ))}
+      </dt>
+      <dd className="dim">{does}</dd>
+    </>
+  );
+}
+
+function ConnectionBanner() {
+  const online = useOnline();
+  const reachable = useReachable();
+  if (online && reachable) return null;
+  return (
+    <div className={css.banner} role="status">
+      {online
+        ? "Akmatori does not answer. What you see is what was last known; the page catches up by itself."
+        : "You are offline. What you see is what was last known; the page catches up by itself."}
+    </div>
+  );
+}
+
+const schemes = [
+  { value: "light", label: "Light", icon: <SunIcon size={15} /> },
+  { value: "auto", label: "As the system", icon: <AutoIcon size={15} /> },
+  { value: "dark", label: "Dark", icon: <MoonIcon size={15} /> },
+] as const;
+
+export function ThemeSwitch() {
+  // Without keepTransitions Mantine would inject a <style>, which the policy refuses.
+  const { colorScheme, setColorScheme } = useMantineColorScheme({ keepTransitions: true });
+  const move = (by: number) => {
+    const at = schemes.findIndex((s) => s.value === colorScheme);
+    const next = schemes[(at + by + schemes.length) % schemes.length];
+    if (next) setColorScheme(next.value);
+  };
+  return (
+    <div
+      className={css.theme}
+      role="radiogroup"
+      aria-label="Theme"
+      onKeyDown={(e) => {
+        if (e.key === "ArrowRight" || e.key === "ArrowDown") move(1);
+        else if (e.key === "ArrowLeft" || e.key === "ArrowUp") move(-1);
+        else return;
+        e.preventDefault();
+        const group = e.currentTarget;
+        requestAnimationFrame(() => group.querySelector<HTMLElement>('[aria-checked="true"]')?.focus());
+      }}
+    >
+      {schemes.map((s) => (
+        <button
+          key={s.value}
+          type="button"
+          role="radio"
+          aria-checked={colorScheme === s.value}
+          aria-label={s.label}
+          title={s.label}
+          tabIndex={colorScheme === s.value ? 0 : -1}
+          onClick={() => setColorScheme(s.value)}
+        >
+          {s.icon}
+        </button>
+      ))}
+    </div>
+  );
+}

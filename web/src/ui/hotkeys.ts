@@ -1,0 +1,35 @@
+import { useEffect, useRef } from "react";
+
+/** Keys ("j", "?", "Enter") or sequences of two ("g i") to what they do. */
+export type Hotkeys = Record<string, (() => void) | undefined>;
+
+/** Single keys work wherever nobody is typing; a modifier leaves the key to the browser. */
+export function useHotkeys(keys: Hotkeys): void {
+  const current = useRef(keys);
+  useEffect(() => {
+    current.current = keys;
+  });
+  useEffect(() => {
+    let first = "";
+    let forget: ReturnType<typeof setTimeout> | undefined;
+    const onKey = (event: KeyboardEvent) => {
+      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+      const on = event.target;
+      if (on instanceof HTMLElement && on.closest("input, textarea, select, [contenteditable]")) return;
+      const run = current.current[first ? `${first} ${event.key}` : event.key] ?? current.current[event.key];
+      const starts = Object.keys(current.current).some((name) => name.startsWith(`${event.key} `));
+      clearTimeout(forget);
+      first = starts && !run ? event.key : "";
+      if (first) forget = setTimeout(() => (first = ""), 1000);
+      if (run) {
+        event.preventDefault();
+        run();
+      }
+    };
+    addEventListener("keydown", onKey);
+    return () => {
+      clearTimeout(forget);
+      removeEventListener("keydown", onKey);
+    };
+  }, []);
+}

@@ -1,0 +1,57 @@
+import type { ReactNode } from "react";
+
+/** Line icons on a 16 px grid, drawn here so that the page loads nothing from elsewhere. */
+function icon(paths: ReactNode) {
+  return function Icon({ size = 16 }: { size?: number }) {
+    return (
+      <svg
+        width={size}
+        height={size}
+        viewBox="0 0 16 16"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.5"
+        strokeLinecap="round"
+        strokeLinejoin="round"
+        aria-hidden="true"
+        focusable="false"
+      >
+        {paths}
+      </svg>
+    );
+  };
+}
+
+export const IncidentIcon = icon(<path d="M8 2.5 14 13H2L8 2.5ZM8 7v2.5M8 11.4v.1" />);
+export const SourceIcon = icon(<path d="M3 11a5 5 0 0 1 10 0M5.5 11a2.5 2.5 0 0 1 5 0M1.5 13.5h13M8 2.5V4M3 4.5l1 1M13 4.5l-1 1" />);
+export const TargetIcon = icon(<path d="M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.1M5 11h.1" />);
+export const KeyIcon = icon(<path d="M10.5 9.5a3.5 3.5 0 1 0-3.3-2.3L2.5 12v1.8h2.3v-1.6h1.6v-1.6l1-1a3.5 3.5 0 0 0 3.1-.1ZM11 5.4v.1" />);
+export const ModelIcon = icon(<path d="M8 1.8 9.6 6 14 7.6 9.6 9.2 8 13.6 6.4 9.2 2 7.6 6.4 6 8 1.8Z" />);
+export const TokenIcon = icon(<path d="M5 4 2 8l3 4M11 4l3 4-3 4M9.2 3.2 6.8 12.8" />);
+export const CopyIcon = icon(<path d="M5.5 5.5h7v8h-7zM3.5 10.5v-8h7" />);
+export const CheckIcon = icon(<path d="m3 8.5 3.2 3.2L13 4.8" />);
+export const DownloadIcon = icon(<path d="M8 2.5v7.2M5 7l3 3 3-3M2.8 13h10.4" />);
+export const ChevronIcon = icon(<path d="m6 3.5 4.5 4.5L6 12.5" />);
+export const BackIcon = icon(<path d="M10 3.5 5.5 8l4.5 4.5" />);
+export const PlusIcon = icon(<path d="M8 3v10M3 8h10" />);
+export const SearchIcon = icon(<path d="M7 11.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9ZM10.4 10.4l3.1 3.1" />);
+export const MenuIcon = icon(<path d="M2.5 4.5h11M2.5 8h11M2.5 11.5h11" />);
+export const CloseIcon = icon(<path d="m4 4 8 8M12 4l-8 8" />);
+export const SunIcon = icon(<path d="M8 10.8a2.8 2.8 0 1 0 0-5.6 2.8 2.8 0 0 0 0 5.6ZM8 1.5v1M8 13.5v1M1.5 8h1M13.5 8h1M3.4 3.4l.7.7M11.9 11.9l.7.7M3.4 12.6l.7-.7M11.9 4.1l.7-.7" />);
+export const MoonIcon = icon(<path d="M13.5 9.6A5.8 5.8 0 0 1 6.4 2.5a5.8 5.8 0 1 0 7.1 7.1Z" />);
+export const AutoIcon = icon(<path d="M2 3h12v8H2zM6 13.5h4M8 11v2.5" />);
+export const OutIcon = icon(<path d="M6.5 13.5h-4v-11h4M10 11l3-3-3-3M13 8H6" />);
+export const DownIcon = icon(<path d="M8 3v10M4 9l4 4 4-4" />);
+export const EyeIcon = icon(<path d="M1.5 8S4 3.5 8 3.5 14.5 8 14.5 8 12 12.5 8 12.5 1.5 8 1.5 8ZM8 9.8a1.8 1.8 0 1 0 0-3.6 1.8 1.8 0 0 0 0 3.6Z" />);
+export const TerminalIcon = icon(<path d="m3 4.5 3.5 3.5L3 11.5M8.5 12h5" />);
+export const LinkIcon = icon(<path d="M6.5 9.5a2.8 2.8 0 0 0 4 0l2.2-2.2a2.8 2.8 0 0 0-4-4l-.8.8M9.5 6.5a2.8 2.8 0 0 0-4 0L3.3 8.7a2.8 2.8 0 0 0 4 4l.8-.8" />);
+
+export function Logo({ size = 22 }: { size?: number }) {
+  return (
+    <svg width={size} height={size} viewBox="0 0 32 32" aria-hidden="true" focusable="false">
+      <rect width="32" height="32" rx="8" fill="var(--accent)" />
+      <path d="M8 23 16 8l8 15" fill="none" stroke="#fff" strokeWidth="3" strokeLinecap="round" strokeLinejoin="round" />
+      <circle cx="16" cy="20" r="2.4" fill="#fff" />
+    </svg>
+  );
+}

@@ -1,0 +1,185 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/policy"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/goccy/go-yaml"
+)
+
+// File is configuration to load at the start. Loading it again changes what is
+// different and removes nothing. Unknown keys are errors.
+type File struct {
+	Sources     []FileSource     `yaml:"sources"`
+	Credentials []FileCredential `yaml:"credentials"`
+	Targets     []FileTarget     `yaml:"targets"`
+	Providers   []FileProvider   `yaml:"providers"`
+	Agents      []FileAgent      `yaml:"agents"`
+}
+
+// FileSource is a sender of alerts.
+type FileSource struct {
+	Name   string     `yaml:"name"`
+	Kind   string     `yaml:"kind"`
+	Secret ops.Secret `yaml:"secret"`
+	// ID fixes the source's id, so that a sender can be configured before the
+	// source exists. Empty: one is made.
+	ID string `yaml:"id"`
+}
+
+// FileCredential is a secret, given here or in a file of its own.
+type FileCredential struct {
+	Name       string     `yaml:"name"`
+	Kind       string     `yaml:"kind"`
+	Secret     ops.Secret `yaml:"secret"`
+	SecretFile string     `yaml:"secret_file"` // relative to the configuration file
+	Targets    []string   `yaml:"targets"`
+}
+
+// FileTarget is a machine of the inventory.
+type FileTarget struct {
+	Name       string            `yaml:"name"`
+	Kind       string            `yaml:"kind"`
+	Address    string            `yaml:"address"`
+	Port       int               `yaml:"port"`
+	User       string            `yaml:"user"`
+	HostKey    string            `yaml:"host_key"`
+	Credential string            `yaml:"credential"`
+	Labels     map[string]string `yaml:"labels"`
+	Jump       string            `yaml:"jump"`
+}
+
+// FileProvider is an LLM endpoint.
+type FileProvider struct {
+	Name         string `yaml:"name"`
+	Kind         string `yaml:"kind"`
+	BaseURL      string `yaml:"base_url"`
+	Model        string `yaml:"model"`
+	Credential   string `yaml:"credential"`
+	Default      bool   `yaml:"default"`
+	AllowPrivate bool   `yaml:"allow_private"`
+}
+
+// FileAgent is an agent. Rules that are left out keep those that are stored;
+// for a new agent that is none, so everything is asked.
+type FileAgent struct {
+	ID        string        `yaml:"id"`
+	Prompt    string        `yaml:"prompt"`
+	Provider  string        `yaml:"provider"`
+	Rules     []string      `yaml:"rules"`
+	Steps     int           `yaml:"steps"`
+	ToolCalls int           `yaml:"tool_calls"`
+	Duration  time.Duration `yaml:"duration"`
+}
+
+// ReadFile reads a configuration file.
+func ReadFile(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	var c File
+	if err := yaml.NewDecoder(f, yaml.Strict()).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	for i, cred := range c.Credentials {
+		if cred.SecretFile == "" {
+			continue
+		}
+		if !cred.Secret.Empty() {
+			return nil, fmt.Errorf("configuration %s: credential %s has secret and secret_file", path, cred.Name)
+		}
+		name := cred.SecretFile
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(path), name)
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("configuration %s: credential %s: %w", path, cred.Name, err)
+		}
+		c.Credentials[i].Secret = ops.NewSecret(string(data))
+	}
+	return &c, nil
+}
+
+// Apply makes the database say what c says. db is open as the api's role.
+func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
+	for _, s := range c.Sources {
+		if s.Name == "" || s.Kind == "" || s.Secret.Empty() {
+			return fmt.Errorf("source %q: name, kind and secret are required", s.Name)
+		}
+		id := s.ID
+		if id == "" {
+			id = ops.NewID()
+		}
+		if _, err := db.PutSource(ctx, ops.Source{ID: id, Name: s.Name, Kind: s.Kind, Enabled: true, SecretHash: ops.HashToken(s.Secret)}); err != nil {
+			return fmt.Errorf("source %s: %w", s.Name, err)
+		}
+	}
+	for _, cred := range c.Credentials {
+		if err := applyCredential(ctx, db, state, cred); err != nil {
+			return fmt.Errorf("credential %s: %w", cred.Name, err)
+		}
+	}
+	for _, t := range c.Targets {
+		if t.Kind == "" {
+			t.Kind = "ssh"
+		}
+		if err := db.PutTarget(ctx, ops.Target{ID: ops.NewID(), Name: t.Name, Kind: t.Kind, Address: t.Address, Port: t.Port, User: t.User,
+			HostKey: t.HostKey, Credential: t.Credential, Labels: t.Labels, Jump: t.Jump}); err != nil {
+			return fmt.Errorf("target %s: %w", t.Name, err)
+		}
+	}
+	for _, p := range c.Providers {
+		if err := db.PutProvider(ctx, ops.Provider{ID: ops.NewID(), Name: p.Name, Kind: p.Kind, BaseURL: p.BaseURL, Model: p.Model,
+			Credential: p.Credential, Default: p.Default, AllowPrivate: p.AllowPrivate}); err != nil {
+			return fmt.Errorf("provider %s: %w", p.Name, err)
+		}
+	}
+	for _, a := range c.Agents {
+		if err := applyAgent(ctx, db, a); err != nil {
+			return fmt.Errorf("agent %s: %w", a.ID, err)
+		}
+	}
+	return nil
+}
+
+func applyCredential(ctx context.Context, db *postgres.DB, state *State, c FileCredential) error {
+	public := map[ops.Zone]string{ops.ZoneTools: state.ToolsPublic, ops.ZoneEgress: state.EgressPublic}[ops.CredentialKinds[c.Kind]]
+	if public == "" {
+		return fmt.Errorf("there is no kind %q", c.Kind)
+	}
+	key, err := seal.ParsePublic(public)
+	if err != nil {
+		return err
+	}
+	return db.PutCredential(ctx, ops.Credential{Name: c.Name, Kind: c.Kind, Targets: c.Targets}, func(cred ops.Credential) ([]byte, error) {
+		return key.Seal(cred, c.Secret)
+	})
+}
+
+func applyAgent(ctx context.Context, db *postgres.DB, a FileAgent) error {
+	if _, err := policy.Load(a.Rules); err != nil {
+		return err
+	}
+	stored, err := db.Agent(ctx, a.ID)
+	if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
+		return err
+	}
+	def := ops.AgentDef{ID: a.ID, Prompt: a.Prompt, Provider: a.Provider, Rules: a.Rules,
+		Limits: ops.Limits{Steps: a.Steps, ToolCalls: a.ToolCalls, Duration: a.Duration}}
+	if a.Rules == nil {
+		def.Rules = stored.Rules
+	}
+	return db.PutAgent(ctx, def)
+}

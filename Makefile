@@ -1,0 +1,117 @@
+# make help says what there is. Everything works as root and not; only root
+# installs the Debian packages that tests need, others are told what is missing.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+GO            ?= go
+LINT_VERSION  := v2.15.0
+LINT          := .cache/bin/golangci-lint-$(LINT_VERSION)
+BENCHTIME     ?= 1s
+FUZZTIME      ?= 10s
+DATA          ?= .data
+FLAGS         ?= --demo
+
+# A clone that belongs to another user has no readable git metadata.
+BUILD := $(GO) build -buildvcs=false
+# Go tests with one PostgreSQL around all of them.
+WITHPG := $(GO) run -buildvcs=false ./internal/postgres/pgtest/withpg
+
+WEB_SOURCES := $(shell find web/src web/public web/index.html web/vite.config.ts web/tsconfig.json web/package.json -type f 2>/dev/null)
+TESTS_WITH   = $(shell grep -rlE --include='*_test.go' '^func $(1)' cmd internal 2>/dev/null | xargs -r -n1 dirname | sort -u | sed 's,^,./,')
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##### Run and build
+
+.PHONY: run
+run: web/dist/index.html ## everything in one process on loopback, with a demo incident (DATA=dir, FLAGS="--demo")
+	@mkdir -p bin $(DATA)
+	$(BUILD) -o bin/akmatori-dev ./cmd/dev
+	@exec bin/akmatori-dev --data $(DATA) $(FLAGS)
+
+.PHONY: build
+build: bin/.all ## the page and all programs, in bin/
+
+# go build itself knows best what is up to date: this always runs.
+.PHONY: bin/.all
+bin/.all: web/dist/index.html
+	@mkdir -p bin
+	$(BUILD) -o bin/akmatori-api ./cmd/api
+	$(BUILD) -o bin/akmatori-agent ./cmd/agent
+	$(BUILD) -o bin/mcp-gateway ./cmd/mcp
+	$(BUILD) -o bin/credential-proxy ./cmd/proxy
+	$(BUILD) -o bin/akmatori ./cmd/akmatori
+	$(BUILD) -o bin/akmatori-dev ./cmd/dev
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	npm --prefix web ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
+	npm --prefix web run build
+	@touch $@
+
+##### Test
+
+.PHONY: test
+test: test-go test-web test-browser ## Go tests with -race, the page's unit tests, the browser test
+
+.PHONY: packages
+packages: # what tests need of Debian
+	@deploy/peers/packages.sh test
+
+.PHONY: test-go
+test-go: packages web/dist/index.html ## Go tests alone
+	$(WITHPG) $(GO) test -race ./...
+
+.PHONY: test-web
+test-web: web/node_modules/.package-lock.json ## the page's unit tests alone
+	npm --prefix web test
+
+.PHONY: test-browser
+test-browser: packages web/dist/index.html ## the page in a real Chromium, against the real processes
+	@mkdir -p bin
+	$(BUILD) -o bin/akmatori-dev ./cmd/dev
+	@if [ -x /usr/bin/chromium ] || [ -n "$${CI:-}" ]; then exec .ci/with-dev npm --prefix web run e2e; \
+	else echo "the browser test is skipped: there is no /usr/bin/chromium"; fi
+
+.PHONY: test-peers
+test-peers: web/dist/index.html ## the whole flow against real Alertmanager, Prometheus and OpenSSH (root)
+	@deploy/peers/packages.sh peers
+	$(WITHPG) $(GO) test -race -count=1 -timeout 15m -tags peers ./internal/stack/...
+
+.PHONY: check
+check: $(LINT) web/node_modules/.package-lock.json ## format, vet, lint, import rules, types; under a minute when warm
+	@bad=$$(gofmt -l cmd internal migrations web/*.go); [ -z "$$bad" ] || { echo "not gofmt'ed:"; echo "$$bad"; exit 1; }
+	$(GO) vet -tags peers ./...
+	$(LINT) run
+	$(GO) test ./cmd/
+	cd web && npx --no-install tsc --noEmit && npx --no-install tsc --noEmit -p tsconfig.node.json && npm run --silent lint
+	@for script in .ci/* deploy/peers/*.sh; do bash -n $$script; done
+
+$(LINT):
+	@mkdir -p $(@D)/new
+	GOBIN=$(CURDIR)/$(@D)/new GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(@D)/new/golangci-lint $@
+
+.PHONY: bench
+bench: web/dist/index.html ## benchmarks (BENCHTIME=1s)
+	$(WITHPG) $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m $(call TESTS_WITH,Benchmark)
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for a while (FUZZTIME=10s)
+	@for dir in $(call TESTS_WITH,Fuzz); do \
+	  for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
+	    echo "fuzz $$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir; \
+	  done; \
+	done
+
+.PHONY: clean
+clean: ## remove what make has built (not the data of make run)
+	rm -rf bin .cache web/node_modules web/test-results
+	find web/dist -mindepth 1 ! -name .keep -delete

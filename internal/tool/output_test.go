@@ -1,0 +1,208 @@
+package tool
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/stretchr/testify/require"
+)
+
+func TestStrip(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"plain é 世\t\n":                           "plain é 世\t\n",
+		"a\r\nb\rc\r\r\n":                         "a\nb\nc\n",
+		"\x1b[31mred\x1b[0m":                      "red",
+		"\x1b[1;31;4mx\x1b[K":                     "x",
+		"\x1b]0;title\x07x":                       "x",
+		"\x1b]8;;http://x\x1b\\y":                 "y",
+		"\x1bPq#\x1b\\y\x1b_x\x1b\\z":             "yz",
+		"\x1b(Bx\x1b=y\x1b>\x1bcz":                "xyz",
+		"\x1b]never ends\nnext":                   "\nnext",
+		"\x1b[12\nnext":                           "\nnext",
+		"a\x00b\x07c\x08d\x7fe":                   "abcde",
+		"\u009b31mx\u009dt\u009cy":                "xy",
+		"a\u202eb\u200bc\ufeffd":                  "abcd",
+		"a\U000e0041b\u2066c\u2028d":              "abcd",
+		"\xff\xfea\xc3":                           "\ufffd\ufffda\ufffd",
+		"\x1b\x1b[31mx":                           "x",
+		"\x1b[" + strings.Repeat("1", 400) + "mx": strings.Repeat("1", 401-maxSequence) + "mx",
+	} {
+		// Whole, and byte by byte.
+		var s stripper
+		require.Equal(t, want, string(s.flush(s.appendTo(nil, []byte(in)))), "%q", in)
+		var one stripper
+		var got []byte
+		for i := range len(in) {
+			got = one.appendTo(got, []byte{in[i]})
+		}
+		require.Equal(t, want, string(one.flush(got)), "%q", in)
+	}
+}
+
+func FuzzStrip(f *testing.F) {
+	f.Add("a\x1b[31mb\xc3", 3)
+	f.Fuzz(func(t *testing.T, in string, cut int) {
+		var whole, parts stripper
+		want := whole.flush(whole.appendTo(nil, []byte(in)))
+		cut = max(0, min(len(in), cut))
+		got := parts.flush(parts.appendTo(parts.appendTo(nil, []byte(in[:cut])), []byte(in[cut:])))
+		require.Equal(t, want, got)
+		require.True(t, utf8.Valid(want))
+		for _, r := range string(want) {
+			require.True(t, r == '\n' || r == '\t' || r >= ' ' && (r < 0x7f || r > 0x9f), "%q", want)
+		}
+	})
+}
+
+const secret = `pä$$ "wörd"<&>/+%x`
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	r := NewRedactor(ops.NewSecret(secret), ops.Secret{}, ops.NewSecret("abc"))
+	quoted, err := json.Marshal(secret)
+	require.NoError(t, err)
+	inside := string(quoted[1 : len(quoted)-1])
+	for name, in := range map[string]string{
+		"raw":           secret,
+		"hex":           hex.EncodeToString([]byte(secret)),
+		"HEX":           strings.ToUpper(hex.EncodeToString([]byte(secret))),
+		"query":         url.QueryEscape(secret),
+		"path":          url.PathEscape(secret),
+		"json":          inside,
+		"json in json":  `{"password":` + string(quoted) + `}`,
+		"base64":        base64.StdEncoding.EncodeToString([]byte(secret)),
+		"base64 inside": base64.StdEncoding.EncodeToString([]byte("user:" + secret + ":x")),
+		"base64 at 1":   base64.URLEncoding.EncodeToString([]byte("u" + secret + "tail")),
+		"base64 at 2":   base64.URLEncoding.EncodeToString([]byte("uv" + secret + "tail")),
+	} {
+		got := r.String("<" + in + ">")
+		require.Contains(t, got, ops.Redacted, name)
+		require.True(t, strings.HasPrefix(got, "<") && strings.HasSuffix(got, ">"), name)
+		for _, form := range forms([]byte(secret)) {
+			require.NotContains(t, got, string(form), name)
+		}
+	}
+	for _, innocent := range []string{"", "abc", "p", "pä", secret[:len(secret)-1], "abcabc" + secret[:3]} {
+		require.Equal(t, innocent, r.String(innocent))
+	}
+	require.Equal(t, strings.Repeat(ops.Redacted, 3), r.String(strings.Repeat(secret, 3)))
+}
+
+func TestRedactKey(t *testing.T) {
+	t.Parallel()
+	pem := "-----BEGIN OPENSSH PRIVATE KEY-----\n" + strings.Repeat("b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2\n", 3) + "QyNTUxOQAAACDc\n-----END OPENSSH PRIVATE KEY-----\n"
+	r := NewRedactor(ops.NewSecret(pem))
+	require.Equal(t, "-----BEGIN OPENSSH PRIVATE KEY-----\n"+strings.Repeat(ops.Redacted+ops.Redacted+"\n", 3)+ops.Redacted+"\n-----END OPENSSH PRIVATE KEY-----\n", r.String(pem))
+	// One line of it, and all of it through base64 with line breaks.
+	require.NotContains(t, r.String("x b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2 x"), "b3BlbnNza")
+	encoded := base64.StdEncoding.EncodeToString([]byte(pem))
+	var wrapped strings.Builder
+	for len(encoded) > 76 {
+		wrapped.WriteString(encoded[:76] + "\n")
+		encoded = encoded[76:]
+	}
+	require.Contains(t, r.String(wrapped.String()), ops.Redacted)
+}
+
+// FuzzRedact: however the stream is cut, no occurrence is left, and what is not
+// a secret is not changed.
+func FuzzRedact(f *testing.F) {
+	f.Add("xx hunter22 yy", uint8(5), uint8(9))
+	f.Add("hunterhunter22hunter222hunter2", uint8(5), uint8(9))
+	r := NewRedactor(ops.NewSecret("hunter22"), ops.NewSecret("hunter2222x"), ops.NewSecret("aaaa"))
+	f.Fuzz(func(t *testing.T, in string, a, b uint8) {
+		var got bytes.Buffer
+		w := r.stream(func(p []byte) { got.Write(p) })
+		i, j := min(int(a), len(in)), min(int(a)+int(b), len(in))
+		for _, part := range []string{in[:i], in[i:j], in[j:]} {
+			w.write([]byte(part))
+		}
+		w.flush()
+		require.Equal(t, r.String(in), got.String())
+		require.NotContains(t, strings.ReplaceAll(got.String(), ops.Redacted, "\x00"), "hunter22")
+		if !strings.Contains(in, "hunter22") && !strings.Contains(in, "aaaa") && !strings.ContainsAny(in, "68YWFhdWh") {
+			require.Equal(t, in, got.String())
+		}
+	})
+}
+
+func TestOutput(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, keepHalf - 1, keepHalf, keepHalf + 1, 2 * keepHalf, 2*keepHalf + 1, 3*keepHalf + 17, 5 * keepHalf} {
+		for _, chunk := range []int{1000, keepHalf, 32 << 10, 3*keepHalf + 5} {
+			all := make([]byte, size)
+			for i := range all {
+				all[i] = 'a' + byte((i+i/97)%26)
+			}
+			var live strings.Builder
+			o := NewOutput(nil, func(s string) { live.WriteString(s) })
+			for rest := all; len(rest) > 0; {
+				n := min(chunk, len(rest))
+				_, err := o.stdout().Write(rest[:n])
+				require.NoError(t, err)
+				rest = rest[n:]
+			}
+			text, truncated := o.Close()
+			require.Equal(t, int64(max(0, size-2*keepHalf)), truncated)
+			require.Equal(t, string(all[:min(size, 2*keepHalf)]), live.String())
+			if truncated == 0 {
+				require.Equal(t, string(all), text)
+				continue
+			}
+			require.True(t, strings.HasPrefix(text, string(all[:keepHalf])))
+			require.True(t, strings.HasSuffix(text, string(all[size-keepHalf:])), "%d by %d", size, chunk)
+			require.Contains(t, text, "bytes are left out here")
+		}
+	}
+}
+
+func TestOutputOfTwoStreams(t *testing.T) {
+	t.Parallel()
+	var live []string
+	o := NewOutput(NewRedactor(ops.NewSecret("hunter22")), func(s string) { live = append(live, s) })
+	// A sequence or a character cut on one stream does not eat the other.
+	for _, w := range []struct {
+		s stream
+		p string
+	}{{o.stdout(), "a\x1b["}, {o.stderr(), "E"}, {o.stdout(), "31mb\xc3"}, {o.stderr(), "F"}, {o.stdout(), "\xa9 hunt"}, {o.stdout(), "er"}, {o.stdout(), "22 c"}} {
+		_, err := w.s.Write([]byte(w.p))
+		require.NoError(t, err)
+	}
+	text, _ := o.Close()
+	require.Equal(t, "aEbFé [redacted] c", text)
+	require.Equal(t, text, strings.Join(live, ""))
+	_, err := o.stdout().Write([]byte("late"))
+	require.NoError(t, err)
+	again, _ := o.Close()
+	require.Equal(t, text, again)
+}
+
+func BenchmarkOutput(b *testing.B) {
+	var secrets []ops.Secret
+	for range 40 {
+		secrets = append(secrets, ops.NewToken("x"))
+	}
+	r := NewRedactor(secrets...)
+	for name, line := range map[string]string{
+		"text":   "Nov 21 11:26:41 host kernel: [12345.678] eth0: link becomes ready, address 10.0.0.1\n",
+		"base64": "dGhlIHF1aWNrIGJyb3duIGZveCBqdW1wcyBvdmVyIHRoZSBsYXp5IGRvZyBhbmQgc29tZQ\n",
+	} {
+		chunk := []byte(strings.Repeat(line, 32<<10/len(line)))
+		b.Run(name, func(b *testing.B) {
+			o := NewOutput(r, nil)
+			b.SetBytes(int64(len(chunk)))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = o.stdout().Write(chunk)
+			}
+		})
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package tool
+
+const gigabyte = 1 << 30

@@ -1,0 +1,392 @@
+package tool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"golang.org/x/crypto/ssh"
+)
+
+// Limits of a pool.
+const (
+	maxChannels = 8 // per connection; OpenSSH allows 10
+	maxConns    = 4 // per chain of hops
+	maxTries    = 5 // to open a channel
+)
+
+// Times of a pool; fields of Pool so that tests need not wait.
+const (
+	idleTimeout      = time.Minute
+	keepaliveEvery   = 10 * time.Second
+	keepaliveTimeout = 10 * time.Second
+	killGrace        = 300 * time.Millisecond
+)
+
+// Pool keeps SSH connections. Its methods are safe for concurrent use.
+type Pool struct {
+	log                            *slog.Logger
+	dial                           dialer
+	idle, keepalive, answer, grace time.Duration
+
+	ctx  context.Context //nolint:containedctx // ends with Close: connections outlive the call that opened them
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[string][]*conn
+	freed  chan struct{} // closed and replaced when a channel becomes free
+	closed bool
+}
+
+// conn is one connection to a target. Fields below mu are Pool.mu's.
+type conn struct {
+	ready chan struct{} // closed when clients or err are set
+	err   error
+	// clients are the hops' clients, the target's last.
+	clients  []*ssh.Client
+	redactor *Redactor
+	end      chan struct{} // closed to close it
+
+	key     string
+	used    int
+	limit   int  // of used: maxChannels, or what the host allows
+	dropped bool // takes no new command and closes after the last one
+	since   time.Time
+}
+
+// NewPool makes an empty pool. [Pool.Close] must be called.
+func NewPool(log *slog.Logger) *Pool {
+	ctx, stop := context.WithCancel(context.Background())
+	d := &net.Dialer{Timeout: loginTimeout, KeepAlive: 15 * time.Second}
+	return &Pool{log: log, dial: d.DialContext, idle: idleTimeout, keepalive: keepaliveEvery, answer: keepaliveTimeout, grace: killGrace,
+		ctx: ctx, stop: stop, conns: map[string][]*conn{}, freed: make(chan struct{})}
+}
+
+// Close closes all connections, under their commands too, and waits.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.stop()
+	p.wg.Wait()
+}
+
+// errNotOpened is a channel that was refused or could not be opened: the
+// command was not sent.
+var errNotOpened = errors.New("the channel was not opened")
+
+// Run runs a command on the last of hops. It ends when the command does, or
+// when ctx does: then the command is killed and [Outcome.Stopped] says so. An
+// error means that the command did not start, or that nobody knows how it ended.
+func (p *Pool) Run(ctx context.Context, hops []Hop, command string, live func(string)) (Outcome, error) {
+	key := chainKey(hops)
+	for try := 1; ; try++ {
+		c, err := p.acquire(ctx, key, hops)
+		if err != nil {
+			return Outcome{}, err
+		}
+		out, err := p.run(ctx, c, hops[len(hops)-1].Target.Name, command, live)
+		again := errors.Is(err, errNotOpened) && try < maxTries && ctx.Err() == nil
+		if again {
+			p.shrink(c, err)
+		}
+		p.release(c)
+		if !again {
+			return out, err
+		}
+	}
+}
+
+// shrink makes less of a connection that could not open a channel: a host that
+// refuses one too many gets fewer at a time, and anything else ends it.
+func (p *Pool) shrink(c *conn, err error) {
+	p.mu.Lock()
+	_, refused := errors.AsType[*ssh.OpenChannelError](err)
+	if refused && c.used > 1 {
+		c.limit = min(c.limit, c.used-1)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	p.drop(c)
+}
+
+// chainKey is everything that makes a connection this one and no other.
+func chainKey(hops []Hop) string {
+	var parts []any
+	for _, h := range hops {
+		t := h.Target
+		parts = append(parts, t.ID, t.Address, t.Port, t.User, t.HostKey, h.Credential.ID, h.Credential.Kind, h.Credential.Version)
+	}
+	b, _ := json.Marshal(parts) // strings and integers always marshal
+	return string(b)
+}
+
+// acquire gives a connection with a free channel, which is the caller's until release.
+func (p *Pool) acquire(ctx context.Context, key string, hops []Hop) (*conn, error) {
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return nil, ops.Errorf(ops.CodeUnavailable, "the gateway is stopping")
+		}
+		var c *conn
+		for _, have := range p.conns[key] {
+			if have.used < have.limit && (c == nil || have.used < c.used) {
+				c = have
+			}
+		}
+		if c == nil && len(p.conns[key]) < maxConns {
+			c = &conn{key: key, limit: maxChannels, ready: make(chan struct{}), end: make(chan struct{})}
+			p.conns[key] = append(p.conns[key], c)
+			p.wg.Go(func() { p.serve(c, hops) })
+		}
+		freed := p.freed
+		if c != nil {
+			c.used++
+			p.wg.Add(1)
+		}
+		p.mu.Unlock()
+		if c == nil {
+			select {
+			case <-freed:
+				continue
+			case <-ctx.Done():
+				return nil, stopped(ctx)
+			}
+		}
+		select {
+		case <-c.ready:
+			if c.err != nil {
+				p.release(c)
+				return nil, c.err
+			}
+			return c, nil
+		case <-ctx.Done():
+			p.release(c)
+			return nil, stopped(ctx)
+		}
+	}
+}
+
+func stopped(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	return fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "stopped before the command was started: %s", why(cause)), cause)
+}
+
+func why(cause error) string {
+	if errors.Is(cause, context.DeadlineExceeded) && ops.CodeOf(cause) == ops.CodeInternal {
+		return "the time is over"
+	}
+	return ops.MessageOf(cause)
+}
+
+// release gives a channel back.
+func (p *Pool) release(c *conn) {
+	defer p.wg.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.used--
+	c.since = time.Now()
+	if c.dropped && c.used == 0 {
+		close(c.end)
+	}
+	close(p.freed)
+	p.freed = make(chan struct{})
+}
+
+// drop takes c out of the pool; it closes when its last command has ended.
+func (p *Pool) drop(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.dropped {
+		return
+	}
+	c.dropped = true
+	p.conns[c.key] = slices.DeleteFunc(p.conns[c.key], func(have *conn) bool { return have == c })
+	if len(p.conns[c.key]) == 0 {
+		delete(p.conns, c.key)
+	}
+	if c.used == 0 {
+		close(c.end)
+	}
+}
+
+// serve opens c and looks after it until it is closed.
+func (p *Pool) serve(c *conn, hops []Hop) {
+	c.err = p.open(c, hops)
+	if c.err != nil {
+		p.drop(c)
+		close(c.ready)
+		return
+	}
+	p.mu.Lock()
+	c.since = time.Now()
+	p.mu.Unlock()
+	close(c.ready)
+	dead := make(chan struct{})
+	p.wg.Go(func() {
+		_ = c.last().Wait()
+		close(dead)
+	})
+	tick := time.NewTicker(p.keepalive)
+	defer tick.Stop()
+	defer func() {
+		p.drop(c)
+		c.close()
+		<-dead
+	}()
+	for {
+		select {
+		case <-dead:
+			return
+		case <-c.end:
+			return
+		case <-p.ctx.Done():
+			return
+		case <-tick.C:
+			p.mu.Lock()
+			idle := c.used == 0 && time.Since(c.since) >= p.idle
+			p.mu.Unlock()
+			if idle {
+				return
+			}
+			if !p.alive(c) {
+				p.log.Warn("an SSH connection does not answer", "target", hops[len(hops)-1].Target.Name)
+				return
+			}
+		}
+	}
+}
+
+// open connects through all hops.
+func (p *Pool) open(c *conn, hops []Hop) error {
+	var secrets []ops.Secret
+	dial := p.dial
+	for _, hop := range hops {
+		client, opened, err := login(p.ctx, dial, hop)
+		if err != nil {
+			c.close()
+			return err
+		}
+		c.clients = append(c.clients, client)
+		secrets = append(secrets, opened...)
+		dial = client.DialContext
+	}
+	c.redactor = NewRedactor(secrets...)
+	return nil
+}
+
+func (c *conn) last() *ssh.Client { return c.clients[len(c.clients)-1] }
+
+func (c *conn) close() {
+	for _, client := range slices.Backward(c.clients) {
+		_ = client.Close()
+	}
+}
+
+// alive asks the host for any answer. A host that is stuck blocks the request
+// itself, so the connection is closed under it.
+func (p *Pool) alive(c *conn) bool {
+	late := time.AfterFunc(p.answer, c.close)
+	_, _, err := c.last().SendRequest("keepalive@openssh.com", true, nil)
+	return late.Stop() && err == nil
+}
+
+// run runs a command on c.
+func (p *Pool) run(ctx context.Context, c *conn, target, command string, live func(string)) (Outcome, error) {
+	out := NewOutput(c.redactor, live)
+	var mu sync.Mutex // over session
+	var session *ssh.Session
+	done := make(chan error, 1)
+	p.wg.Go(func() {
+		s, err := c.last().NewSession()
+		if err != nil {
+			done <- fmt.Errorf("%w: %w", errNotOpened, err)
+			return
+		}
+		defer func() { _ = s.Close() }()
+		// Without Stdin it is at its end from the start.
+		s.Stdout, s.Stderr = out.stdout(), out.stderr()
+		// Under mu, so that no signal overtakes the start.
+		mu.Lock()
+		if ctx.Err() != nil {
+			mu.Unlock()
+			done <- errNotOpened
+			return
+		}
+		session, err = s, s.Start(command)
+		mu.Unlock()
+		if err != nil {
+			done <- fmt.Errorf("start: %w", err)
+			return
+		}
+		done <- s.Wait()
+	})
+	select {
+	case err := <-done:
+		return outcome(out, target, err)
+	case <-ctx.Done():
+	}
+	// Kill, then hang up, then leave it to the keepalive to find out.
+	reason := why(context.Cause(ctx))
+	act := func(do func(*ssh.Session)) bool {
+		p.wg.Go(func() {
+			mu.Lock()
+			s := session
+			mu.Unlock()
+			if s != nil {
+				do(s)
+			}
+		})
+		select {
+		case err := <-done:
+			if errors.Is(err, errNotOpened) {
+				reason += "; it had not been started"
+			}
+			return true
+		case <-time.After(p.grace):
+			return false
+		}
+	}
+	if !act(func(s *ssh.Session) { _ = s.Signal(ssh.SIGKILL) }) {
+		// That the channel closes says nothing of the command.
+		reason += "; the host did not confirm that it was killed"
+		if !act(func(s *ssh.Session) { _ = s.Close() }) {
+			p.drop(c)
+		}
+	}
+	text, truncated := out.Close()
+	return Outcome{Text: text, Truncated: truncated, Stopped: reason}, nil
+}
+
+func outcome(out *Output, target string, err error) (Outcome, error) {
+	text, truncated := out.Close()
+	o := Outcome{Text: text, Truncated: truncated}
+	code := 0
+	exit, ended := errors.AsType[*ssh.ExitError](err)
+	switch {
+	case err == nil:
+	case ended:
+		code = exit.ExitStatus()
+		if exit.Signal() != "" {
+			o.Text += fmt.Sprintf("\n[ended by signal %.16q]\n", exit.Signal())
+		}
+	case errors.Is(err, errNotOpened):
+		return Outcome{}, fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "%s opens no channel for a command", target), err)
+	default:
+		// It may have run, in part or whole: what came is kept and said.
+		o.Stopped = "the connection to " + target + " was lost; whether the command ended is not known"
+		return o, nil
+	}
+	o.ExitCode = &code
+	return o, nil
+}

@@ -285,7 +285,7 @@ GRANT SELECT ON tool_calls, tool_steps TO akmatori_api;
 
 GRANT SELECT ON agents, targets TO akmatori_gateway;
 GRANT SELECT (id, name, kind, zone, targets, version, sealed, created_at) ON credentials TO akmatori_gateway;
-GRANT SELECT (id, incident_id, agent_id, state, epoch, deadline, gateway_token_hash) ON runs TO akmatori_gateway;
+GRANT SELECT (id, incident_id, agent_id, state, epoch, deadline, cancel_requested, gateway_token_hash) ON runs TO akmatori_gateway;
 GRANT SELECT, INSERT ON tool_calls, tool_steps, audit TO akmatori_gateway;
 
 GRANT SELECT ON providers TO akmatori_proxy;

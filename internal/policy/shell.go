@@ -57,7 +57,14 @@ type command struct {
 	canonical string
 }
 
+// maxNesting bounds the characters that can open something: the parser's time
+// grows with the square of the depth.
+const maxNesting = 1000
+
 func parse(text string) command {
+	if strings.Count(text, "(")+strings.Count(text, "{")+strings.Count(text, "[")+strings.Count(text, "`") > maxNesting {
+		return command{doubt: "it is nested too deeply"}
+	}
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
 	if err != nil {
 		return command{doubt: "it is not a command that a shell understands"}

@@ -54,7 +54,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	}
 	conf.MaxConns = 16
 	if c.MaxConns > 0 {
-		conf.MaxConns = int32(c.MaxConns) //nolint:gosec // a small number from configuration
+		conf.MaxConns = int32(c.MaxConns)
 	}
 	conf.ConnConfig.ConnectTimeout = 5 * time.Second
 	conf.ConnConfig.RuntimeParams["application_name"] = c.App

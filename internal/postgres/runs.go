@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -517,19 +516,24 @@ func deadToken(err error) error {
 	return mapError(err)
 }
 
-// GatewayTokensAlive gives those of the token hashes that still stand for a
-// running run: a gateway asks once a second for all that it works for.
-func (db *DB) GatewayTokensAlive(ctx context.Context, hashes [][]byte) ([][]byte, error) {
-	return db.tokensAlive(ctx, `SELECT gateway_token_hash FROM runs WHERE gateway_token_hash = ANY($1) AND state = 'running' AND deadline > now()`, hashes)
+// RunsAlive gives those of the runs whose calls may go on: a gateway asks for
+// all that it works for. A run that waits for another worker is alive, as that
+// one will ask for the results.
+func (db *DB) RunsAlive(ctx context.Context, runs []string) ([]string, error) {
+	rows, err := db.pool.Query(ctx, `SELECT id FROM runs WHERE id = ANY($1::uuid[])
+		AND state IN ('queued', 'running') AND cancel_requested = ''`, runs)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	alive, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return alive, mapError(err)
 }
 
-// ProxyTokensAlive is the same for the proxy.
+// ProxyTokensAlive gives those of the proxy token hashes that still stand for a
+// running run.
 func (db *DB) ProxyTokensAlive(ctx context.Context, hashes [][]byte) ([][]byte, error) {
-	return db.tokensAlive(ctx, `SELECT proxy_token_hash FROM runs WHERE proxy_token_hash = ANY($1) AND state = 'running' AND deadline > now()`, hashes)
-}
-
-func (db *DB) tokensAlive(ctx context.Context, query string, hashes [][]byte) ([][]byte, error) {
-	rows, err := db.pool.Query(ctx, query, slices.Clip(hashes))
+	rows, err := db.pool.Query(ctx, `SELECT proxy_token_hash FROM runs
+		WHERE proxy_token_hash = ANY($1) AND state = 'running' AND deadline > now()`, hashes)
 	if err != nil {
 		return nil, mapError(err)
 	}

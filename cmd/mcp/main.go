@@ -1,0 +1,32 @@
+// Command mcp is the tool gateway: the MCP server that agents call, and the
+// only process that opens the credentials of managed hosts.
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/akmatori/akmatori/cmd/internal/process"
+	"github.com/akmatori/akmatori/internal/gateway"
+	"github.com/akmatori/akmatori/internal/ops"
+)
+
+type settings struct {
+	Listen      string     `env:"LISTEN" envDefault:":8080"`
+	OpsListen   string     `env:"OPS_LISTEN" envDefault:":9090"`
+	DatabaseURL ops.Secret `env:"DATABASE_URL,required"` // or DATABASE_URL_FILE
+	ToolsKey    ops.Secret `env:"TOOLS_KEY,required"`    // or TOOLS_KEY_FILE: the key ring of zone tools
+}
+
+func main() {
+	process.Main("mcp-gateway", func(ctx context.Context, s settings, log *slog.Logger) error {
+		g, err := gateway.New(ctx, gateway.Config{
+			Listen: s.Listen, OpsListen: s.OpsListen, DatabaseURL: s.DatabaseURL,
+			Keys: s.ToolsKey, Log: log,
+		})
+		if err != nil {
+			return err
+		}
+		return g.Run(ctx)
+	})
+}

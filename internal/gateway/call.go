@@ -1,0 +1,365 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/policy"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/tool"
+)
+
+// request is a call as it came, from whoever holds the token of grant.
+type request struct {
+	grant postgres.RunGrant
+	id    string
+	tool  tool.Tool
+	raw   json.RawMessage
+}
+
+// verdict is a call that was judged: one that may start, or one with a refusal.
+type verdict struct {
+	call    ops.ToolCall
+	refusal string // for the model; empty: it may start
+	reasons []string
+	args    tool.Args
+	hops    []tool.Hop
+	targets []ops.Target
+}
+
+// forbidden is what no rule of any agent allows: it ends the host or its data.
+var forbidden = []string{
+	"deny:ssh_execute(shutdown *)", "deny:ssh_execute(reboot *)", "deny:ssh_execute(halt *)", "deny:ssh_execute(poweroff *)",
+	"deny:ssh_execute(kexec *)", "deny:ssh_execute(telinit *)", "deny:ssh_execute(init [0-6sS])", "deny:ssh_execute(systemctl poweroff *)",
+	"deny:ssh_execute(systemctl reboot *)", "deny:ssh_execute(systemctl halt *)", "deny:ssh_execute(systemctl kexec *)",
+	"deny:ssh_execute(mkfs* *)", "deny:ssh_execute(wipefs *)", "deny:ssh_execute(blkdiscard *)", "deny:ssh_execute(rm -[rRf]* /)",
+}
+
+// perform is everything that happens to a call that is the first of its id
+// here, in order. The run and its token were checked for this very request by
+// the middleware in front ([Gateway.authenticate]). Any error means no.
+func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (ops.ToolResult, error) {
+	began := time.Now()
+
+	// Schema, target, what the platform forbids, the agent's rules.
+	v, err := g.decide(ctx, r)
+	if err != nil {
+		return ops.ToolResult{}, err
+	}
+
+	// Audit the intent, and take the right to start: it is given once.
+	start := postgres.StartCall{Call: v.call, Instance: g.instance, Audit: g.audit(r, v, "tool.intent", "intent")}
+	if v.refusal != "" {
+		start.Denied = &ops.ToolResult{ID: r.id, State: ops.CallDenied, Text: v.refusal, Target: v.call.Target, Duration: time.Since(began)}
+		start.Audit.Action, start.Audit.Outcome = "tool.denied", "denied"
+		start.Audit.Detail["why"] = strings.Join(v.reasons, "; ")
+	}
+	start.Audit.Detail["latency_us"] = strconv.FormatInt(time.Since(began).Microseconds(), 10)
+	known, err := g.db.StartCall(ctx, start)
+	if err != nil {
+		return ops.ToolResult{}, err
+	}
+	if known != nil {
+		return g.settled(ctx, r, known)
+	}
+	if start.Denied != nil {
+		g.metrics.calls.WithLabelValues(r.tool.Name, string(ops.CallDenied)).Inc()
+		return *start.Denied, nil
+	}
+
+	// Open the credential, act, redact; then the outcome and its audit record.
+	result, outcome := g.act(ctx, r, v, live)
+	result.Duration = time.Since(began)
+	outcome.Detail["duration_us"] = strconv.FormatInt(result.Duration.Microseconds(), 10)
+	g.metrics.calls.WithLabelValues(r.tool.Name, string(result.State)).Inc()
+	g.metrics.seconds.WithLabelValues(r.tool.Name).Observe(result.Duration.Seconds())
+	return g.finish(ctx, r, result, outcome)
+}
+
+// decide judges a call. What is wrong with the call itself is a refusal, which
+// is recorded; an error is that it could not be judged.
+func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
+	v := verdict{call: ops.ToolCall{RunID: r.grant.RunID, ID: r.id, Tool: r.tool.Name, Verdict: string(policy.Deny)}}
+	refuse := func(reason, format string, args ...any) (verdict, error) {
+		v.refusal, v.reasons = fmt.Sprintf(format, args...), append([]string{reason}, v.reasons...)
+		return v, nil
+	}
+
+	// Schema.
+	args, err := r.tool.Parse(r.raw)
+	if err != nil {
+		v.call.Arguments = storable(r.raw)
+		v.call.Digest = rawDigest(r.tool, r.raw)
+		return refuse("schema", "The call was refused: %s.", ops.MessageOf(err))
+	}
+	v.args = args
+	v.call.Arguments = storable(args.Canonical())
+	v.call.Digest = r.tool.Digest(args)
+
+	// Target, from the inventory alone.
+	if r.tool.Target == "" {
+		if v.targets, err = g.db.Targets(ctx); err != nil {
+			return v, err
+		}
+	} else {
+		name := args.String(r.tool.Target)
+		way, problem, err := g.way(ctx, name, r.tool.Kind)
+		if err != nil {
+			return v, err
+		}
+		if problem != "" {
+			return refuse("target", "The call was refused: %s.", problem)
+		}
+		v.call.Target = name
+		for _, t := range way {
+			hop, problem, err := g.hop(ctx, t)
+			if err != nil {
+				return v, err
+			}
+			if problem != "" {
+				return refuse("credential", "The call was refused: %s.", problem)
+			}
+			v.hops = append(v.hops, hop)
+		}
+	}
+
+	// What the platform forbids, whatever the agent's rules.
+	ask := policy.Call{Tool: r.tool.Name, Command: args.String(r.tool.Command)}
+	if d := g.platform.Decide(ask); d.Verdict == policy.Deny {
+		v.call.Rule, v.call.Command, v.reasons = d.Rule, d.Canonical, d.Reasons
+		return refuse("platform", "The call was refused: the platform forbids it (%s).", d.Reasons[0])
+	}
+
+	// The agent's rules.
+	rules, err := g.rules.get(r.grant.Rules)
+	if err != nil {
+		g.log.Error("the rules of an agent cannot be read", "agent", r.grant.Agent, "err", err)
+		return refuse("rules", "The call was refused: the rules of agent %s are not valid; a person must correct them.", r.grant.Agent)
+	}
+	d := rules.Decide(ask)
+	v.call.Verdict, v.call.Rule, v.call.Command, v.reasons = string(d.Verdict), d.Rule, d.Canonical, d.Reasons
+	switch d.Verdict {
+	case policy.Allow:
+		return v, nil
+	case policy.Deny:
+		return refuse("rules", "The call was denied by the rules of this agent: %s.", strings.Join(d.Reasons, "; "))
+	default:
+		return refuse("approval", "The call needs a person's approval, and nobody can be asked yet: %s.", strings.Join(d.Reasons, "; "))
+	}
+}
+
+// way gives the targets on the way to name, outermost first.
+func (g *Gateway) way(ctx context.Context, name, kind string) (way []ops.Target, problem string, err error) {
+	for next := name; next != ""; {
+		if slices.ContainsFunc(way, func(t ops.Target) bool { return t.Name == next }) {
+			return nil, fmt.Sprintf("the jump hosts of %q lead in a circle; a person must correct the inventory", name), nil
+		}
+		if len(way) == maxHops {
+			return nil, fmt.Sprintf("there are more than %d jump hosts before %q", maxHops-1, name), nil
+		}
+		t, err := g.db.TargetByName(ctx, next)
+		if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
+			return nil, "", err
+		}
+		if ops.CodeOf(err) == ops.CodeNotFound || t.Kind != kind {
+			return nil, fmt.Sprintf("there is no host %q in the inventory; ssh_hosts lists those that are", name), nil
+		}
+		way = append(way, t)
+		next = t.Jump
+	}
+	slices.Reverse(way)
+	return way, "", nil
+}
+
+// maxHops bounds a chain, the target included.
+const maxHops = 4
+
+// hop finds the credential of a target and checks that it may be used there.
+// The seal says the same: it does not open for other targets than it was made for.
+func (g *Gateway) hop(ctx context.Context, t ops.Target) (h tool.Hop, problem string, err error) {
+	if t.Credential == "" {
+		return h, fmt.Sprintf("host %s has no credential", t.Name), nil
+	}
+	c, err := g.db.CredentialByName(ctx, t.Credential)
+	if ops.CodeOf(err) == ops.CodeNotFound {
+		return h, fmt.Sprintf("the credential of host %s is not one for tools", t.Name), nil
+	}
+	if err != nil {
+		return h, "", err
+	}
+	if !slices.ContainsFunc(c.Targets, func(glob string) bool {
+		ok, err := path.Match(glob, t.Name)
+		return ok && err == nil
+	}) {
+		return h, fmt.Sprintf("credential %s may not be used for host %s", c.Name, t.Name), nil
+	}
+	return tool.Hop{Target: t, Credential: c, Open: func() (ops.Secret, error) { return g.keys.Open(c) }}, "", nil
+}
+
+// act does what was allowed and recorded. It gives the result with its audit record.
+func (g *Gateway) act(ctx context.Context, r request, v verdict, live func(string)) (ops.ToolResult, ops.AuditRecord) {
+	deadline := time.Now().Add(r.tool.Limit(v.args))
+	if r.grant.Deadline.Before(deadline) {
+		deadline = r.grant.Deadline
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	out, err := r.tool.Run(ctx, tool.Call{Args: v.args, Hops: v.hops, Command: v.call.Command, Inventory: v.targets, Live: live})
+
+	result := ops.ToolResult{ID: r.id, State: ops.CallDone, Text: out.Text, Truncated: out.Truncated, ExitCode: out.ExitCode, Target: v.call.Target}
+	audit := g.audit(r, v, "tool.outcome", "ok")
+	var refused *tool.HostKeyError
+	switch {
+	case errors.As(err, &refused):
+		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
+		audit.Action, audit.Outcome = "tool.host_key_refused", "failed"
+		audit.Detail["host"] = refused.Target
+		audit.Detail["pinned"] = strings.Join(refused.Pinned, ", ")
+		audit.Detail["offered"] = refused.Offered
+		g.log.Warn("a host has another key than the pinned one", "target", refused.Target, "pinned", refused.Pinned, "offered", refused.Offered, "run", r.grant.RunID)
+	case err != nil:
+		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
+		audit.Outcome = "failed"
+		audit.Detail["why"] = ops.MessageOf(err)
+		g.log.Warn("a tool call failed", "tool", r.tool.Name, "target", v.call.Target, "run", r.grant.RunID, "call", r.id, "err", err)
+	case out.Stopped != "":
+		result.State = ops.CallFailed
+		if result.Text != "" && !strings.HasSuffix(result.Text, "\n") {
+			result.Text += "\n"
+		}
+		result.Text += "[stopped: " + out.Stopped + "]\n"
+		audit.Outcome = "failed"
+		audit.Detail["why"] = out.Stopped
+	case out.ExitCode != nil:
+		audit.Detail["exit_code"] = strconv.Itoa(*out.ExitCode)
+	}
+	if out.Truncated > 0 {
+		audit.Detail["truncated"] = strconv.FormatInt(out.Truncated, 10)
+	}
+	return result, audit
+}
+
+// outcomePatience is how long the outcome of a call is kept for a database that is away.
+const outcomePatience = 2 * time.Minute
+
+// finish stores an outcome, whatever has ended meanwhile but this process.
+func (g *Gateway) finish(ctx context.Context, r request, result ops.ToolResult, audit ops.AuditRecord) (ops.ToolResult, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomePatience)
+	defer cancel()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		try, done := context.WithTimeout(ctx, 10*time.Second)
+		stored, err := g.db.FinishCall(try, r.grant.RunID, result, audit)
+		done()
+		if err == nil {
+			return stored, nil
+		}
+		g.log.Error("the outcome of a call is not stored yet", "run", r.grant.RunID, "call", r.id, "err", err)
+		select {
+		case <-ctx.Done():
+			return ops.ToolResult{}, fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "the outcome of the call could not be recorded"), err)
+		case <-g.running.hurry(): // the process is stopping: one more try and no waiting
+			stored, err := g.db.FinishCall(ctx, r.grant.RunID, result, audit)
+			return stored, err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// pollEvery is how often a call of another gateway is looked at.
+const pollEvery = 100 * time.Millisecond
+
+// settled gives the result of a call that was started before, by this instance
+// or another: it waits while the other one lives.
+func (g *Gateway) settled(ctx context.Context, r request, known *postgres.CallRecord) (ops.ToolResult, error) {
+	for {
+		if known.Result != nil {
+			return *known.Result, nil
+		}
+		alive := false
+		if known.Instance != g.instance && known.Instance != 0 {
+			var err error
+			if alive, err = g.db.InstanceAlive(ctx, known.Instance); err != nil {
+				return ops.ToolResult{}, err
+			}
+		}
+		if !alive {
+			// It is not in our registry either, so nobody works on it.
+			v := verdict{call: known.ToolCall}
+			result := ops.ToolResult{ID: r.id, State: ops.CallUnknown, Target: known.Target,
+				Text: "The gateway ended while this call was running. Whether the command ran, and what it printed, is not known. It will not be run again under this id.\n"}
+			audit := g.audit(r, v, "tool.outcome", "unknown")
+			audit.Detail["why"] = "the gateway that started it is gone"
+			g.metrics.calls.WithLabelValues(r.tool.Name, string(ops.CallUnknown)).Inc()
+			return g.finish(ctx, r, result, audit)
+		}
+		select {
+		case <-ctx.Done():
+			return ops.ToolResult{}, context.Cause(ctx)
+		case <-time.After(pollEvery):
+		}
+		var err error
+		if known, err = g.db.Call(ctx, r.grant.RunID, r.id); err != nil {
+			return ops.ToolResult{}, err
+		}
+	}
+}
+
+// audit is a record of this call. Arguments are in it by digest alone.
+func (g *Gateway) audit(r request, v verdict, action, outcome string) ops.AuditRecord {
+	a := ops.AuditRecord{
+		Chain: "gateway", At: time.Now().UTC(), Actor: "run:" + r.grant.RunID, Action: action, Object: "call:" + r.id,
+		RunID: r.grant.RunID, Outcome: outcome,
+		Detail: map[string]string{
+			"agent": r.grant.Agent, "incident": r.grant.IncidentID, "tool": r.tool.Name, "digest": hex.EncodeToString(v.call.Digest),
+			"verdict": v.call.Verdict, "policy": policyVersion(r.grant.Rules),
+		},
+	}
+	if v.call.Target != "" {
+		a.Detail["target"] = v.call.Target
+	}
+	if v.call.Rule != "" {
+		a.Detail["rule"] = v.call.Rule
+	}
+	if n := len(v.hops); n > 0 {
+		a.Detail["credential"] = fmt.Sprintf("%s version %d", v.hops[n-1].Credential.Name, v.hops[n-1].Credential.Version)
+	}
+	return a
+}
+
+// policyVersion names a rule list by its content.
+func policyVersion(rules []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(rules, "\n")))
+	return hex.EncodeToString(sum[:6])
+}
+
+func rawDigest(t tool.Tool, raw json.RawMessage) []byte {
+	sum := sha256.Sum256(append([]byte(t.Name+"\nraw\n"), raw...))
+	return sum[:]
+}
+
+// storable is JSON as Postgres takes it: NUL, which it cannot store, becomes
+// U+FFFD. The digest is of what was sent.
+func storable(raw json.RawMessage) json.RawMessage {
+	var v any
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if dec.Decode(&v) != nil {
+		return json.RawMessage(`{}`)
+	}
+	b, err := json.Marshal(v)
+	if err != nil || len(b) > 64<<10 {
+		return json.RawMessage(`{}`)
+	}
+	return bytes.ReplaceAll(b, []byte(`\u0000`), []byte(`\ufffd`))
+}

@@ -1,0 +1,214 @@
+// Package gateway is the process between agents and managed hosts. It is the
+// only one that opens the credentials of the zone tools, and it does so after
+// every other step of [Gateway.decide] and [Gateway.act] has said yes.
+//
+// # What a call goes through
+//
+// The order is one function, written to be read: token, run, schema, target,
+// what the platform forbids, the agent's rules, the audited intent; then the
+// credential, the act under a deadline and an output limit, and the audited
+// outcome. An error at any step means no. What cannot be recorded is not done.
+//
+// # Once
+//
+// A call is known by its run and its id. The first to come starts it; whoever
+// comes later with the same id, over whatever connection, waits for the same
+// outcome or is given the stored one. The same id with other arguments is
+// refused. So a call belongs to its run and not to the connection that asked: an
+// agent that goes away does not stop it and finds the result when it asks again.
+// It is stopped by its own time limit and by the end of its run, which the
+// gateway looks for twice a second.
+//
+// A gateway that dies between the start and the outcome leaves a call that
+// nobody can know the end of. Each instance holds an advisory lock as long as it
+// lives; a call of an instance that is gone is recorded as unknown, shown as
+// such, and not done again.
+//
+// # When Postgres is away
+//
+// Nothing starts. The outcome of what runs is kept in memory and tried for
+// [outcomePatience]; its caller gets it only when it is stored. A gateway that
+// is stopped meanwhile leaves the call unknown.
+//
+// # Limits
+//
+// A request is at most 1 MiB. A run has at most [maxPerRun] calls at a time and
+// the gateway [maxRunning]; more are refused as unavailable, not queued. Live
+// output that a client does not read fast enough is dropped, and the reader is
+// told; the result has it.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/policy"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/akmatori/akmatori/internal/serve"
+	"github.com/akmatori/akmatori/internal/tool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+)
+
+// Config says how to run a gateway. All fields are required.
+type Config struct {
+	Listen      string     // MCP, for agents
+	OpsListen   string     // health and metrics
+	DatabaseURL ops.Secret // role akmatori_gateway
+	Keys        ops.Secret // the key ring of zone tools, as of seal.ParseRing
+	Log         *slog.Logger
+}
+
+// Gateway is one gateway process.
+type Gateway struct {
+	log      *slog.Logger
+	db       *postgres.DB
+	keys     seal.Ring
+	ssh      *tool.Pool
+	tools    map[string]tool.Tool
+	platform *policy.Rules
+	rules    ruleCache
+	running  registry
+	instance int32
+	held     chan struct{} // closed when the instance's lock is held for the first time
+	metrics  *metrics
+	registry *prometheus.Registry
+	handler  http.Handler
+
+	listener, opsListener net.Listener
+}
+
+// New checks the configuration, connects and binds.
+func New(ctx context.Context, c Config) (_ *Gateway, err error) {
+	keys, err := seal.ParseRing(ops.ZoneTools, c.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("tools key: %w", err)
+	}
+	platform, err := policy.Load(forbidden)
+	if err != nil {
+		return nil, fmt.Errorf("platform rules: %w", err)
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "mcp-gateway"})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			db.Close()
+		}
+	}()
+	listener, err := serve.Listen(ctx, "gateway", c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	opsListener, err := serve.Listen(ctx, "gateway operations", c.OpsListen)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	g := &Gateway{
+		log: c.Log, db: db, keys: keys, ssh: tool.NewPool(c.Log), tools: map[string]tool.Tool{}, platform: platform,
+		instance: newInstance(), held: make(chan struct{}), registry: prometheus.NewRegistry(),
+		listener: listener, opsListener: opsListener,
+	}
+	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.rules.warn = func(err error) { g.log.Warn("a rule of an agent can never decide", "err", err) }
+	g.metrics = newMetrics(g.registry)
+	for _, t := range tool.Table(g.ssh) {
+		g.tools[t.Name] = t
+	}
+	g.handler = g.routes()
+	return g, nil
+}
+
+// newInstance is a number that no other living gateway has; 0 is "none".
+func newInstance() int32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return int32(binary.BigEndian.Uint32(b[:])>>1) | 1
+}
+
+// URL is where agents find it.
+func (g *Gateway) URL() string { return "http://" + g.listener.Addr().String() }
+
+// OpsURL is where its operations listener is.
+func (g *Gateway) OpsURL() string { return "http://" + g.opsListener.Addr().String() }
+
+// Run serves until ctx ends, then lets calls end for [serve.Grace] and stops
+// the rest.
+func (g *Gateway) Run(ctx context.Context) error {
+	defer g.db.Close()
+	// The lock says "calls of this instance may still end", so it is given back last.
+	alive, die := context.WithCancel(context.WithoutCancel(ctx))
+	var holder sync.WaitGroup
+	holder.Go(func() { _ = g.db.HoldInstance(alive, g.instance, sync.OnceFunc(func() { close(g.held) })) })
+	defer holder.Wait()
+	defer die()
+	defer g.ssh.Close()
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve.HTTP(ctx, g.listener, g.handler, g.log) })
+	group.Go(func() error { return serve.HTTP(ctx, g.opsListener, serve.Ops(g.registry, g.ready), g.log) })
+	group.Go(func() error {
+		g.watch(ctx)
+		return nil
+	})
+	g.log.Info("the gateway is ready", "listen", g.URL(), "ops", g.OpsURL(), "instance", g.instance)
+	err := group.Wait()
+	g.running.stop(serve.Grace, ops.Errorf(ops.CodeUnavailable, "the gateway is stopping"))
+	return err
+}
+
+func (g *Gateway) ready(ctx context.Context) error {
+	select {
+	case <-g.held:
+	default:
+		return errors.New("the instance's lock is not held yet")
+	}
+	if err := g.db.CheckSchema(ctx); err != nil {
+		return errors.New("the database cannot be used")
+	}
+	return nil
+}
+
+// watchEvery is how often the gateway looks whether the runs that it works for
+// still run. A command ends within this, the query and the way to the host.
+const watchEvery = 400 * time.Millisecond
+
+// watch stops calls whose run has ended.
+func (g *Gateway) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		runs := g.running.runs()
+		if len(runs) == 0 {
+			continue
+		}
+		query, cancel := context.WithTimeout(ctx, 5*time.Second)
+		alive, err := g.db.RunsAlive(query, runs)
+		cancel()
+		if err != nil {
+			// Not known is not ended: calls have their own deadlines.
+			if ctx.Err() == nil {
+				g.log.Warn("cannot look whether runs have ended", "err", err)
+			}
+			continue
+		}
+		g.running.stopOthers(runs, alive, ops.Errorf(ops.CodeForbidden, "its run has ended"))
+	}
+}

@@ -1,0 +1,317 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/go-chi/chi/v5"
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+)
+
+// CallIDKey is the key in a request's _meta under which an agent names its call.
+const CallIDKey = "akmatori/call"
+
+var callIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
+
+const (
+	maxBody      = 1 << 20
+	writeTimeout = 30 * time.Second // of one write to a client
+)
+
+// methods that a run may use. The rest of MCP (subscriptions, logging, tasks, …)
+// would keep state per client, and a run needs none.
+var methods = []string{"initialize", "ping", "server/discover", "tools/list", "tools/call"}
+
+// holder is who a request comes from; the middleware puts it into the context,
+// which is the only way through the MCP library.
+type holder struct {
+	grant postgres.RunGrant
+}
+
+type holderKey struct{}
+
+func (g *Gateway) routes() http.Handler {
+	s := server.NewMCPServer("akmatori-gateway", "1",
+		server.WithToolCapabilities(false),
+		server.WithRecovery(),
+		server.WithToolFilter(g.visible),
+	)
+	for _, t := range g.tools {
+		d := mcp.NewToolWithRawSchema(t.Name, t.Description, t.Schema())
+		readOnly := !t.Mutates
+		d.Annotations = mcp.ToolAnnotation{ReadOnlyHint: &readOnly}
+		s.AddTool(d, g.handle)
+	}
+	mcpHandler := server.NewStreamableHTTPServer(s,
+		server.WithStateLess(true),
+		server.WithDisableStreaming(true), // no GET: there is nothing to listen to
+		server.WithStreamableHTTPLogger(slog.New(slog.DiscardHandler)),
+	)
+	r := chi.NewRouter()
+	r.With(g.authenticate).Post("/mcp", mcpHandler.ServeHTTP)
+	return r
+}
+
+// authenticate lets a request through that carries the token of a run that
+// runs, and reads its body.
+func (g *Gateway) authenticate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse := func(status int, reason, text string) {
+			g.metrics.refused.WithLabelValues(reason).Inc()
+			http.Error(w, text, status)
+		}
+		// No browser has business here, and a page must not talk to us from one.
+		if origin := r.Header.Get("Origin"); origin != "" {
+			if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
+				refuse(http.StatusForbidden, "origin", "requests from other origins are refused")
+				return
+			}
+		}
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok || !strings.HasPrefix(token, ops.GatewayTokenPrefix) || len(r.Header.Values("Authorization")) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			refuse(http.StatusUnauthorized, "token", "the token of a running run is required")
+			return
+		}
+		grant, err := g.db.RunByGatewayToken(r.Context(), ops.HashToken(ops.NewSecret(token)))
+		switch ops.CodeOf(err) {
+		case "":
+		case ops.CodeUnauthenticated:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			refuse(http.StatusUnauthorized, "token", "the token of a running run is required")
+			return
+		default:
+			if r.Context().Err() == nil {
+				g.log.Error("cannot check a token", "err", err)
+			}
+			w.Header().Set("Retry-After", "1")
+			refuse(http.StatusServiceUnavailable, "database", "the token cannot be checked now")
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			if _, large := errors.AsType[*http.MaxBytesError](err); large {
+				refuse(http.StatusRequestEntityTooLarge, "body", fmt.Sprintf("a request has at most %d bytes", maxBody))
+			} else {
+				refuse(http.StatusBadRequest, "body", "the body could not be read")
+			}
+			return
+		}
+		if done := g.screen(w, body); done {
+			return
+		}
+		r = r.WithContext(context.WithValue(r.Context(), holderKey{}, holder{grant}))
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		// The library keys what is under way by this; a client must not choose it.
+		r.Header.Set("Mcp-Session-Id", grant.RunID)
+		next.ServeHTTP(newPatient(w), r)
+	})
+}
+
+// screen answers what the library is not to see. A notification that cancels a
+// request is accepted and has no effect: a call ends with its run, not with who
+// asked, and the library would look the request up among those of all runs.
+func (g *Gateway) screen(w http.ResponseWriter, body []byte) (done bool) {
+	var m struct {
+		ID     json.RawMessage `json:"id"`
+		Method string          `json:"method"`
+	}
+	switch err := json.Unmarshal(body, &m); {
+	case err != nil || m.Method == "":
+		g.metrics.refused.WithLabelValues("message").Inc()
+		http.Error(w, "the body is not one JSON-RPC request", http.StatusBadRequest)
+		return true
+	case strings.HasPrefix(m.Method, "notifications/"):
+		w.WriteHeader(http.StatusAccepted)
+		return true
+	case !slices.Contains(methods, m.Method):
+		g.metrics.refused.WithLabelValues("method").Inc()
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"jsonrpc": "2.0", "id": m.ID,
+			"error": map[string]any{"code": mcp.METHOD_NOT_FOUND, "message": "there is no such method here"}})
+		return true
+	}
+	return false
+}
+
+// patient clears the server's deadlines for a request that may take long, and
+// gives each write its own.
+type patient struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func newPatient(w http.ResponseWriter) *patient {
+	p := &patient{w, http.NewResponseController(w)}
+	// A read deadline would end the request's context when it passes.
+	_ = p.control.SetReadDeadline(time.Time{})
+	_ = p.control.SetWriteDeadline(time.Time{})
+	return p
+}
+
+// Write implements [http.ResponseWriter].
+func (p *patient) Write(b []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return p.ResponseWriter.Write(b)
+}
+
+// Flush implements [http.Flusher], which is how the library knows that it can stream.
+func (p *patient) Flush() { _ = p.control.Flush() }
+
+// Unwrap is for [http.ResponseController].
+func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// visible hides tools that the agent's rules deny altogether. The library also
+// asks it before a call, so a hidden tool answers as one that does not exist.
+func (g *Gateway) visible(ctx context.Context, all []mcp.Tool) []mcp.Tool {
+	h, ok := ctx.Value(holderKey{}).(holder)
+	if !ok {
+		return nil
+	}
+	rules, err := g.rules.get(h.grant.Rules)
+	if err != nil {
+		return all // each call is refused, with the reason
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(t mcp.Tool) bool { return rules.Hides(t.Name) })
+}
+
+// handle answers one tools/call.
+func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	h, ok := ctx.Value(holderKey{}).(holder)
+	if !ok {
+		return nil, errors.New("no run")
+	}
+	r := request{grant: h.grant, tool: g.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID()}
+	var progress mcp.ProgressToken
+	if meta := m.Params.Meta; meta != nil {
+		progress = meta.ProgressToken
+		if id, given := meta.AdditionalFields[CallIDKey]; given {
+			s, _ := id.(string)
+			if !callIDPattern.MatchString(s) {
+				return failed(ops.ToolResult{State: ops.CallFailed, Text: "the call's id must match " + callIDPattern.String()}), nil
+			}
+			r.id = s
+		}
+	}
+	select {
+	case <-g.held:
+	case <-ctx.Done():
+		return nil, errors.New(ops.MessageOf(ctx.Err()))
+	}
+	result, err := g.await(ctx, r, progress)
+	switch ops.CodeOf(err) {
+	case "":
+		return failed(result), nil
+	case ops.CodeConflict:
+		return failed(ops.ToolResult{ID: r.id, State: ops.CallFailed, Text: ops.MessageOf(err)}), nil
+	default:
+		// Not a result: nothing is known to have happened, and the same id may be tried again.
+		if ctx.Err() == nil {
+			g.log.Error("a tool call got no result", "tool", r.tool.Name, "run", r.grant.RunID, "call", r.id, "err", err)
+		}
+		return nil, errors.New(ops.MessageOf(err))
+	}
+}
+
+// failed makes the library's result; everything but a call that is done is an error there.
+func failed(r ops.ToolResult) *mcp.CallToolResult {
+	return &mcp.CallToolResult{
+		Content:           []mcp.Content{mcp.NewTextContent(r.Text)},
+		StructuredContent: r,
+		IsError:           r.State != ops.CallDone,
+	}
+}
+
+// progressEvery is the least time between two pieces of live output.
+const progressEvery = 25 * time.Millisecond
+
+// A piece of live output tells when the library writes it. The library writes
+// notifications on a goroutine of its own and forgets those that it still has in
+// hand when the handler returns, so the handler waits for each.
+type piece struct {
+	text  string
+	taken chan struct{} // holds one
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (p piece) MarshalJSON() ([]byte, error) {
+	select {
+	case p.taken <- struct{}{}:
+	default:
+	}
+	return json.Marshal(p.text)
+}
+
+// await joins the call, started by this request or another, and waits for its end.
+func (g *Gateway) await(ctx context.Context, r request, progress mcp.ProgressToken) (ops.ToolResult, error) {
+	digest := rawDigest(r.tool, r.raw)
+	if args, err := r.tool.Parse(r.raw); err == nil {
+		digest = r.tool.Digest(args)
+	}
+	joined := make(chan struct{})
+	e, err := g.running.enter(callKey{r.grant.RunID, r.id}, digest, func(ctx context.Context, e *entry) (ops.ToolResult, error) {
+		<-joined // so that its first reader misses nothing
+		return g.perform(ctx, r, e.live)
+	})
+	if err != nil {
+		return ops.ToolResult{}, err
+	}
+	var live *reader
+	var wake <-chan struct{}
+	if progress != nil {
+		live = e.follow()
+		defer e.unfollow(live)
+		wake = live.wake
+	}
+	close(joined)
+	sent := 0.0
+	send := func() {
+		text := live.take()
+		if text == "" {
+			return
+		}
+		sent += float64(len(text))
+		p := piece{text, make(chan struct{}, 1)}
+		if err := server.ServerFromContext(ctx).SendNotificationToClient(ctx, "notifications/progress",
+			map[string]any{"progressToken": progress, "progress": sent, "message": p}); err != nil {
+			return
+		}
+		select {
+		case <-p.taken:
+		case <-ctx.Done():
+		case <-time.After(writeTimeout):
+		}
+	}
+	for {
+		select {
+		case <-e.done:
+			if live != nil {
+				send()
+			}
+			return e.result, e.err
+		case <-ctx.Done():
+			return ops.ToolResult{}, ctx.Err()
+		case <-wake:
+			send()
+			select {
+			case <-time.After(progressEvery):
+			case <-e.done:
+			case <-ctx.Done():
+			}
+		}
+	}
+}

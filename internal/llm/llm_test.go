@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -257,4 +258,30 @@ func TestOpen(t *testing.T) {
 	require.ErrorContains(t, err, "oracle")
 	_, err = llm.Open(llm.Config{Kind: "openai"})
 	require.Error(t, err)
+}
+
+// TestStreamsAreReadToTheirEnd: the server sees each request end by itself, and
+// one connection serves all of them.
+func TestStreamsAreReadToTheirEnd(t *testing.T) {
+	t.Parallel()
+	const turns = 3
+	peers, gone := map[string]bool{}, make(chan error, turns)
+	m := openURL(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peers[r.RemoteAddr] = true
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, `data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"ok"},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done(): // the client has closed
+			gone <- r.Context().Err()
+		case <-time.After(20 * time.Millisecond):
+			gone <- nil
+		}
+	}), "k")
+	for range turns {
+		_, err := m.Stream(t.Context(), llm.Request{Model: "m", Messages: []llm.Message{{Role: llm.User, Text: "x"}}}, func(llm.Delta) {})
+		require.NoError(t, err)
+		require.NoError(t, <-gone)
+	}
+	require.Len(t, peers, 1)
 }

@@ -35,8 +35,7 @@ func openOpenAI(cfg Config) Turn {
 		}),
 	)
 	return func(ctx context.Context, req Request, text func(string)) (Reply, error) {
-		var resp *http.Response
-		stream := chat.NewStreaming(ctx, openAIRequest(req), option.WithResponseInto(&resp))
+		stream := chat.NewStreaming(ctx, openAIRequest(req))
 		defer func() { _ = stream.Close() }()
 		acc := openAIReply{reply: Reply{Usage: ops.Usage{Model: req.Model}}}
 		for stream.Next() {
@@ -49,21 +48,8 @@ func openOpenAI(cfg Config) Turn {
 		if err := stream.Err(); err != nil {
 			return Reply{}, openAIError(err)
 		}
-		drain(resp)
 		return acc.finish()
 	}
-}
-
-// drain reads what follows the last event, which is nothing but the end of the
-// body. Without it the connection could not be used again, and the proxy would
-// take every turn for one that was given up.
-func drain(resp *http.Response) {
-	if resp == nil {
-		return
-	}
-	late := time.AfterFunc(time.Second, func() { _ = resp.Body.Close() })
-	defer late.Stop()
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 }
 
 func openAIRequest(req Request) openai.ChatCompletionNewParams {
@@ -318,14 +304,27 @@ func cut(s string) string {
 	return s[:end] + "…"
 }
 
-// limitBody bounds what one response may bring.
+// limitBody bounds what one response may bring, and reads it to its end.
 type limitBody struct{ next http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
 func (l limitBody) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := l.next.RoundTrip(r)
 	if err == nil {
-		resp.Body = http.MaxBytesReader(nil, resp.Body, maxBody)
+		resp.Body = drained{http.MaxBytesReader(nil, resp.Body, maxBody)}
 	}
 	return resp, err
+}
+
+// drained reads what is left before it closes: after the last event of a stream
+// nothing but the end of the body. Without that the connection could not be
+// used again, and the proxy would take every turn for one that was given up.
+type drained struct{ io.ReadCloser }
+
+// Close implements [io.Closer]. It waits a quarter of a second at most.
+func (d drained) Close() error {
+	late := time.AfterFunc(250*time.Millisecond, func() { _ = d.ReadCloser.Close() })
+	defer late.Stop()
+	_, _ = io.CopyN(io.Discard, d.ReadCloser, 4<<10)
+	return d.ReadCloser.Close()
 }

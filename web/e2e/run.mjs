@@ -71,7 +71,7 @@ await check("the list shows the concluded incident", async () => {
     30_000,
   );
   const row = page.locator(`a[href="/incidents/${incident.number}"]`);
-  await row.waitFor();
+  await row.filter({ hasText: "Concluded" }).waitFor(); // the list refreshes itself
   const text = await row.innerText();
   assert(/Concluded/.test(text) && new RegExp(incident.severity, "i").test(text), `the row says: ${text}`);
   await accessibility(page);

@@ -131,7 +131,7 @@ func summary(e ops.Event) string {
 		if d, ok := data[ops.IncidentChange](e); ok {
 			return phrase("incident "+strings.TrimPrefix(string(e.Kind), "incident."), string(d.Status), d.Title, d.Reason, by(e.Actor))
 		}
-	case ops.EventAlertFiring, ops.EventAlertResolved:
+	case ops.EventAlertFiring, ops.EventAlertAcked, ops.EventAlertResolved:
 		if d, ok := data[ops.AlertChange](e); ok {
 			return phrase("alert "+strings.TrimPrefix(string(e.Kind), "alert.")+": "+d.Title, string(d.Severity), d.Host, d.Summary)
 		}

@@ -2,6 +2,7 @@
 // page and the workers' dispatcher. Configuration comes from the environment.
 //
 //	akmatori-api           serve
+//	akmatori-api health    ask the one that serves here whether it is ready
 //	akmatori-api migrate   make the roles and bring the schema up to date
 //	akmatori-api openapi   print the description of the public API
 package main
@@ -34,6 +35,13 @@ type settings struct {
 	ToolsPublicKey  ops.Secret `env:"TOOLS_PUBLIC_KEY,required"`
 	EgressPublicKey ops.Secret `env:"EGRESS_PUBLIC_KEY,required"`
 
+	// The key ring of the zone api, for senders that sign. Without it there are none.
+	APIKey ops.Secret `env:"API_KEY"`
+
+	// TLS at the public listener, both or none; read again when they change.
+	TLSCertFile string `env:"TLS_CERT_FILE"`
+	TLSKeyFile  string `env:"TLS_KEY_FILE"`
+
 	GatewayURL string        `env:"GATEWAY_URL,required"` // what agents use, such as http://mcp-gateway:8082/mcp
 	ProxyURL   string        `env:"PROXY_URL,required"`   // what agents use, such as http://credential-proxy:8083
 	Lease      time.Duration `env:"LEASE"`                // of a run whose worker is silent
@@ -50,10 +58,10 @@ type migration struct {
 
 func main() {
 	switch command(os.Args[1:]) {
-	case "":
+	case "", "health":
 		process.Main("api", run)
 	case "migrate":
-		process.Main("api-migrate", migrate)
+		process.Run("api-migrate", migrate)
 	case "openapi":
 		doc, err := api.Document()
 		if err != nil {
@@ -62,7 +70,7 @@ func main() {
 		}
 		_, _ = os.Stdout.Write(doc)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: akmatori-api [migrate | openapi]")
+		fmt.Fprintln(os.Stderr, "usage: akmatori-api [health | migrate | openapi]")
 		os.Exit(2)
 	}
 }
@@ -81,13 +89,34 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 	server, err := api.New(ctx, api.Config{
 		PublicListen: s.PublicListen, AgentListen: s.AgentListen, OpsListen: s.OpsListen, PublicURL: s.PublicURL,
 		DatabaseURL: s.DatabaseURL, WorkerToken: s.WorkerToken,
-		ToolsPublicKey: s.ToolsPublicKey.Reveal(), EgressPublicKey: s.EgressPublicKey.Reveal(),
+		ToolsPublicKey: s.ToolsPublicKey.Reveal(), EgressPublicKey: s.EgressPublicKey.Reveal(), ReadPublicKeys: rereadPublicKeys(s),
+		Keys: s.APIKey, ReadKeys: process.Reread("API_KEY"),
+		TLSCertFile: s.TLSCertFile, TLSKeyFile: s.TLSKeyFile,
 		GatewayURL: s.GatewayURL, ProxyURL: s.ProxyURL, Lease: s.Lease, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	return server.Run(ctx)
+}
+
+// rereadPublicKeys gives what reads the keys that came from files again.
+func rereadPublicKeys(s settings) func() (tools, egress string, err error) {
+	read := func(name string, fixed ops.Secret) (string, error) {
+		file := process.Reread(name)
+		if file == nil {
+			return fixed.Reveal(), nil
+		}
+		key, err := file()
+		return key.Reveal(), err
+	}
+	return func() (tools, egress string, err error) {
+		if tools, err = read("TOOLS_PUBLIC_KEY", s.ToolsPublicKey); err != nil {
+			return "", "", err
+		}
+		egress, err = read("EGRESS_PUBLIC_KEY", s.EgressPublicKey)
+		return tools, egress, err
+	}
 }
 
 func migrate(ctx context.Context, s migration, log *slog.Logger) error {

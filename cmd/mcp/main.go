@@ -22,7 +22,7 @@ func main() {
 	process.Main("mcp-gateway", func(ctx context.Context, s settings, log *slog.Logger) error {
 		g, err := gateway.New(ctx, gateway.Config{
 			Listen: s.Listen, OpsListen: s.OpsListen, DatabaseURL: s.DatabaseURL,
-			Keys: s.ToolsKey, Log: log,
+			Keys: s.ToolsKey, ReadKeys: process.Reread("TOOLS_KEY"), Log: log,
 		})
 		if err != nil {
 			return err

@@ -41,6 +41,7 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		OpsListen:   s.OpsListen,
 		DatabaseURL: s.DatabaseURL,
 		EgressKeys:  keys,
+		ReadKeys:    process.Reread("EGRESS_KEY"),
 		Log:         log,
 	})
 	if err != nil {

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that tests need and that are missing. Nothing starts.
-#   packages.sh test     for make test: PostgreSQL, Chromium, OpenSSH, dash
+#   packages.sh test     for make test: PostgreSQL, Chromium, OpenSSH, dash, Zabbix's script engine
 #   packages.sh peers    for make test-peers: Alertmanager, Prometheus and the tools of these scripts, too
 # Without root, or where there is no apt-get, it names what is missing and succeeds:
 # tests skip what they do not find, and fail where CI is set.
@@ -13,6 +13,7 @@ want=(
   ssh:openssh-client
   /usr/bin/chromium:chromium
   /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core
+  zabbix_js:zabbix-proxy-sqlite3
 )
 case ${1:-} in
   test) ;;

@@ -37,6 +37,19 @@ type Config struct {
 
 	// ToolsPublicKey and EgressPublicKey are what credentials are sealed with.
 	ToolsPublicKey, EgressPublicKey string
+	// ReadPublicKeys, if given, reads both again before something is sealed: a
+	// key that was rotated out must not be used by a process that is older.
+	ReadPublicKeys func() (tools, egress string, err error)
+
+	// Keys is the ring of the zone api: what the secrets are sealed with that
+	// senders sign with. Without it there are no such sources. ReadKeys, if given,
+	// reads it again before it is used.
+	Keys     ops.Secret
+	ReadKeys func() (ops.Secret, error)
+
+	// TLSCertFile and TLSKeyFile (PEM, both or none) make the public listener
+	// speak TLS. They are read again when they have changed.
+	TLSCertFile, TLSKeyFile string
 
 	// GatewayURL (its MCP endpoint) and ProxyURL are what agents reach those by.
 	GatewayURL, ProxyURL string
@@ -50,7 +63,8 @@ type API struct {
 	db        *postgres.DB
 	log       *slog.Logger
 	publicURL *url.URL
-	keys      map[ops.Zone]seal.PublicKey
+	readKeys  func() (map[ops.Zone]seal.PublicKey, error)
+	ring      func() (seal.Ring, error) // of the zone api
 	metrics   *metrics
 	registry  *prometheus.Registry
 
@@ -73,10 +87,17 @@ func New(ctx context.Context, c Config) (*API, error) {
 		c.Log = slog.Default()
 	}
 	s := newServer(c.Log)
-	if err := s.readKeys(c); err != nil {
+	if c.ReadPublicKeys == nil {
+		c.ReadPublicKeys = func() (tools, egress string, err error) { return c.ToolsPublicKey, c.EgressPublicKey, nil }
+	}
+	s.readKeys = func() (map[ops.Zone]seal.PublicKey, error) { return publicKeys(c.ReadPublicKeys()) }
+	_, err := s.readKeys()
+	if err != nil {
 		return nil, err
 	}
-	var err error
+	if s.ring, err = ownRing(c); err != nil {
+		return nil, err
+	}
 	if s.db, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "akmatori-api"}); err != nil {
 		return nil, err
 	}
@@ -102,19 +123,23 @@ func newServer(log *slog.Logger) *API {
 	return s
 }
 
-func (s *API) readKeys(c Config) error {
-	s.keys = map[ops.Zone]seal.PublicKey{}
-	for zone, text := range map[ops.Zone]string{ops.ZoneTools: c.ToolsPublicKey, ops.ZoneEgress: c.EgressPublicKey} {
+// publicKeys parses what is read of them.
+func publicKeys(tools, egress string, err error) (map[ops.Zone]seal.PublicKey, error) {
+	if err != nil {
+		return nil, fmt.Errorf("public keys: %w", err)
+	}
+	keys := map[ops.Zone]seal.PublicKey{}
+	for zone, text := range map[ops.Zone]string{ops.ZoneTools: tools, ops.ZoneEgress: egress} {
 		key, err := seal.ParsePublic(text)
 		if err != nil {
-			return fmt.Errorf("key of zone %s: %w", zone, err)
+			return nil, fmt.Errorf("key of zone %s: %w", zone, err)
 		}
 		if key.Zone() != zone {
-			return fmt.Errorf("key of zone %s: it is a key of zone %s", zone, key.Zone())
+			return nil, fmt.Errorf("key of zone %s: it is a key of zone %s", zone, key.Zone())
 		}
-		s.keys[zone] = key
+		keys[zone] = key
 	}
-	return nil
+	return keys, nil
 }
 
 func (s *API) bind(ctx context.Context, c Config) (err error) {
@@ -130,8 +155,15 @@ func (s *API) bind(ctx context.Context, c Config) (err error) {
 			return err
 		}
 	}
+	scheme := "http"
+	if c.TLSCertFile != "" || c.TLSKeyFile != "" {
+		scheme = "https"
+		if s.public, err = serve.TLS(s.public, c.TLSCertFile, c.TLSKeyFile, s.log); err != nil {
+			return err
+		}
+	}
 	if c.PublicURL == "" {
-		c.PublicURL = "http://" + reachable(s.public.Addr())
+		c.PublicURL = scheme + "://" + reachable(s.public.Addr())
 	}
 	u, err := url.Parse(c.PublicURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" {
@@ -139,7 +171,7 @@ func (s *API) bind(ctx context.Context, c Config) (err error) {
 	}
 	s.publicURL = &url.URL{Scheme: u.Scheme, Host: u.Host}
 	s.sessions = newSessions(s.db, u.Scheme == "https")
-	s.sources = newSources(s.db)
+	s.sources = newSources(s.db, s.ring, s.log)
 	s.intake = newIntake(s.db, s.metrics, s.log)
 	s.page, err = newPage()
 	return err

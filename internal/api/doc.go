@@ -1,7 +1,8 @@
 // Package api is the process that people, senders and workers talk to. It takes
 // alerts in, keeps accounts and configuration, shows incidents while they are
 // worked on, serves the page, and hands runs to workers (package dispatch). It
-// seals credentials with the public keys of the zones and can open none.
+// seals credentials with the public keys of the zones and can open none; its
+// own zone holds nothing but the secrets that its senders sign with.
 //
 // # Listeners
 //

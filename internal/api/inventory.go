@@ -13,32 +13,10 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/akmatori/akmatori/internal/ingest"
 	"github.com/akmatori/akmatori/internal/ops"
 )
 
 // The pattern of names below keeps them usable in rules, globs and commands.
-
-// source is a source as the API shows it.
-type source struct {
-	ID         string           `json:"id"`
-	Name       string           `json:"name"`
-	Kind       string           `json:"kind"`
-	Enabled    bool             `json:"enabled"`
-	CreatedAt  time.Time        `json:"created_at"`
-	WebhookURL string           `json:"webhook_url"`
-	Health     ops.SourceHealth `json:"health"`
-	Secret     string           `json:"secret,omitempty" doc:"Only in the answer that made it."`
-}
-
-type newSource struct {
-	Body struct {
-		Name    string     `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
-		Kind    string     `json:"kind" doc:"alertmanager"`
-		Enabled *bool      `json:"enabled,omitempty" nullable:"false" doc:"true if it is left out"`
-		Secret  ops.Secret `json:"secret,omitempty" minLength:"8" maxLength:"256" doc:"What the sender proves itself by. One is made if there is none."`
-	}
-}
 
 type newTarget struct {
 	Body struct {
@@ -83,8 +61,6 @@ func (s *API) inventoryOperations(api huma.API) {
 	post := func(what, path, summary string) operation {
 		return operation{id: "create-" + what, method: http.MethodPost, path: path, summary: summary, tag: tag, status: http.StatusCreated}
 	}
-	handle(s, api, get("sources", "/sources", "Senders of alerts"), s.listSources)
-	handle(s, api, post("source", "/sources", "Add a sender of alerts"), s.createSource)
 	handle(s, api, get("targets", "/targets", "Hosts and services that tools may act on"),
 		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Target]], error) {
 			return items(s.db.Targets(ctx))
@@ -100,44 +76,6 @@ func (s *API) inventoryOperations(api huma.API) {
 			return items(s.db.Providers(ctx))
 		})
 	handle(s, api, post("llm-provider", "/llm-providers", "Add an LLM endpoint"), s.createProvider)
-}
-
-func (s *API) shown(src ops.Source) source {
-	return source{ID: src.ID, Name: src.Name, Kind: src.Kind, Enabled: src.Enabled, CreatedAt: src.CreatedAt,
-		WebhookURL: s.webhookURL(src.ID), Health: src.Health}
-}
-
-func (s *API) listSources(ctx context.Context, _ caller, _ *nothing) (*answer[list[source]], error) {
-	all, err := s.db.Sources(ctx)
-	out := make([]source, 0, len(all))
-	for _, src := range all {
-		out = append(out, s.shown(src))
-	}
-	return items(out, err)
-}
-
-func (s *API) createSource(ctx context.Context, who caller, in *newSource) (*answer[source], error) {
-	b := in.Body
-	if _, ok := ingest.Lookup(b.Kind); !ok {
-		return nil, ops.Errorf(ops.CodeInvalid, "kind is not one that alerts can be read from")
-	}
-	made := b.Secret.Empty()
-	if made {
-		b.Secret = ops.NewToken(ops.WebhookTokenPrefix)
-	}
-	src := ops.Source{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Enabled: b.Enabled == nil || *b.Enabled, CreatedAt: time.Now().UTC(), SecretHash: ops.HashToken(b.Secret)}
-	err := s.audited(ctx, who, "source.created", src.ID, map[string]string{"name": src.Name, "kind": src.Kind}, func() error {
-		return s.db.CreateSource(ctx, src)
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.sources.forget()
-	out := s.shown(src)
-	if made {
-		out.Secret = b.Secret.Reveal()
-	}
-	return &answer[source]{out}, nil
 }
 
 func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*answer[ops.Target], error) {
@@ -224,8 +162,11 @@ func (s *API) createCredential(ctx context.Context, who caller, in *newCredentia
 		return nil, ops.Errorf(ops.CodeInvalid, "the secret contains a line break")
 	}
 	c := ops.Credential{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Targets: b.Targets, Version: 1, CreatedAt: time.Now().UTC()}
-	var err error
-	if c.Sealed, err = s.keys[ops.CredentialKinds[c.Kind]].Seal(c, b.Secret); err != nil {
+	keys, err := s.readKeys()
+	if err != nil {
+		return nil, err
+	}
+	if c.Sealed, err = keys[ops.CredentialKinds[c.Kind]].Seal(c, b.Secret); err != nil {
 		return nil, err
 	}
 	err = s.audited(ctx, who, "credential.created", c.ID, map[string]string{"name": c.Name, "kind": c.Kind}, func() error {

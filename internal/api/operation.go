@@ -105,6 +105,7 @@ func (s *API) operations(r chi.Router) huma.API {
 	api := humachi.New(r, config)
 	s.accountOperations(api)
 	s.incidentOperations(api)
+	s.senderOperations(api)
 	s.inventoryOperations(api)
 	s.auditOperations(api)
 	describe(api)
@@ -123,6 +124,7 @@ func describe(api huma.API) {
 		"Alert": {
 			"severity": {ops.SeverityCritical, ops.SeverityHigh, ops.SeverityWarning, ops.SeverityInfo},
 			"status":   {ops.AlertFiring, ops.AlertAcknowledged, ops.AlertResolved},
+			"kind":     {"", ops.AlertNoData, ops.AlertError, ops.AlertInternal, ops.AlertTest},
 		},
 		"Run":        {"state": {ops.RunQueued, ops.RunRunning, ops.RunWaitingApproval, ops.RunConcluded, ops.RunInconclusive, ops.RunFailed, ops.RunCancelled}},
 		"ToolCall":   {"state": {ops.CallReceived, ops.CallDecided, ops.CallIntent, ops.CallExecuting, ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown}},

@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/ingest"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/seal"
 )
 
 // How old the list of sources may be: for a source that is in it, so that a new
@@ -24,24 +27,38 @@ const (
 // sources is the list of sources, so that a delivery needs no query to be
 // judged. One caller at a time reads it anew, the others wait for that.
 type sources struct {
-	db *postgres.DB
+	db   *postgres.DB
+	ring func() (seal.Ring, error) // of the zone api
+	log  *slog.Logger
 
 	mu       sync.Mutex
-	byID     map[string]ops.Source
+	byID     map[string]sender
+	opened   map[string]ops.Secret // by their sealed form; opening costs more than a delivery
 	at       time.Time
 	failed   error
 	failedAt time.Time
 }
 
-func newSources(db *postgres.DB) *sources { return &sources{db: db} }
+// sender is a source with what its requests are judged by.
+type sender struct {
+	ops.Source
+	secrets ingest.Secrets
+	// closed says that the secrets cannot be opened. That is our fault and not
+	// the sender's, so it is told to come again.
+	closed bool
+}
+
+func newSources(db *postgres.DB, ring func() (seal.Ring, error), log *slog.Logger) *sources {
+	return &sources{db: db, ring: ring, log: log}
+}
 
 // get gives an enabled source. Any other is not found.
-func (c *sources) get(ctx context.Context, id string) (ops.Source, error) {
+func (c *sources) get(ctx context.Context, id string) (sender, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if age := time.Since(c.at); age > sourcesFor || !c.has(id) && age > sourcesMissing {
 		if time.Since(c.failedAt) < sourcesFailed {
-			return ops.Source{}, c.failed
+			return sender{}, c.failed
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
@@ -49,17 +66,62 @@ func (c *sources) get(ctx context.Context, id string) (ops.Source, error) {
 		all, err := c.db.Sources(ctx)
 		if err != nil {
 			c.failed, c.failedAt = err, time.Now()
-			return ops.Source{}, err
+			return sender{}, err
 		}
-		c.byID, c.at = make(map[string]ops.Source, len(all)), began
-		for _, s := range all {
-			c.byID[s.ID] = s
-		}
+		c.at = began
+		c.replace(all)
 	}
 	if !c.has(id) {
-		return ops.Source{}, ops.Errorf(ops.CodeNotFound, "there is no such source")
+		return sender{}, ops.Errorf(ops.CodeNotFound, "there is no such source")
 	}
-	return c.byID[id], nil
+	src := c.byID[id]
+	if src.closed {
+		return sender{}, &ops.Error{Code: ops.CodeUnavailable, Message: "the source's secret cannot be opened", RetryAfter: time.Minute}
+	}
+	return src, nil
+}
+
+func (c *sources) replace(all []ops.Source) {
+	opened := make(map[string]ops.Secret, len(c.opened))
+	c.byID = make(map[string]sender, len(all))
+	for _, s := range all {
+		src := sender{Source: s}
+		valid := []ops.SourceSecret{s.Secret}
+		if time.Now().Before(s.OldUntil) {
+			valid = append(valid, s.Old)
+		}
+		for _, secret := range valid {
+			if s.Auth != ops.AuthSignature {
+				src.secrets.Hashes = append(src.secrets.Hashes, secret.Hash)
+				continue
+			}
+			if !s.Enabled {
+				continue
+			}
+			name := s.ID + string(secret.Sealed)
+			key, known := c.opened[name]
+			if !known {
+				var err error
+				if key, err = c.open(s, secret.Sealed); err != nil {
+					c.log.Error("the secret of a source cannot be opened: its deliveries are refused", "source", s.ID, "name", s.Name, "err", err)
+					src.closed = true
+					continue
+				}
+			}
+			opened[name] = key
+			src.secrets.Keys = append(src.secrets.Keys, key)
+		}
+		c.byID[s.ID] = src
+	}
+	c.opened = opened
+}
+
+func (c *sources) open(s ops.Source, sealed []byte) (ops.Secret, error) {
+	ring, err := c.ring()
+	if err != nil {
+		return ops.Secret{}, err
+	}
+	return ring.Open(s.SecretCredential(sealed))
 }
 
 func (c *sources) has(id string) bool { return c.byID[id].Enabled }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -71,14 +72,22 @@ func (s *API) deliver(w http.ResponseWriter, r *http.Request, bodies *semaphore.
 		return accepted{}, err
 	}
 	defer release()
-	if !kind.Authenticate(r.Header, body, src.SecretHash) {
+	request := ingest.Request{Header: r.Header, Body: body, ReceivedAt: receivedAt, Settings: src.Settings}
+	if !kind.Authenticate(request, src.secrets) {
 		s.intake.reject(src.ID)
 		s.metrics.rejected.WithLabelValues(src.ID).Inc()
+		if src.Auth == ops.AuthSignature {
+			return accepted{}, ops.Errorf(ops.CodeUnauthenticated, "wrong or missing signature")
+		}
 		return accepted{}, ops.Errorf(ops.CodeUnauthenticated, "wrong or missing secret")
 	}
 	d := ops.Delivery{ID: ops.NewID(), SourceID: src.ID, ReceivedAt: receivedAt, ContentType: contentType(r), Body: body}
-	parsed, err := kind.Parse(body, d.ContentType, receivedAt)
-	d.Alerts, d.Truncated = parsed.Alerts, parsed.Truncated
+	parsed, err := kind.Parse(request)
+	d.Alerts, d.Truncated, d.Warnings = parsed.Alerts, parsed.Truncated, parsed.Warnings
+	if d.Truncated > 0 {
+		d.Warnings = append(d.Warnings, ops.SourceWarning{Code: "truncated", Text: fmt.Sprintf(
+			"the sender left %d alerts out of its message: nothing is known of them. Raise its limit (max_alerts) or split its groups.", d.Truncated)})
+	}
 	if err != nil {
 		d.Problem = err.Error()
 	}

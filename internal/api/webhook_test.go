@@ -265,7 +265,7 @@ func TestRotatedSecretCountsWithinASecond(t *testing.T) {
 	src := r.source("am")
 	require.Equal(t, 202, r.post(src, firing("A")).status)
 	fresh := ops.NewToken(ops.WebhookTokenPrefix)
-	_, err := r.db.PutSource(t.Context(), ops.Source{ID: ops.NewID(), Name: "am", Kind: "alertmanager", Enabled: true, SecretHash: ops.HashToken(fresh)})
+	_, err := r.db.PutSource(t.Context(), ops.Source{ID: ops.NewID(), Name: "am", Kind: "alertmanager", Enabled: true, Secret: ops.SourceSecret{Hash: ops.HashToken(fresh)}})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { // within a second; twice that on a machine that is busy
 		return r.post(src, firing("A"), "Authorization", "Bearer "+fresh.Reveal()).status == 202

@@ -61,20 +61,23 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config says how to run a gateway. All fields are required.
+// Config says how to run a gateway. All fields but ReadKeys are required.
 type Config struct {
 	Listen      string     // MCP, for agents
 	OpsListen   string     // health and metrics
 	DatabaseURL ops.Secret // role akmatori_gateway
 	Keys        ops.Secret // the key ring of zone tools, as of seal.ParseRing
-	Log         *slog.Logger
+	// ReadKeys reads the ring again, when a credential is sealed with a key that
+	// is not in it; nil means that it never changes.
+	ReadKeys func() (ops.Secret, error)
+	Log      *slog.Logger
 }
 
 // Gateway is one gateway process.
 type Gateway struct {
 	log      *slog.Logger
 	db       *postgres.DB
-	keys     seal.Ring
+	keys     *seal.Opener
 	ssh      *tool.Pool
 	tools    map[string]tool.Tool
 	platform *policy.Rules
@@ -91,10 +94,11 @@ type Gateway struct {
 
 // New checks the configuration, connects and binds.
 func New(ctx context.Context, c Config) (_ *Gateway, err error) {
-	keys, err := seal.ParseRing(ops.ZoneTools, c.Keys)
+	ring, err := seal.ParseRing(ops.ZoneTools, c.Keys)
 	if err != nil {
 		return nil, fmt.Errorf("tools key: %w", err)
 	}
+	keys := seal.NewOpener(ring, c.ReadKeys)
 	platform, err := policy.Load(forbidden)
 	if err != nil {
 		return nil, fmt.Errorf("platform rules: %w", err)
@@ -108,6 +112,17 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 			db.Close()
 		}
 	}()
+	stored, err := db.Credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	damaged, err := keys.Missing(stored)
+	if err != nil {
+		return nil, err
+	}
+	if len(damaged) > 0 {
+		c.Log.Error("credentials were changed behind our back and do not open: add them anew", "credentials", damaged)
+	}
 	listener, err := serve.Listen(ctx, "gateway", c.Listen)
 	if err != nil {
 		return nil, err

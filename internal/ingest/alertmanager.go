@@ -19,6 +19,8 @@ type alertmanagerMessage struct {
 	ExternalURL     text               `json:"externalURL"`
 	TruncatedAlerts text               `json:"truncatedAlerts"`
 	Alerts          *[]json.RawMessage `json:"alerts"`
+
+	OrgID text `json:"orgId"` // of Grafana
 }
 
 type alertmanagerAlert struct {
@@ -29,20 +31,32 @@ type alertmanagerAlert struct {
 	EndsAt       text      `json:"endsAt"`
 	GeneratorURL text      `json:"generatorURL"`
 	Fingerprint  text      `json:"fingerprint"`
+
+	// Of Grafana.
+	DashboardURL text `json:"dashboardURL"`
+	PanelURL     text `json:"panelURL"`
+	SilenceURL   text `json:"silenceURL"`
+	RuleUID      text `json:"ruleUID"`
+	ValueString  text `json:"valueString"`
+	OrgID        text `json:"orgId"`
 }
 
-// parseAlertmanager reads each alert by its own status: the group's status is
-// "firing" as long as one of them fires.
-func parseAlertmanager(body []byte, _ string, receivedAt time.Time) (Parsed, error) {
+func parseAlertmanager(r Request) (Parsed, error) {
+	return parseGroup(r, alertmanagerMessage.alert)
+}
+
+// parseGroup reads the format that Alertmanager and Grafana share. Each alert
+// goes by its own status: the group's is "firing" as long as one of them fires.
+func parseGroup(r Request, convert func(alertmanagerMessage, alertmanagerAlert, time.Time) ops.Alert) (Parsed, error) {
 	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(body, &keys); err != nil {
+	if err := json.Unmarshal(r.Body, &keys); err != nil {
 		return Parsed{}, jsonProblem(err)
 	}
 	if _, ok := keys["alerts"]; !ok {
 		return Parsed{}, errors.New(`the body has no "alerts": is the payload customized?`)
 	}
 	var msg alertmanagerMessage
-	if err := json.Unmarshal(body, &msg); err != nil {
+	if err := json.Unmarshal(r.Body, &msg); err != nil {
 		return Parsed{}, jsonProblem(err)
 	}
 	if msg.Alerts == nil { // null
@@ -62,7 +76,7 @@ func parseAlertmanager(body []byte, _ string, receivedAt time.Time) (Parsed, err
 			unread++
 			continue
 		}
-		parsed.Alerts = append(parsed.Alerts, msg.alert(a, receivedAt))
+		parsed.Alerts = append(parsed.Alerts, convert(msg, a, r.ReceivedAt))
 	}
 	if unread > 0 {
 		return parsed, fmt.Errorf("%d of %d alerts are not objects with labels", unread, len(raws))
@@ -77,15 +91,11 @@ func (msg alertmanagerMessage) alert(a alertmanagerAlert, receivedAt time.Time) 
 	}
 	identity = key(identity)
 	starts, ends := a.StartsAt.time(), a.EndsAt.time()
-	episode := identity
+	episode := ""
 	if !starts.IsZero() {
 		episode = key(identity + "@" + starts.Format(time.RFC3339Nano))
-	} else {
-		starts = receivedAt
 	}
-	if starts.After(receivedAt.Add(maxAhead)) {
-		starts = receivedAt
-	}
+	starts = known(starts, receivedAt)
 	group := string(msg.GroupKey)
 	switch {
 	case group != "":
@@ -111,12 +121,7 @@ func (msg alertmanagerMessage) alert(a alertmanagerAlert, receivedAt time.Time) 
 		Annotations: a.Annotations.limited(maxAnnotations, maxText),
 	}
 	if strings.EqualFold(string(a.Status), "resolved") {
-		if ends.IsZero() || ends.After(receivedAt.Add(maxAhead)) {
-			ends = receivedAt
-		}
-		if ends.Before(starts) { // an end cannot come before its beginning: the clocks differ
-			ends = starts
-		}
+		ends = ended(ends, starts, receivedAt)
 		alert.Status, alert.At, alert.EndsAt = ops.AlertResolved, ends, ends
 	}
 	if alert.Title = line(a.Annotations.first("summary"), maxTitle); alert.Title == "" {

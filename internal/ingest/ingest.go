@@ -12,16 +12,18 @@
 //   - Keys (identity, episode, group) are never cut: one over [maxKey] is
 //     replaced by its hash, so that two long ones stay two.
 //   - Links are absolute http or https addresses and nothing else.
+//   - An alert's episode is empty if its sender does not tell occurrences
+//     apart; nothing is made up here that a resolve could not find again.
 //
 // A new kind of sender is one file and one line of [Sources].
 package ingest
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -60,10 +62,23 @@ type Source struct {
 	Name string // for people
 	// Parse reads one body. It may return alerts and an error: the error then
 	// says what else was there and could not be read.
-	Parse func(body []byte, contentType string, receivedAt time.Time) (Parsed, error)
-	// Authenticate says whether a request knows the secret whose hash
-	// ([ops.HashToken]) is given. It compares in constant time.
-	Authenticate func(header http.Header, body []byte, secretHash []byte) bool
+	Parse func(Request) (Parsed, error)
+	// Signed says whether a request is signed with the secret, in constant time.
+	// It is nil for kinds that cannot sign.
+	Signed func(Request, ops.Secret) bool
+	// Auth is how requests prove themselves unless somebody says otherwise.
+	Auth string
+	// CheckSettings refuses settings that Parse cannot work with. It is nil for
+	// kinds that have none.
+	CheckSettings func(json.RawMessage) error
+}
+
+// Request is one delivery as it came.
+type Request struct {
+	Header     http.Header
+	Body       []byte
+	ReceivedAt time.Time
+	Settings   json.RawMessage // of the source; checked by [Source.CheckSettings]
 }
 
 // Parsed is what a body said.
@@ -72,11 +87,18 @@ type Parsed struct {
 	// Truncated counts alerts that are missing: left out by the sender, as it
 	// says itself, or over [MaxAlerts].
 	Truncated int
+	// Warnings say what is wrong with the sender's configuration.
+	Warnings []ops.SourceWarning `json:",omitempty"`
 }
 
 // Sources lists the kinds of senders.
 var Sources = []Source{
-	{Kind: "alertmanager", Name: "Prometheus Alertmanager", Parse: parseAlertmanager, Authenticate: sharedSecret},
+	{Kind: "alertmanager", Name: "Prometheus Alertmanager", Parse: parseAlertmanager, Auth: ops.AuthSecret},
+	{Kind: "grafana", Name: "Grafana", Parse: parseGrafana, Signed: signedByGrafana, Auth: ops.AuthSecret},
+	{Kind: "pagerduty", Name: "PagerDuty", Parse: parsePagerDuty, Signed: signedByPagerDuty, Auth: ops.AuthSignature},
+	{Kind: "datadog", Name: "Datadog", Parse: parseDatadog, Auth: ops.AuthSecret},
+	{Kind: "zabbix", Name: "Zabbix", Parse: parseZabbix, Auth: ops.AuthSecret},
+	{Kind: "webhook", Name: "Other webhook", Parse: parseWebhook, Auth: ops.AuthSecret, CheckSettings: checkMapping},
 }
 
 // Lookup finds a kind in [Sources].
@@ -86,26 +108,6 @@ func Lookup(kind string) (Source, bool) {
 		return Source{}, false
 	}
 	return Sources[i], true
-}
-
-// SecretHeader carries the secret of senders that cannot set Authorization.
-const SecretHeader = "X-Akmatori-Secret"
-
-// sharedSecret takes the secret as a bearer token, as the password of basic
-// authentication (with any user name) or in [SecretHeader].
-func sharedSecret(header http.Header, _ []byte, secretHash []byte) bool {
-	given := header.Get(SecretHeader)
-	if scheme, rest, ok := strings.Cut(header.Get("Authorization"), " "); ok {
-		switch {
-		case strings.EqualFold(scheme, "Bearer"):
-			given = strings.TrimSpace(rest)
-		case strings.EqualFold(scheme, "Basic"):
-			r := http.Request{Header: header}
-			_, given, _ = r.BasicAuth()
-		}
-	}
-	ok := subtle.ConstantTimeCompare(ops.HashToken(ops.NewSecret(given)), secretHash) == 1
-	return ok && given != ""
 }
 
 // stringMap is a JSON object whose values become text, whatever they are. A
@@ -247,6 +249,42 @@ func link(links []ops.Link, kind, address string) []ops.Link {
 	return append(links, ops.Link{Kind: kind, URL: u.String()})
 }
 
+// ended gives the time of an end: what the sender says if that can be, and
+// receivedAt if not. An end cannot come before its beginning; if it does, the
+// clocks differ.
+func ended(ends, starts, receivedAt time.Time) time.Time {
+	if ends.IsZero() || ends.After(receivedAt.Add(maxAhead)) {
+		ends = receivedAt
+	}
+	if ends.Before(starts) {
+		ends = starts
+	}
+	return ends
+}
+
+// known gives at unless it is unknown or too far ahead.
+func known(at, receivedAt time.Time) time.Time {
+	if at.IsZero() || at.After(receivedAt.Add(maxAhead)) {
+		return receivedAt
+	}
+	return at
+}
+
+// unix reads seconds or milliseconds since 1970; anything else is zero.
+func (t text) unix() time.Time {
+	n, err := strconv.ParseFloat(string(t), 64)
+	if err != nil || !(n > 0) {
+		return time.Time{}
+	}
+	if n >= 1e11 { // the year 5138 in seconds: these are milliseconds
+		n /= 1000
+	}
+	if n >= 1e11 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(math.Round(n * 1000))).UTC()
+}
+
 // severity reads the words that rules use. An unknown word is a warning: it is
 // neither worth waking somebody nor safe to ignore.
 func severity(word string) ops.Severity {
@@ -259,4 +297,19 @@ func severity(word string) ops.Severity {
 		return ops.SeverityInfo
 	}
 	return ops.SeverityWarning
+}
+
+// priority reads P1 to P5 and the like.
+func priority(word string) (ops.Severity, bool) {
+	switch strings.ToLower(strings.TrimSpace(word)) {
+	case "p0", "p1", "sev0", "sev1", "sev-1":
+		return ops.SeverityCritical, true
+	case "p2", "sev2", "sev-2":
+		return ops.SeverityHigh, true
+	case "p3", "sev3", "sev-3":
+		return ops.SeverityWarning, true
+	case "p4", "p5", "sev4", "sev5", "sev-4", "sev-5":
+		return ops.SeverityInfo, true
+	}
+	return "", false
 }

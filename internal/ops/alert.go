@@ -1,6 +1,9 @@
 package ops
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // AlertStatus is the state of one alert at its sender.
 type AlertStatus string
@@ -45,6 +48,14 @@ type Link struct {
 	URL  string `json:"url"`
 }
 
+// Kinds of alert that are not about the thing watched but about the watching.
+const (
+	AlertNoData   = "no_data"  // the rule had nothing to judge
+	AlertError    = "error"    // the rule could not be evaluated
+	AlertInternal = "internal" // the monitoring system about itself
+	AlertTest     = "test"     // somebody tries the way to us
+)
+
 // Alert is one alert, normalized from whatever its sender calls it.
 type Alert struct {
 	// ID, IncidentID and the times of storage are empty until it is stored.
@@ -53,15 +64,20 @@ type Alert struct {
 	IncidentID string `json:"incident_id,omitempty"`
 
 	// Identity says what is broken, Episode which occurrence of it this is.
-	// Together with the source they are the key of the alert.
+	// Together with the source they are the key of the alert. Senders that do
+	// not tell occurrences apart leave Episode empty; storing the alert fills
+	// it: the one that goes on, or a new one.
 	Identity string `json:"identity"`
 	Episode  string `json:"episode"`
 	// GroupKey says which alerts belong into one incident.
 	GroupKey string `json:"group_key"`
 
+	// Kind is empty for an alert about the thing watched, else one of the above.
+	Kind string `json:"kind,omitempty"`
+
 	Status AlertStatus `json:"status"`
-	// At is the sender's time of this state: when it started firing, or, if
-	// resolved, when it ended. States are ordered by it and not by arrival.
+	// At is the sender's time of this state: when it started firing, was
+	// acknowledged or ended. States are ordered by it and not by arrival.
 	At       time.Time `json:"at"`
 	StartsAt time.Time `json:"starts_at"`
 	// EndsAt is zero while it fires.
@@ -90,9 +106,35 @@ type Source struct {
 	Kind      string    `json:"kind"`
 	Enabled   bool      `json:"enabled"`
 	CreatedAt time.Time `json:"created_at"`
-	// SecretHash is the SHA-256 of the webhook secret ([HashToken]).
-	SecretHash []byte       `json:"-"`
-	Health     SourceHealth `json:"health"`
+	// Auth is how a request proves itself: AuthSecret or AuthSignature.
+	Auth string `json:"auth"`
+	// Settings are those of the kind, as JSON; empty for the defaults.
+	Settings json.RawMessage `json:"settings,omitempty"`
+	Secret   SourceSecret    `json:"-"`
+	// Old is the secret before this one. It counts until OldUntil.
+	Old      SourceSecret `json:"-"`
+	OldUntil time.Time    `json:"-"`
+	Health   SourceHealth `json:"health"`
+}
+
+// How the requests of a source prove themselves.
+const (
+	AuthSecret    = "secret"    // they carry the secret
+	AuthSignature = "signature" // they are signed with it
+)
+
+// SourceSecret is a webhook secret as it is stored.
+type SourceSecret struct {
+	Hash []byte // SHA-256 ([HashToken]); what AuthSecret needs
+	// Sealed is the secret itself, which AuthSignature cannot do without, for
+	// the zone api. It is bound to the source ([Source.SecretCredential]).
+	Sealed []byte
+}
+
+// SecretCredential is what a sealed secret of s is bound to: a row that was
+// given another source's secret does not open.
+func (s Source) SecretCredential(sealed []byte) Credential {
+	return Credential{ID: s.ID, Kind: WebhookSecret, Targets: []string{s.Kind}, Version: 1, Sealed: sealed}
 }
 
 // SourceHealth is what became of a source's deliveries.
@@ -105,6 +147,17 @@ type SourceHealth struct {
 	// LastError describes the newest unparsable body.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Warnings are what somebody should see to although nothing was refused.
+	Warnings []SourceWarning `json:"warnings,omitempty"`
+}
+
+// SourceWarning is something about a source's deliveries that loses alerts or
+// soon will. Code says which, Text what to do.
+type SourceWarning struct {
+	Code  string    `json:"code"`
+	Text  string    `json:"text"`
+	Count int64     `json:"count,omitempty"` // how often
+	At    time.Time `json:"at,omitzero"`     // the last time
 }
 
 // Delivery is one authenticated webhook request, kept as it came.
@@ -119,4 +172,5 @@ type Delivery struct {
 	Problem string
 	// Truncated counts alerts that the sender says it left out.
 	Truncated int
+	Warnings  []SourceWarning
 }

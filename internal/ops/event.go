@@ -10,14 +10,15 @@ type EventKind string
 
 // Kinds written by the api.
 const (
-	EventIncidentOpened   EventKind = "incident.opened"   // IncidentChange
-	EventIncidentResolved EventKind = "incident.resolved" // IncidentChange
-	EventIncidentChanged  EventKind = "incident.changed"  // IncidentChange: a person did it
-	EventAlertFiring      EventKind = "alert.firing"      // AlertChange
-	EventAlertResolved    EventKind = "alert.resolved"    // AlertChange
-	EventRunQueued        EventKind = "run.queued"        // RunChange
-	EventRunStarted       EventKind = "run.started"       // RunChange: a worker has claimed it
-	EventRunRequeued      EventKind = "run.requeued"      // RunChange: its worker is gone
+	EventIncidentOpened   EventKind = "incident.opened"    // IncidentChange
+	EventIncidentResolved EventKind = "incident.resolved"  // IncidentChange
+	EventIncidentChanged  EventKind = "incident.changed"   // IncidentChange: a person did it
+	EventAlertFiring      EventKind = "alert.firing"       // AlertChange
+	EventAlertAcked       EventKind = "alert.acknowledged" // AlertChange
+	EventAlertResolved    EventKind = "alert.resolved"     // AlertChange
+	EventRunQueued        EventKind = "run.queued"         // RunChange
+	EventRunStarted       EventKind = "run.started"        // RunChange: a worker has claimed it
+	EventRunRequeued      EventKind = "run.requeued"       // RunChange: its worker is gone
 )
 
 // Kinds sent by an agent. EventMessage and EventToolResult together are the

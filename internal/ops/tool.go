@@ -98,17 +98,23 @@ type Credential struct {
 // Zone is who can open a sealed secret.
 type Zone string
 
-// The zones: the gateway opens tools, the proxy egress.
+// The zones: the gateway opens tools, the proxy egress, the api its own.
 const (
 	ZoneTools  Zone = "tools"
 	ZoneEgress Zone = "egress"
+	ZoneAPI    Zone = "api"
 )
+
+// WebhookSecret is the kind of a source's secret that signatures are checked
+// with. It is not in the table of credentials ([Source.SecretCredential]).
+const WebhookSecret = "webhook_secret"
 
 // CredentialKinds maps each kind of credential to the zone that opens it.
 var CredentialKinds = map[string]Zone{
 	"ssh_key":      ZoneTools,
 	"ssh_password": ZoneTools,
 	"llm_key":      ZoneEgress,
+	WebhookSecret:  ZoneAPI,
 }
 
 // Info is what a seal is bound to: a row whose id, kind, targets or version was

@@ -11,11 +11,14 @@ import (
 // The Put methods make the row of that name what is given, whether it exists
 // or not: they load configuration from files. Ids of existing rows stay.
 
-// PutSource stores a source by name and gives its id.
+// PutSource stores a source by name and gives its id. A sealed secret must be
+// bound to the id that the row has, if it exists. The secret counts alone.
 func (db *DB) PutSource(ctx context.Context, s ops.Source) (id string, err error) {
-	err = db.pool.QueryRow(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (name) DO UPDATE SET kind = $3, enabled = $4, secret_hash = $5 RETURNING id`,
-		s.ID, s.Name, s.Kind, s.Enabled, s.SecretHash).Scan(&id)
+	err = db.pool.QueryRow(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash, auth, settings, secret_sealed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (name) DO UPDATE SET kind = $3, enabled = $4, secret_hash = $5, auth = $6, settings = $7, secret_sealed = $8,
+			old_hash = NULL, old_sealed = NULL, old_until = NULL RETURNING id`,
+		s.ID, s.Name, s.Kind, s.Enabled, orNoBytes(s.Secret.Hash), authOf(s), s.Settings, s.Secret.Sealed).Scan(&id)
 	return id, mapError(err)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // StartCall is a call that the gateway is about to execute, or has denied.
@@ -46,39 +47,22 @@ type executing struct {
 // known: then nothing was written, and the caller must not execute. The same
 // key with another digest is a conflict.
 func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
-	known := false
-	err := db.tx(ctx, func(tx pgx.Tx) error {
-		known = false
-		c := s.Call
-		b := &pgx.Batch{}
-		step := func(state ops.CallState, data any) {
-			b.Queue(`INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`, c.RunID, c.ID, state, data)
-		}
-		tag, err := tx.Exec(ctx, `INSERT INTO tool_calls (run_id, call_id, tool, arguments, digest, created_at)
-			VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT DO NOTHING`, c.RunID, c.ID, c.Tool, c.Arguments, c.Digest)
-		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() == 0 {
-			known = true
-			return nil
-		}
-		step(ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule})
+	c := s.Call
+	err := db.withAudit(ctx, s.Audit, func(b *pgx.Batch) {
+		b.Queue(`INSERT INTO tool_calls (run_id, call_id, tool, arguments, digest, created_at) VALUES ($1, $2, $3, $4, $5, clock_timestamp())`,
+			c.RunID, c.ID, c.Tool, c.Arguments, c.Digest)
+		queueStep(b, c.RunID, c.ID, ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule})
 		if s.Denied != nil {
-			step(ops.CallDenied, s.Denied)
+			queueStep(b, c.RunID, c.ID, ops.CallDenied, s.Denied)
 		} else {
-			step(ops.CallExecuting, executing{s.Instance})
+			queueStep(b, c.RunID, c.ID, ops.CallExecuting, executing{s.Instance})
 		}
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return err
-		}
-		return appendAudit(ctx, tx, s.Audit)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("start call: %w", err)
-	}
-	if !known {
+	if err == nil {
 		return nil, nil
+	}
+	if !violates(err, "tool_calls") {
+		return nil, fmt.Errorf("start call: %w", mapError(err))
 	}
 	r, err := db.Call(ctx, s.Call.RunID, s.Call.ID)
 	if err != nil {
@@ -90,6 +74,16 @@ func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 	return r, nil
 }
 
+func queueStep(b *pgx.Batch, run, call string, state ops.CallState, data any) {
+	b.Queue(`INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`, run, call, state, data)
+}
+
+// violates says whether err is a key of that table that is taken.
+func violates(err error, table string) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505" && e.TableName == table
+}
+
 // FinishCall records the outcome of a started call and its audit record. A call
 // ends once: if an outcome is stored already, that one is returned and nothing
 // is written. The state of result must be final.
@@ -97,25 +91,12 @@ func (db *DB) FinishCall(ctx context.Context, run string, result ops.ToolResult,
 	if !result.State.Final() {
 		return result, fmt.Errorf("finish call: state %q is not final", result.State)
 	}
-	known := false
-	err := db.tx(ctx, func(tx pgx.Tx) error {
-		known = false
-		tag, err := tx.Exec(ctx, `INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)
-			ON CONFLICT DO NOTHING`, run, result.ID, result.State, result)
-		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() == 0 {
-			known = true
-			return nil
-		}
-		return appendAudit(ctx, tx, audit)
-	})
-	if err != nil {
-		return result, fmt.Errorf("finish call: %w", err)
-	}
-	if !known {
+	err := db.withAudit(ctx, audit, func(b *pgx.Batch) { queueStep(b, run, result.ID, result.State, result) })
+	if err == nil {
 		return result, nil
+	}
+	if !violates(err, "tool_steps") {
+		return result, fmt.Errorf("finish call: %w", mapError(err))
 	}
 	r, err := db.Call(ctx, run, result.ID)
 	if err != nil {

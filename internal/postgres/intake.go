@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,6 +25,8 @@ const DefaultAgent = "investigator"
 //     opens one and queues one run.
 //   - A state that is older than the stored one changes nothing (a late or
 //     repeated notification); it is counted.
+//   - An episode that is acknowledged at its sender still counts as firing; its
+//     incident is acknowledged if nobody has touched it yet.
 //   - When the last firing alert of an incident is resolved, so is the incident.
 //   - A resolve of an unknown episode is kept, so that its late "firing" opens
 //     nothing; it opens nothing itself.
@@ -47,10 +50,11 @@ func (db *DB) Ingest(ctx context.Context, deliveries []ops.Delivery) error {
 }
 
 // intake is the part of the database that a batch of deliveries touches, and
-// what has changed of it. It is loaded with two queries, changed in memory and
+// what has changed of it. It is loaded with a few queries, changed in memory and
 // written in one batch, so the cost of a batch is a few round trips.
 type intake struct {
 	alerts    map[alertKey]*storedAlert
+	newest    map[alertKey]*storedAlert    // of identities, under the empty episode
 	open      map[groupKey]*storedIncident // the open incident of each group
 	incidents map[string]*storedIncident
 	events    []ops.Event
@@ -76,7 +80,7 @@ type storedIncident struct {
 }
 
 func loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (*intake, error) {
-	in := &intake{alerts: map[alertKey]*storedAlert{}, open: map[groupKey]*storedIncident{}, incidents: map[string]*storedIncident{}}
+	in := &intake{alerts: map[alertKey]*storedAlert{}, newest: map[alertKey]*storedAlert{}, open: map[groupKey]*storedIncident{}, incidents: map[string]*storedIncident{}}
 	var sources, identities, episodes []string
 	groups := map[groupKey]bool{}
 	for _, d := range deliveries {
@@ -93,7 +97,10 @@ func loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (*int
 	}
 	// The group's lock does not cover an alert that is known under another group
 	// (the sender was regrouped): the rows are locked as well.
-	rows, err := tx.Query(ctx, selectAlerts+` JOIN unnest($1::uuid[], $2::text[], $3::text[]) AS k (source, ident, epi)
+	rows, err := tx.Query(ctx, selectAlerts+` JOIN (
+			SELECT source, ident, CASE WHEN epi <> '' THEN epi ELSE
+				(SELECT n.episode FROM alerts n WHERE n.source_id = source AND n.identity = ident ORDER BY n.at DESC, n.id DESC LIMIT 1) END AS epi
+			FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given (source, ident, epi)) AS k
 		ON source_id = k.source AND identity = k.ident AND episode = k.epi ORDER BY id FOR UPDATE OF alerts`, sources, identities, episodes)
 	if err != nil {
 		return nil, err
@@ -104,7 +111,7 @@ func loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (*int
 	}
 	var ids []string
 	for _, a := range known {
-		in.alerts[alertKey{a.SourceID, a.Identity, a.Episode}] = &storedAlert{Alert: a}
+		in.remember(&storedAlert{Alert: a})
 		if a.IncidentID != "" {
 			ids = append(ids, a.IncidentID)
 		}
@@ -152,18 +159,42 @@ func isOpen(s ops.IncidentStatus) bool {
 	return s == ops.IncidentTriggered || s == ops.IncidentAcknowledged
 }
 
+func (in *intake) remember(s *storedAlert) {
+	in.alerts[alertKey{s.SourceID, s.Identity, s.Episode}] = s
+	identity := alertKey{s.SourceID, s.Identity, ""}
+	if n := in.newest[identity]; n == nil || s.At.After(n.At) {
+		in.newest[identity] = s
+	}
+}
+
+// episode says which occurrence an alert is of whose sender does not: the
+// newest one as long as it goes on, or if the alert is not from after its end.
+func (in *intake) episode(a ops.Alert) string {
+	n := in.newest[alertKey{a.SourceID, a.Identity, ""}]
+	if n == nil || n.Status == ops.AlertResolved && a.Status != ops.AlertResolved && a.At.After(n.At) {
+		return a.At.Format(time.RFC3339Nano)
+	}
+	return n.Episode
+}
+
 // apply changes the loaded part by one alert.
 func (in *intake) apply(d *ops.Delivery, a ops.Alert) {
 	a.SourceID = d.SourceID
+	if a.Episode == "" {
+		a.Episode = in.episode(a)
+	}
 	key := alertKey{a.SourceID, a.Identity, a.Episode}
 	s := in.alerts[key]
 	if s == nil {
 		a.ID, a.Count, a.FirstSeen, a.LastSeen = ops.NewID(), 1, d.ReceivedAt, d.ReceivedAt
 		s = &storedAlert{Alert: a, delivery: d.ID, fresh: true}
-		in.alerts[key] = s
+		in.remember(s)
 		in.alertOrder = append(in.alertOrder, s)
 		if a.Status != ops.AlertResolved {
 			in.join(s)
+		}
+		if a.Status == ops.AlertAcknowledged {
+			in.acknowledge(s)
 		}
 		return
 	}
@@ -176,10 +207,17 @@ func (in *intake) apply(d *ops.Delivery, a ops.Alert) {
 	if a.Status == s.Status || a.At.Before(s.At) || s.Status == ops.AlertResolved {
 		return // a repetition, or late: an episode that has ended stays ended
 	}
-	wasFiring := s.Status != ops.AlertResolved
 	s.Status, s.At, s.EndsAt, s.delivery = a.Status, a.At, a.EndsAt, d.ID
-	if wasFiring && a.Status == ops.AlertResolved {
+	switch a.Status {
+	case ops.AlertResolved:
 		in.leave(s)
+	case ops.AlertAcknowledged:
+		in.acknowledge(s)
+	case ops.AlertFiring: // no longer acknowledged; its incident is left to people
+		if i := in.incidents[s.IncidentID]; i != nil {
+			in.touch(i)
+			in.event(i, ops.EventAlertFiring, change(s))
+		}
 	}
 }
 
@@ -209,6 +247,20 @@ func (in *intake) join(s *storedAlert) {
 	if i.fresh && i.AlertCount == 1 {
 		in.event(i, ops.EventRunQueued, ops.RunChange{State: ops.RunQueued})
 		in.events[len(in.events)-1].RunID = i.run
+	}
+}
+
+// acknowledge notes that somebody has taken an alert at its sender.
+func (in *intake) acknowledge(s *storedAlert) {
+	i := in.incidents[s.IncidentID]
+	if i == nil {
+		return
+	}
+	in.touch(i)
+	in.event(i, ops.EventAlertAcked, change(s))
+	if i.Status == ops.IncidentTriggered {
+		i.Status = ops.IncidentAcknowledged
+		in.event(i, ops.EventIncidentChanged, ops.IncidentChange{Status: i.Status, Reason: "acknowledged at its source"})
 	}
 }
 
@@ -256,8 +308,8 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Deliver
 	}
 	counts := map[string]*count{}
 	for _, d := range deliveries {
-		b.Queue(`INSERT INTO deliveries (id, source_id, received_at, content_type, body, alert_count, problem) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			d.ID, d.SourceID, d.ReceivedAt, d.ContentType, d.Body, len(d.Alerts), d.Problem)
+		b.Queue(`INSERT INTO deliveries (id, source_id, received_at, content_type, body, alert_count, problem, truncated)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, d.ID, d.SourceID, d.ReceivedAt, d.ContentType, d.Body, len(d.Alerts), d.Problem, d.Truncated)
 		c := counts[d.SourceID]
 		if c == nil {
 			c = &count{}
@@ -289,11 +341,11 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Deliver
 	for _, a := range in.alertOrder {
 		if a.fresh {
 			b.Queue(`INSERT INTO alerts (id, source_id, incident_id, identity, episode, group_key, status, at, starts_at, ends_at, severity,
-					title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, delivery_id)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`,
+					title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, delivery_id, kind)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
 				a.ID, a.SourceID, orNullText(a.IncidentID), a.Identity, a.Episode, a.GroupKey, a.Status, a.At, a.StartsAt, orNull(a.EndsAt),
 				a.Severity, a.Title, a.Summary, a.Description, a.Service, a.Host, orEmpty(a.Labels), orEmpty(a.Annotations), orNone(a.Links),
-				a.Count, a.FirstSeen, a.LastSeen, a.delivery)
+				a.Count, a.FirstSeen, a.LastSeen, a.delivery, a.Kind)
 		} else {
 			b.Queue(`UPDATE alerts SET status = $2, at = $3, ends_at = $4, count = $5, last_seen = $6,
 				delivery_id = coalesce($7, delivery_id) WHERE id = $1`,
@@ -309,6 +361,10 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Deliver
 				last_error_at = CASE WHEN $5 <> '' THEN $4 ELSE h.last_error_at END`,
 			source, c.deliveries, c.unparsable, c.last, c.problem)
 	}
+	for _, w := range warnings(deliveries) {
+		b.Queue(`INSERT INTO source_warnings AS w (source_id, code, text, count, at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (source_id, code) DO UPDATE SET text = $3, count = w.count + $4, at = $5`, w.source, w.Code, w.Text, w.Count, w.At)
+	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
@@ -318,13 +374,42 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Deliver
 	return insertEvents(ctx, tx, in.events)
 }
 
+type sourceWarning struct {
+	source string
+	ops.SourceWarning
+}
+
+// warnings counts those of deliveries, one a source and code, in the order in
+// which their rows are locked.
+func warnings(deliveries []ops.Delivery) []sourceWarning {
+	byKey := map[[2]string]*sourceWarning{}
+	for _, d := range deliveries {
+		for _, w := range d.Warnings {
+			k := [2]string{d.SourceID, w.Code}
+			if byKey[k] == nil {
+				byKey[k] = &sourceWarning{source: d.SourceID}
+			}
+			w.Count, w.At = byKey[k].Count+1, d.ReceivedAt
+			byKey[k].SourceWarning = w
+		}
+	}
+	all := make([]sourceWarning, 0, len(byKey))
+	for _, w := range byKey {
+		all = append(all, *w)
+	}
+	slices.SortFunc(all, func(a, b sourceWarning) int {
+		return cmp.Or(strings.Compare(a.source, b.source), strings.Compare(a.Code, b.Code))
+	})
+	return all
+}
+
 const selectAlerts = `SELECT id, source_id, coalesce(incident_id::text, ''), identity, episode, group_key, status, at, starts_at, ends_at, severity,
-	title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen FROM alerts`
+	title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, kind FROM alerts`
 
 func scanAlert(row pgx.CollectableRow) (a ops.Alert, err error) {
 	var ends *time.Time
 	err = row.Scan(&a.ID, &a.SourceID, &a.IncidentID, &a.Identity, &a.Episode, &a.GroupKey, &a.Status, &a.At, &a.StartsAt, &ends, &a.Severity,
-		&a.Title, &a.Summary, &a.Description, &a.Service, &a.Host, &a.Labels, &a.Annotations, &a.Links, &a.Count, &a.FirstSeen, &a.LastSeen)
+		&a.Title, &a.Summary, &a.Description, &a.Service, &a.Host, &a.Labels, &a.Annotations, &a.Links, &a.Count, &a.FirstSeen, &a.LastSeen, &a.Kind)
 	a.EndsAt = orZero(ends)
 	return a, err
 }

@@ -10,25 +10,59 @@ import (
 
 // CreateSource stores a source.
 func (db *DB) CreateSource(ctx context.Context, s ops.Source) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash) VALUES ($1, $2, $3, $4, $5)`,
-		s.ID, s.Name, s.Kind, s.Enabled, s.SecretHash)
+	_, err := db.pool.Exec(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash, auth, settings, secret_sealed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, s.ID, s.Name, s.Kind, s.Enabled, orNoBytes(s.Secret.Hash), authOf(s), s.Settings, s.Secret.Sealed)
 	return mapError(err)
 }
 
+// ReplaceSourceSecret gives a source another secret. The one before it counts
+// until oldUntil, the one before that no more.
+func (db *DB) ReplaceSourceSecret(ctx context.Context, id string, secret ops.SourceSecret, oldUntil time.Time) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE sources SET old_hash = secret_hash, old_sealed = secret_sealed, old_until = $4,
+		secret_hash = $2, secret_sealed = $3 WHERE id = $1`, id, orNoBytes(secret.Hash), secret.Sealed, oldUntil)
+	if err == nil && tag.RowsAffected() == 0 {
+		return ops.Errorf(ops.CodeNotFound, "there is no such source")
+	}
+	return mapError(err)
+}
+
+func authOf(s ops.Source) string {
+	if s.Auth == "" {
+		return ops.AuthSecret
+	}
+	return s.Auth
+}
+
+// orNoBytes makes nil empty: a column that is never null.
+func orNoBytes(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// warnFor is how long a warning is shown after its last delivery.
+const warnFor = 7 * 24 * time.Hour
+
 // Sources gives all sources by name, with their health.
 func (db *DB) Sources(ctx context.Context) ([]ops.Source, error) {
-	rows, err := db.pool.Query(ctx, `SELECT s.id, s.name, s.kind, s.enabled, s.created_at, s.secret_hash,
+	rows, err := db.pool.Query(ctx, `SELECT s.id, s.name, s.kind, s.enabled, s.created_at, s.auth, s.settings,
+			s.secret_hash, s.secret_sealed, s.old_hash, s.old_sealed, s.old_until,
 			coalesce(h.deliveries, 0), coalesce(h.unparsable, 0), coalesce(h.rejected, 0),
-			h.last_delivery_at, h.last_rejected_at, coalesce(h.last_error, ''), h.last_error_at
-		FROM sources s LEFT JOIN source_health h ON h.source_id = s.id ORDER BY s.name`)
+			h.last_delivery_at, h.last_rejected_at, coalesce(h.last_error, ''), h.last_error_at,
+			(SELECT json_agg(json_build_object('code', w.code, 'text', w.text, 'count', w.count, 'at', w.at) ORDER BY w.code)
+				FROM source_warnings w WHERE w.source_id = s.id AND w.at > now() - $1::interval)
+		FROM sources s LEFT JOIN source_health h ON h.source_id = s.id ORDER BY s.name`, warnFor)
 	if err != nil {
 		return nil, mapError(err)
 	}
 	sources, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s ops.Source, err error) {
-		var delivery, rejected, failed *time.Time
-		err = row.Scan(&s.ID, &s.Name, &s.Kind, &s.Enabled, &s.CreatedAt, &s.SecretHash,
-			&s.Health.Deliveries, &s.Health.Unparsable, &s.Health.Rejected, &delivery, &rejected, &s.Health.LastError, &failed)
-		s.Health.LastDeliveryAt, s.Health.LastRejectedAt, s.Health.LastErrorAt = orZero(delivery), orZero(rejected), orZero(failed)
+		var until, delivery, rejected, failed *time.Time
+		h := &s.Health
+		err = row.Scan(&s.ID, &s.Name, &s.Kind, &s.Enabled, &s.CreatedAt, &s.Auth, &s.Settings,
+			&s.Secret.Hash, &s.Secret.Sealed, &s.Old.Hash, &s.Old.Sealed, &until,
+			&h.Deliveries, &h.Unparsable, &h.Rejected, &delivery, &rejected, &h.LastError, &failed, &h.Warnings)
+		s.OldUntil, h.LastDeliveryAt, h.LastRejectedAt, h.LastErrorAt = orZero(until), orZero(delivery), orZero(rejected), orZero(failed)
 		return s, err
 	})
 	return sources, mapError(err)

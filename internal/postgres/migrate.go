@@ -39,6 +39,9 @@ func Migrate(ctx context.Context, owner ops.Secret, passwords map[string]ops.Sec
 	}
 	sqldb := stdlib.OpenDB(*conf)
 	defer func() { _ = sqldb.Close() }()
+	if err := notNewer(ctx, sqldb); err != nil {
+		return fmt.Errorf("migrate: %w", explain(mapError(err), conf))
+	}
 	if err := ensureRoles(ctx, sqldb, passwords); err != nil {
 		return fmt.Errorf("migrate: roles: %w", mapError(err))
 	}
@@ -54,6 +57,19 @@ func Migrate(ctx context.Context, owner ops.Secret, passwords map[string]ops.Sec
 		return fmt.Errorf("migrate: %w", mapError(err))
 	}
 	return nil
+}
+
+// notNewer refuses a database that a newer release has migrated.
+func notNewer(ctx context.Context, sqldb *sql.DB) error {
+	var have int64
+	err := sqldb.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42P01" { // undefined_table: there is no schema yet
+		return nil
+	}
+	if err == nil && have > Version() {
+		err = errTooOld(have)
+	}
+	return err
 }
 
 func ensureRoles(ctx context.Context, sqldb *sql.DB, passwords map[string]ops.Secret) error {

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -36,6 +37,7 @@ import (
 type DB struct {
 	pool   *pgxpool.Pool
 	config *pgx.ConnConfig // for connections that listen or hold a lock, apart from the pool
+	tail   auditTail       // of the chain that this process appends call records to
 }
 
 // Config says where and as whom to connect.
@@ -76,9 +78,30 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	}
 	if err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, fmt.Errorf("open the database: %w", explain(err, conf.ConnConfig))
 	}
 	return db, nil
+}
+
+// explain says in one line what is wrong with a database that nobody can use,
+// and what to do. The driver's own text repeats itself for each address.
+func explain(err error, c *pgx.ConnConfig) error {
+	at := fmt.Sprintf("%s on %s:%d", c.Database, c.Host, c.Port)
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case ok && (e.Code == "28P01" || e.Code == "28000"): // invalid_password, invalid_authorization_specification
+		return fmt.Errorf("%s refuses role %s (%s): its password is another one, or the role must not connect; "+
+			"`akmatori-api migrate` sets the passwords of the roles", at, c.User, e.Code)
+	case ok && e.Code == "3D000": // invalid_catalog_name
+		return fmt.Errorf("%s: there is no such database: create it, or correct the URL", at)
+	case ok && e.Code == "42501": // insufficient_privilege
+		return fmt.Errorf("%s: role %s may not read the schema's version: run `akmatori-api migrate`", at, c.User)
+	case ops.CodeOf(err) == ops.CodeUnavailable:
+		tries := strings.Split(strings.TrimSpace(err.Error()), "\n") // the last one is like the others
+		return ops.Errorf(ops.CodeUnavailable, "%s cannot be reached: is it up, and may this process get there? %s", at,
+			strings.TrimSpace(tries[len(tries)-1]))
+	}
+	return err
 }
 
 // Close ends all connections.
@@ -115,9 +138,14 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 	case have < want:
 		return fmt.Errorf("the database has schema %d and this program needs %d: run `akmatori-api migrate` first", have, want)
 	case have > want:
-		return fmt.Errorf("the database has schema %d and this program knows only %d: it is an older release", have, want)
+		return errTooOld(have)
 	}
 	return nil
+}
+
+func errTooOld(have int64) error {
+	return fmt.Errorf("the database has schema %d and this program knows only %d: it is an older release than the one that migrated it; run that one, or a newer one",
+		have, Version())
 }
 
 // tx runs f in a transaction. What another transaction got in the way of is
@@ -139,7 +167,7 @@ func interfered(e *pgconn.PgError) bool {
 	case "40P01", "40001":
 		return true
 	case "23505":
-		return e.TableName == "alerts" || e.ConstraintName == "incidents_open_group"
+		return e.TableName == "alerts" || e.TableName == "audit" || e.ConstraintName == "incidents_open_group"
 	}
 	return false
 }

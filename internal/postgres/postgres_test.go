@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func open(t *testing.T, url ops.Secret) *postgres.DB {
 
 func source(t *testing.T, db *postgres.DB) string {
 	t.Helper()
-	s := ops.Source{ID: ops.NewID(), Name: "am", Kind: "alertmanager", Enabled: true, SecretHash: []byte{1}}
+	s := ops.Source{ID: ops.NewID(), Name: "am", Kind: "alertmanager", Enabled: true, Secret: ops.SourceSecret{Hash: []byte{1}}}
 	require.NoError(t, db.CreateSource(t.Context(), s))
 	return s.ID
 }
@@ -119,6 +120,182 @@ func TestIngest(t *testing.T) {
 			require.Equal(t, int64(len(tt.steps)), sources[0].Health.Deliveries)
 		})
 	}
+}
+
+// step makes a delivery with one alert of the identity "a": who ("firing",
+// "acknowledged", "resolved") at a minute, of an episode or of none.
+func step(source string, minute int, status ops.AlertStatus, episode string) ops.Delivery {
+	d := delivery(source, minute, map[bool]string{true: "-a", false: "a"}[status == ops.AlertResolved])
+	d.Alerts[0].Status, d.Alerts[0].Episode = status, episode
+	return d
+}
+
+func TestIngestAcknowledged(t *testing.T) {
+	t.Parallel()
+	type at struct {
+		minute int
+		status ops.AlertStatus
+	}
+	const fires, acked, ends = ops.AlertFiring, ops.AlertAcknowledged, ops.AlertResolved
+	opened := []ops.EventKind{ops.EventIncidentOpened, ops.EventAlertFiring, ops.EventRunQueued}
+	ack := []ops.EventKind{ops.EventAlertAcked, ops.EventIncidentChanged}
+	for name, tt := range map[string]struct {
+		steps  []at
+		status ops.IncidentStatus
+		alert  ops.AlertStatus
+		events []ops.EventKind // after those of the opening
+	}{
+		"acknowledged":                  {[]at{{0, fires}, {1, acked}}, "acknowledged", acked, ack},
+		"twice":                         {[]at{{0, fires}, {1, acked}, {2, acked}}, "acknowledged", acked, ack},
+		"late":                          {[]at{{2, fires}, {1, acked}}, "triggered", fires, nil},
+		"after the end":                 {[]at{{0, fires}, {1, ends}, {2, acked}}, "resolved", ends, []ops.EventKind{ops.EventAlertResolved, ops.EventIncidentResolved}},
+		"then resolved":                 {[]at{{0, fires}, {1, acked}, {2, ends}}, "resolved", ends, append(slices.Clone(ack), ops.EventAlertResolved, ops.EventIncidentResolved)},
+		"no longer":                     {[]at{{0, fires}, {1, acked}, {2, fires}}, "acknowledged", fires, append(slices.Clone(ack), ops.EventAlertFiring)},
+		"no longer, then the late ack":  {[]at{{0, fires}, {2, acked}, {3, fires}, {1, acked}}, "acknowledged", fires, append(slices.Clone(ack), ops.EventAlertFiring)},
+		"again":                         {[]at{{0, fires}, {1, acked}, {2, fires}, {3, acked}}, "acknowledged", acked, append(slices.Clone(ack), ops.EventAlertFiring, ops.EventAlertAcked)},
+		"known by its acknowledgement":  {[]at{{1, acked}}, "acknowledged", acked, ack},
+		"its firing comes after it":     {[]at{{1, acked}, {0, fires}}, "acknowledged", acked, ack},
+		"a repetition of the firing is": {[]at{{0, fires}, {1, acked}, {0, fires}}, "acknowledged", acked, ack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, pgtest.New(t).API)
+			src := source(t, db)
+			for _, s := range tt.steps {
+				require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{step(src, s.minute, s.status, "1")}))
+			}
+			incidents, err := db.Incidents(t.Context(), postgres.IncidentFilter{})
+			require.NoError(t, err)
+			require.Len(t, incidents, 1)
+			require.Equal(t, tt.status, incidents[0].Status)
+			require.Equal(t, map[bool]int{true: 0, false: 1}[tt.alert == ends], incidents[0].FiringCount)
+			alerts, err := db.IncidentAlerts(t.Context(), incidents[0].ID)
+			require.NoError(t, err)
+			require.Equal(t, tt.alert, alerts[0].Status)
+			require.Equal(t, append(slices.Clone(opened), tt.events...), kinds(t, db, incidents[0].ID))
+		})
+	}
+	t.Run("what a person did stays", func(t *testing.T) {
+		t.Parallel()
+		db := open(t, pgtest.New(t).API)
+		src := source(t, db)
+		require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{delivery(src, 0, "a", "b")}))
+		incidents, err := db.Incidents(t.Context(), postgres.IncidentFilter{})
+		require.NoError(t, err)
+		err = db.SetIncidentStatus(t.Context(), incidents[0].ID, ops.IncidentResolved, "user:ann")
+		require.NoError(t, err)
+		require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{step(src, 1, acked, "1")}))
+		i, err := db.Incident(t.Context(), incidents[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, ops.IncidentResolved, i.Status)
+	})
+}
+
+// TestIngestWithoutEpisodes: a sender that does not tell occurrences apart.
+func TestIngestWithoutEpisodes(t *testing.T) {
+	t.Parallel()
+	type at struct {
+		minute int
+		status ops.AlertStatus
+	}
+	const fires, acked, ends = ops.AlertFiring, ops.AlertAcknowledged, ops.AlertResolved
+	for name, tt := range map[string]struct {
+		steps  []at
+		status []ops.IncidentStatus // oldest first
+		alerts int
+	}{
+		"fires":                  {[]at{{0, fires}}, []ops.IncidentStatus{"triggered"}, 1},
+		"fires on":               {[]at{{0, fires}, {1, fires}, {2, fires}}, []ops.IncidentStatus{"triggered"}, 1},
+		"ends":                   {[]at{{0, fires}, {1, acked}, {2, ends}}, []ops.IncidentStatus{"resolved"}, 1},
+		"ends twice":             {[]at{{0, fires}, {1, ends}, {2, ends}}, []ops.IncidentStatus{"resolved"}, 1},
+		"fires again":            {[]at{{0, fires}, {1, ends}, {2, fires}}, []ops.IncidentStatus{"resolved", "triggered"}, 2},
+		"ends again":             {[]at{{0, fires}, {1, ends}, {2, fires}, {3, ends}}, []ops.IncidentStatus{"resolved", "resolved"}, 2},
+		"a third time":           {[]at{{0, fires}, {1, ends}, {2, fires}, {3, ends}, {4, fires}}, []ops.IncidentStatus{"resolved", "resolved", "triggered"}, 3},
+		"a late firing":          {[]at{{0, fires}, {2, ends}, {1, fires}}, []ops.IncidentStatus{"resolved"}, 1},
+		"an end of nothing":      {[]at{{1, ends}}, nil, 1},
+		"an end before its fire": {[]at{{1, ends}, {0, fires}}, nil, 1},
+	} {
+		for _, together := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", in one batch: ", together), func(t *testing.T) {
+				t.Parallel()
+				pg := pgtest.New(t)
+				db := open(t, pg.API)
+				src := source(t, db)
+				var batch []ops.Delivery
+				for _, s := range tt.steps {
+					batch = append(batch, step(src, s.minute, s.status, ""))
+				}
+				if together {
+					require.NoError(t, db.Ingest(t.Context(), batch))
+				} else {
+					for _, d := range batch {
+						require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{d}))
+					}
+				}
+				incidents, err := db.Incidents(t.Context(), postgres.IncidentFilter{})
+				require.NoError(t, err)
+				var status []ops.IncidentStatus
+				for _, i := range slices.Backward(incidents) {
+					status = append(status, i.Status)
+				}
+				require.Equal(t, tt.status, status)
+				conn, err := pgx.Connect(t.Context(), pg.Owner.Reveal())
+				require.NoError(t, err)
+				defer func() { _ = conn.Close(context.Background()) }()
+				var n, empty int
+				require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE episode = '') FROM alerts`).Scan(&n, &empty))
+				require.Equal(t, tt.alerts, n)
+				require.Zero(t, empty)
+			})
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	t.Parallel()
+	db := open(t, pgtest.New(t).API)
+	plain := ops.Source{ID: ops.NewID(), Name: "a", Kind: "webhook", Enabled: true, Auth: ops.AuthSecret, Secret: ops.SourceSecret{Hash: []byte{1}}}
+	signed := ops.Source{ID: ops.NewID(), Name: "b", Kind: "pagerduty", Enabled: true, Auth: ops.AuthSignature,
+		Settings: json.RawMessage(`{"a": 1}`), Secret: ops.SourceSecret{Sealed: []byte{2}}}
+	require.NoError(t, db.CreateSource(t.Context(), plain))
+	require.NoError(t, db.CreateSource(t.Context(), signed))
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+	require.NoError(t, db.ReplaceSourceSecret(t.Context(), signed.ID, ops.SourceSecret{Sealed: []byte{3}}, until))
+	err := db.ReplaceSourceSecret(t.Context(), ops.NewID(), ops.SourceSecret{}, until)
+	require.Equal(t, ops.CodeNotFound, ops.CodeOf(err))
+
+	d := delivery(plain.ID, 0, "a")
+	d.Truncated = 4
+	d.Warnings = []ops.SourceWarning{{Code: "y", Text: "first"}, {Code: "x", Text: "x"}}
+	again := delivery(plain.ID, 0, "a")
+	again.Warnings = []ops.SourceWarning{{Code: "y", Text: "second"}}
+	require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{d, again}))
+	require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{delivery(signed.ID, 0, "b")}))
+
+	all, err := db.Sources(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, all[0].Settings)
+	require.Equal(t, ops.AuthSecret, all[0].Auth)
+	require.Equal(t, ops.SourceSecret{Hash: []byte{1}}, all[0].Secret)
+	require.True(t, all[0].OldUntil.IsZero())
+	warned := all[0].Health.Warnings
+	require.Len(t, warned, 2)
+	require.Equal(t, []any{"x", int64(1), "y", "second", int64(2)}, []any{warned[0].Code, warned[0].Count, warned[1].Code, warned[1].Text, warned[1].Count})
+	require.WithinDuration(t, again.ReceivedAt, warned[1].At, time.Millisecond)
+	require.JSONEq(t, `{"a":1}`, string(all[1].Settings))
+	require.Equal(t, ops.AuthSignature, all[1].Auth)
+	require.Equal(t, ops.SourceSecret{Hash: []byte{}, Sealed: []byte{3}}, all[1].Secret)
+	require.Equal(t, ops.SourceSecret{Hash: []byte{}, Sealed: []byte{2}}, all[1].Old)
+	require.True(t, until.Equal(all[1].OldUntil))
+	require.Empty(t, all[1].Health.Warnings)
+
+	// Loaded again from a file: nothing of the old secrets is left.
+	_, err = db.PutSource(t.Context(), ops.Source{ID: ops.NewID(), Name: "b", Kind: "grafana", Enabled: true, Secret: ops.SourceSecret{Hash: []byte{9}}})
+	require.NoError(t, err)
+	all, err = db.Sources(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ops.SourceSecret{Hash: []byte{9}}, all[1].Secret)
+	require.Equal(t, ops.SourceSecret{}, all[1].Old)
 }
 
 // TestIngestConcurrent sends the same alert at once, each in a transaction of its own.
@@ -346,6 +523,40 @@ func TestCallsHappenOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, calls, 1)
 	require.Equal(t, ops.CallUnknown, calls[0].State)
+}
+
+// TestTwoGatewaysShareAChain has two processes append to one audit chain at once.
+func TestTwoGatewaysShareAChain(t *testing.T) {
+	t.Parallel()
+	urls := pgtest.New(t)
+	db := open(t, urls.API)
+	provider(t, db)
+	require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{delivery(source(t, db), 0, "a")}))
+	run := claim(t, db, "w").Run.ID
+	var wg sync.WaitGroup
+	for g := range 2 {
+		gateway := open(t, urls.Gateway)
+		for n := range 40 {
+			wg.Go(func() {
+				id := fmt.Sprintf("g%d.%d", g, n)
+				_, err := gateway.StartCall(context.Background(), postgres.StartCall{Instance: int32(g + 1), Call: ops.ToolCall{RunID: run, ID: id, Tool: "t",
+					Arguments: json.RawMessage(`{}`), Digest: []byte(id)}, Audit: ops.AuditRecord{Chain: "gateway", Action: "tool.intent", Object: id}})
+				if err != nil {
+					t.Error(err)
+				}
+				if _, err := gateway.FinishCall(context.Background(), run, ops.ToolResult{ID: id, State: ops.CallDone},
+					ops.AuditRecord{Chain: "gateway", Action: "tool.outcome", Object: id}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	records, err := db.Audit(t.Context(), "gateway", 0, 1000)
+	require.NoError(t, err)
+	require.Len(t, records, 160)
+	_, err = ops.VerifyChain(nil, records)
+	require.NoError(t, err)
 }
 
 func claimIncident(t *testing.T, db *postgres.DB) string {

@@ -31,12 +31,15 @@ const (
 	writeTime  = 30 * time.Second
 )
 
-// Config configures a [Proxy]. All fields but RootCAs are required.
+// Config configures a [Proxy]. All fields but ReadKeys and RootCAs are required.
 type Config struct {
 	Listen      string     // for agents
 	OpsListen   string     // metrics and health
 	DatabaseURL ops.Secret // as role akmatori_proxy
 	EgressKeys  seal.Ring  // of zone egress
+	// ReadKeys reads the ring again, when a credential is sealed with a key that
+	// is not in it; nil means that it never changes.
+	ReadKeys func() (ops.Secret, error)
 	// RootCAs verifies upstreams; nil means the system's roots.
 	RootCAs *x509.CertPool
 	Log     *slog.Logger
@@ -46,7 +49,7 @@ type Config struct {
 type Proxy struct {
 	log      *slog.Logger
 	db       *postgres.DB
-	keys     seal.Ring
+	keys     *seal.Opener
 	public   *http.Transport // to providers that may not be at a private address
 	private  *http.Transport // to those that may
 	live     *live
@@ -70,7 +73,7 @@ func New(ctx context.Context, c Config) (_ *Proxy, err error) {
 	p := &Proxy{
 		log:     c.Log,
 		db:      db,
-		keys:    c.EgressKeys,
+		keys:    seal.NewOpener(c.EgressKeys, c.ReadKeys),
 		public:  newTransport(newGuard(false), c.RootCAs),
 		private: newTransport(newGuard(true), c.RootCAs),
 		live:    newLive(),
@@ -90,6 +93,17 @@ func New(ctx context.Context, c Config) (_ *Proxy, err error) {
 		Help: "Requests under way."}, func() float64 { return float64(p.live.len()) })
 	p.metrics.MustRegister(p.requests, p.seconds, streams, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	stored, err := db.Credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	damaged, err := p.keys.Missing(stored)
+	if err != nil {
+		return nil, err
+	}
+	if len(damaged) > 0 {
+		p.log.Error("credentials were changed behind our back and do not open: add them anew", "credentials", damaged)
+	}
 	if p.listener, err = serve.Listen(ctx, "proxy", c.Listen); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -86,6 +87,9 @@ func (k PrivateKey) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "%s %s %s %s", privateWord, k.zone, k.id, ops.Redacted)
 }
 
+// ID names k in logs and in what its public key sealed.
+func (k PrivateKey) ID() string { return k.id.String() }
+
 // Zone says who can open what k seals.
 func (k PublicKey) Zone() ops.Zone { return k.zone }
 
@@ -162,6 +166,22 @@ func (r Ring) Zone() ops.Zone { return r.zone }
 // not be empty for this.
 func (r Ring) Public() PublicKey { return r.keys[0].Public() }
 
+// Keys gives the keys of the ring, newest first.
+func (r Ring) Keys() []PrivateKey { return slices.Clone(r.keys) }
+
+// Text is the form of r that [ParseRing] reads.
+func (r Ring) Text() (ops.Secret, error) {
+	var lines []string
+	for _, k := range r.keys {
+		text, err := k.Text()
+		if err != nil {
+			return ops.Secret{}, err
+		}
+		lines = append(lines, text.Reveal())
+	}
+	return ops.NewSecret(strings.Join(lines, "\n")), nil
+}
+
 // Format implements [fmt.Formatter]: the zone and the number of keys.
 func (r Ring) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, fmt.Sprintf("key ring of zone %q with %d keys", string(r.zone), len(r.keys)))
@@ -195,8 +215,8 @@ func parseLine(word, text string) (zone ops.Zone, id keyID, raw []byte, err erro
 
 func knownZone(zone ops.Zone) error {
 	switch zone {
-	case ops.ZoneTools, ops.ZoneEgress:
+	case ops.ZoneTools, ops.ZoneEgress, ops.ZoneAPI:
 		return nil
 	}
-	return errors.New("unknown zone: there are tools and egress")
+	return errors.New("unknown zone: there are tools, egress and api")
 }

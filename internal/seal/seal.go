@@ -4,7 +4,9 @@
 // Each zone (the gateway's tools, the proxy's egress) has HPKE key pairs (RFC
 // 9180; X-Wing, HKDF-SHA256, AES-256-GCM). The api holds public keys alone and
 // seals with them ([PublicKey.Seal]); the zone's process holds the private keys
-// as a ring and opens at the moment of use ([Ring.Open]).
+// as a ring and opens at the moment of use ([Ring.Open]). The zone api is the
+// api's own, for what it must know in clear itself: the secrets that its
+// senders sign with.
 //
 // # What a seal is bound to
 //
@@ -22,9 +24,11 @@
 // # Rotation
 //
 // The first line of a ring is the newest key. Old keys stay behind it until
-// every row that names them is sealed anew, by whoever knows the plaintext.
+// every row that names them is sealed anew, by whoever knows the plaintext. A
+// process that runs meanwhile opens with an [Opener], which looks for the new
+// key when it meets it.
 //
-// This package does no I/O and keeps no state.
+// This package does no I/O; where keys are kept is its callers' matter.
 package seal
 
 import (
@@ -77,12 +81,10 @@ func (r Ring) Open(cred ops.Credential) (ops.Secret, error) {
 	if err := checkZone(cred, r.zone); err != nil {
 		return ops.Secret{}, fmt.Errorf("%w: %w", ErrNotOpened, err)
 	}
-	rest, ok := bytes.CutPrefix(cred.Sealed, magic)
-	var id keyID
-	if !ok || len(rest) < len(id) {
+	id, rest, ok := cut(cred.Sealed)
+	if !ok {
 		return ops.Secret{}, fmt.Errorf("%w: not a sealed value of a known version", ErrNotOpened)
 	}
-	rest = rest[copy(id[:], rest):]
 	for _, k := range r.keys {
 		if k.id != id {
 			continue
@@ -95,6 +97,25 @@ func (r Ring) Open(cred ops.Credential) (ops.Secret, error) {
 		return ops.NewSecret(string(plaintext)), nil
 	}
 	return ops.Secret{}, fmt.Errorf("%w: zone %s, key %s", ErrUnknownKey, r.zone, id)
+}
+
+// KeyID names the key that sealed was sealed with, as [PublicKey.ID] does. It
+// is empty for what is not a sealed value of a known version.
+func KeyID(sealed []byte) string {
+	id, _, ok := cut(sealed)
+	if !ok {
+		return ""
+	}
+	return id.String()
+}
+
+// cut gives the key id of a sealed value, and what follows it.
+func cut(sealed []byte) (id keyID, rest []byte, ok bool) {
+	rest, ok = bytes.CutPrefix(sealed, magic)
+	if !ok || len(rest) < len(id) {
+		return id, nil, false
+	}
+	return id, rest[copy(id[:], rest):], true
 }
 
 func info(zone ops.Zone, id keyID, cred ops.Credential) []byte {

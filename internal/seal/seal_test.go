@@ -174,7 +174,7 @@ func TestTextForms(t *testing.T) {
 		require.Equal(t, "sk-1", got.Reveal())
 	}
 
-	_, _, err = GenerateKey("api")
+	_, _, err = GenerateKey("moon")
 	require.ErrorContains(t, err, "unknown zone")
 	tools, _ := newPair(t, ops.ZoneTools)
 	_, err = NewRing(private, tools)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,14 +21,28 @@ import (
 const Grace = 10 * time.Second
 
 // Listen opens a TCP listener on addr, as early as New so that ":0" is known
-// and an occupied port is a start-up error that names what it was for.
+// and an occupied port is a start-up error that names what it was for. The host
+// of addr may be a name of this machine, such as the alias of a container in
+// one of its networks: then it listens on that network alone.
 func Listen(ctx context.Context, what, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s listener: %w (is another process on that port?)", what, err)
+	if err == nil {
+		return l, nil
 	}
-	return l, nil
+	advice := "it must be of the form HOST:PORT or :PORT"
+	var name *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		advice = "another process has that port: stop it or choose another"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		advice = "this machine does not have that address"
+	case errors.Is(err, syscall.EACCES):
+		advice = "ports below 1024 are for root"
+	case errors.As(err, &name):
+		advice = "the name must be one of this machine's own"
+	}
+	return nil, fmt.Errorf("%s listener on %q: %w: %s", what, addr, err, advice)
 }
 
 // HTTP serves h on l until ctx ends, then lets requests end for [Grace] and

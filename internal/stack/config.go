@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/ingest"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -31,6 +33,8 @@ type FileSource struct {
 	Name   string     `yaml:"name"`
 	Kind   string     `yaml:"kind"`
 	Secret ops.Secret `yaml:"secret"`
+	// Auth is secret or signature; empty means what is usual for the kind.
+	Auth string `yaml:"auth"`
 	// ID fixes the source's id, so that a sender can be configured before the
 	// source exists. Empty: one is made.
 	ID string `yaml:"id"`
@@ -114,16 +118,9 @@ func ReadFile(path string) (*File, error) {
 
 // Apply makes the database say what c says. db is open as the api's role.
 func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
-	for _, s := range c.Sources {
-		if s.Name == "" || s.Kind == "" || s.Secret.Empty() {
-			return fmt.Errorf("source %q: name, kind and secret are required", s.Name)
-		}
-		id := s.ID
-		if id == "" {
-			id = ops.NewID()
-		}
-		if _, err := db.PutSource(ctx, ops.Source{ID: id, Name: s.Name, Kind: s.Kind, Enabled: true, SecretHash: ops.HashToken(s.Secret)}); err != nil {
-			return fmt.Errorf("source %s: %w", s.Name, err)
+	for _, src := range c.Sources {
+		if err := applySource(ctx, db, state, src); err != nil {
+			return fmt.Errorf("source %q: %w", src.Name, err)
 		}
 	}
 	for _, cred := range c.Credentials {
@@ -152,6 +149,45 @@ func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
 		}
 	}
 	return nil
+}
+
+func applySource(ctx context.Context, db *postgres.DB, state *State, f FileSource) error {
+	if f.Name == "" || f.Kind == "" || f.Secret.Empty() {
+		return errors.New("name, kind and secret are required")
+	}
+	kind, ok := ingest.Lookup(f.Kind)
+	if !ok {
+		return fmt.Errorf("there is no kind %q", f.Kind)
+	}
+	src := ops.Source{ID: cmp.Or(f.ID, ops.NewID()), Name: f.Name, Kind: f.Kind, Auth: cmp.Or(f.Auth, kind.Auth), Enabled: true}
+	switch src.Auth {
+	case ops.AuthSecret:
+		src.Secret.Hash = ops.HashToken(f.Secret)
+	case ops.AuthSignature:
+		if kind.Signed == nil {
+			return fmt.Errorf("%s does not sign what it sends", kind.Name)
+		}
+		all, err := db.Sources(ctx)
+		if err != nil {
+			return err
+		}
+		for _, known := range all { // the seal is bound to the id that the row has
+			if known.Name == f.Name {
+				src.ID = known.ID
+			}
+		}
+		ring, err := seal.ParseRing(ops.ZoneAPI, state.APIKey)
+		if err != nil {
+			return err
+		}
+		if src.Secret.Sealed, err = ring.Public().Seal(src.SecretCredential(nil), f.Secret); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("there is no auth %q", src.Auth)
+	}
+	_, err := db.PutSource(ctx, src)
+	return err
 }
 
 func applyCredential(ctx context.Context, db *postgres.DB, state *State, c FileCredential) error {

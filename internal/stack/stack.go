@@ -63,7 +63,7 @@ func New(ctx context.Context, c Config) (*Stack, error) {
 	}
 	if s.api, err = api.New(ctx, api.Config{
 		PublicListen: c.Listen, AgentListen: loopback, OpsListen: loopback, DatabaseURL: c.API,
-		WorkerToken: c.State.WorkerToken, ToolsPublicKey: c.State.ToolsPublic, EgressPublicKey: c.State.EgressPublic,
+		WorkerToken: c.State.WorkerToken, ToolsPublicKey: c.State.ToolsPublic, EgressPublicKey: c.State.EgressPublic, Keys: c.State.APIKey,
 		GatewayURL: s.GatewayURL() + "/mcp", ProxyURL: s.ProxyURL(), Lease: c.Lease, Log: c.Log.With("process", "api"),
 	}); err != nil {
 		return nil, fmt.Errorf("api: %w", err)

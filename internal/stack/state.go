@@ -17,6 +17,7 @@ type State struct {
 	Passwords                 map[string]ops.Secret // database role to password
 	WorkerToken               ops.Secret
 	ToolsKey, EgressKey       ops.Secret // private keys
+	APIKey                    ops.Secret // of the api's own zone
 	ToolsPublic, EgressPublic string
 	dir                       string
 }
@@ -41,6 +42,9 @@ func LoadState(dir string) (*State, error) {
 		return nil, err
 	}
 	if s.EgressKey, s.EgressPublic, err = s.zone(ops.ZoneEgress); err != nil {
+		return nil, err
+	}
+	if s.APIKey, _, err = s.zone(ops.ZoneAPI); err != nil {
 		return nil, err
 	}
 	return s, nil

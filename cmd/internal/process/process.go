@@ -1,5 +1,6 @@
 // Package process is what the main functions share: settings from the
-// environment, JSON logs, and signals to a context.
+// environment, JSON logs, signals to a context, and the question whether a
+// process is ready.
 package process
 
 import (
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,10 +24,25 @@ import (
 // Prefix starts the name of every setting.
 const Prefix = "AKMATORI_"
 
-// Main runs a process until it ends or SIGINT or SIGTERM comes; a second signal
-// kills it at once. It exits with 0 after a clean stop, with 2 if the settings
-// are wrong and with 1 otherwise.
+// Main is the main function of a process without commands of its own: no
+// argument runs it, "health" asks the one that runs in the same container
+// whether it is ready ([Health]).
 func Main[Settings any](name string, run func(context.Context, Settings, *slog.Logger) error) {
+	switch args := os.Args[1:]; {
+	case len(args) == 0:
+		Run(name, run)
+	case len(args) == 1 && args[0] == "health":
+		os.Exit(Health[Settings](context.Background(), os.Environ(), os.Stdout, os.Stderr))
+	default:
+		_, _ = fmt.Fprintf(os.Stderr, "usage: %s [health]\n", filepath.Base(os.Args[0]))
+		os.Exit(2)
+	}
+}
+
+// Run runs a process until it ends or SIGINT or SIGTERM comes; a second signal
+// kills it at once. It exits with 0 after a clean stop, with 2 if the settings
+// are wrong and with 1 otherwise. Arguments are the caller's matter.
+func Run[Settings any](name string, run func(context.Context, Settings, *slog.Logger) error) {
 	log := Logger(os.Stderr, os.Getenv(Prefix+"LOG_LEVEL")).With("process", name)
 	settings, err := Load[Settings](os.Environ())
 	if err != nil {
@@ -52,8 +69,8 @@ func Logger(w io.Writer, level string) *slog.Logger {
 
 // Load reads a struct whose fields have tags as of caarlos0/env ("env",
 // "envDefault") without the prefix. A field of type [ops.Secret] named X is read
-// from X or, if X_FILE is set, from that file without its last newline; both at
-// once is an error. A variable that starts with [Prefix] and that nothing reads
+// from X or, if X_FILE is set, from that file as [ReadFile] does; both at once is
+// an error. A variable that starts with [Prefix] and that nothing reads
 // is an error too: a typing mistake must not become a default.
 func Load[Settings any](environ []string) (Settings, error) {
 	var s Settings
@@ -80,12 +97,13 @@ func Load[Settings any](environ []string) (Settings, error) {
 			errs = append(errs, fmt.Errorf("%s and %s_FILE are both set: choose one", name, name))
 			continue
 		}
-		data, err := os.ReadFile(path)
+		secret, err := ReadFile(path)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s_FILE: %w", name, err))
+			vars[name] = "-" // it is set: one complaint is enough
 			continue
 		}
-		vars[name] = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+		vars[name] = secret.Reveal()
 	}
 	for name := range vars {
 		if strings.HasPrefix(name, Prefix) && !known[name] && !known[strings.TrimSuffix(name, "_FILE")] {
@@ -100,6 +118,13 @@ func Load[Settings any](environ []string) (Settings, error) {
 			errs = append(errs, err)
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return s, errors.Join(errs...)
+	if len(errs) == 0 {
+		return s, nil
+	}
+	lines := make([]string, len(errs))
+	for i, err := range errs {
+		lines[i] = err.Error()
+	}
+	slices.Sort(lines)
+	return s, errors.New(strings.Join(lines, "; "))
 }

@@ -38,6 +38,8 @@ export const incidents = {
 export const sources = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/sources", { signal }))).items,
   create: (body: Body<"NewSourceBody">) => ok(api.POST("/api/v1/sources", { body })),
+  replaceSecret: (id: string, body: Body<"NewSecretBody">) =>
+    ok(api.POST("/api/v1/sources/{id}/secret", { params: { path: { id } }, body })),
 };
 export const targets = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/targets", { signal }))).items,

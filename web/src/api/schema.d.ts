@@ -365,6 +365,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sources/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Read a body as a source would, and store nothing */
+        post: operations["preview-source"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a sender another secret; the one before it counts for another day */
+        post: operations["replace-source-secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/targets": {
         parameters: {
             query?: never;
@@ -454,6 +488,8 @@ export interface components {
             id?: string;
             identity: string;
             incident_id?: string;
+            /** @enum {string} */
+            kind?: "" | "no_data" | "error" | "internal" | "test";
             labels?: {
                 [key: string]: string;
             };
@@ -701,14 +737,27 @@ export interface components {
             model: string;
             name: string;
         };
+        NewSecretBody: {
+            /** @description The secret before it counts no more at once, and not after 24 hours. */
+            revoke_old?: boolean;
+            /** @description One is made if there is none. */
+            secret?: string;
+        };
         NewSourceBody: {
+            /**
+             * @description By default what the kind can: signature for pagerduty, secret for all others. grafana can sign as well.
+             * @enum {string}
+             */
+            auth?: "secret" | "signature";
             /** @description true if it is left out */
             enabled?: boolean;
-            /** @description alertmanager */
+            /** @description alertmanager, grafana, pagerduty, datadog, zabbix or webhook */
             kind: string;
             name: string;
             /** @description What the sender proves itself by. One is made if there is none. */
             secret?: string;
+            /** @description Of kind webhook: where the fields of an alert are in its body. */
+            settings?: unknown;
         };
         NewTargetBody: {
             /** @description Host name or IP address. */
@@ -734,6 +783,14 @@ export interface components {
         };
         NewTokenBody: {
             name: string;
+        };
+        Preview: {
+            alerts: components["schemas"]["Alert"][];
+            /** @description What could not be read. */
+            problem?: string;
+            /** Format: int64 */
+            truncated: number;
+            warnings: components["schemas"]["SourceWarning"][];
         };
         Provider: {
             allow_private: boolean;
@@ -768,6 +825,13 @@ export interface components {
             state: "queued" | "running" | "waiting_approval" | "concluded" | "inconclusive" | "failed" | "cancelled";
             worker?: string;
         };
+        SampleBody: {
+            /** @description What the sender would send. */
+            body: string;
+            content_type?: string;
+            kind: string;
+            settings?: unknown;
+        };
         SessionBody: {
             user: components["schemas"]["User"];
         };
@@ -778,6 +842,11 @@ export interface components {
             username: string;
         };
         Source: {
+            /**
+             * @description Whether requests carry the secret or are signed with it.
+             * @enum {string}
+             */
+            auth: "secret" | "signature";
             /** Format: date-time */
             created_at: string;
             enabled: boolean;
@@ -785,8 +854,14 @@ export interface components {
             id: string;
             kind: string;
             name: string;
+            /**
+             * Format: date-time
+             * @description Until then the secret before this one counts as well.
+             */
+            old_secret_until?: string;
             /** @description Only in the answer that made it. */
             secret?: string;
+            settings?: unknown;
             webhook_url: string;
         };
         SourceHealth: {
@@ -803,6 +878,15 @@ export interface components {
             rejected: number;
             /** Format: int64 */
             unparsable: number;
+            warnings?: components["schemas"]["SourceWarning"][];
+        };
+        SourceWarning: {
+            /** Format: date-time */
+            at?: string;
+            code: string;
+            /** Format: int64 */
+            count?: number;
+            text: string;
         };
         StoredFinding: {
             /** Format: date-time */
@@ -1661,6 +1745,74 @@ export interface operations {
         responses: {
             /** @description Created */
             201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "preview-source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SampleBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replace-source-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSecretBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };

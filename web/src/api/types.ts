@@ -37,6 +37,7 @@ export interface EventData {
   "incident.resolved": IncidentChange;
   "incident.changed": IncidentChange;
   "alert.firing": AlertChange;
+  "alert.acknowledged": AlertChange;
   "alert.resolved": AlertChange;
   "run.queued": RunChange;
   "run.started": RunChange;

@@ -181,7 +181,7 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
       return (
         <div className={css.fact}>
           <SeverityShape value={row.alert.severity} />
-          <span>Alert {row.firing ? "firing" : "resolved"}</span>
+          <span>Alert {row.kind.slice("alert.".length)}</span>
           <strong>{inert(row.alert.title)}</strong>
           {row.alert.host && <span>{inert(row.alert.host)}</span>}
         </div>

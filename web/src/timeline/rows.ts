@@ -33,7 +33,7 @@ export interface IncidentRow extends RowHead {
 }
 export interface AlertRow extends RowHead {
   row: "alert";
-  firing: boolean;
+  kind: "alert.firing" | "alert.acknowledged" | "alert.resolved";
   alert: AlertChange;
 }
 export interface RunRow extends RowHead {
@@ -127,8 +127,9 @@ export class RowBuilder {
       case "incident.changed":
         return this.put({ ...head, row: "incident", kind: event.kind, actor, change: event.data });
       case "alert.firing":
+      case "alert.acknowledged":
       case "alert.resolved":
-        return this.put({ ...head, row: "alert", firing: event.kind === "alert.firing", alert: event.data });
+        return this.put({ ...head, row: "alert", kind: event.kind, alert: event.data });
       case "run.queued":
         return this.put({ ...head, row: "run", kind: event.kind, actor, change: event.data });
       case "run.started":

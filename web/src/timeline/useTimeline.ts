@@ -12,6 +12,7 @@ function staleAfter(kind: TimelineEvent["kind"]): string[] {
     case "tool.result":
       return ["calls"];
     case "alert.firing":
+    case "alert.acknowledged":
     case "alert.resolved":
       return ["alerts", ""];
     case "findings":

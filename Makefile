@@ -46,6 +46,7 @@ bin/.all: web/dist/index.html
 	$(BUILD) -o bin/mcp-gateway ./cmd/mcp
 	$(BUILD) -o bin/credential-proxy ./cmd/proxy
 	$(BUILD) -o bin/akmatori ./cmd/akmatori
+	$(BUILD) -o bin/akmatori-init ./cmd/init
 	$(BUILD) -o bin/akmatori-dev ./cmd/dev
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json

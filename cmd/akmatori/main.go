@@ -1,5 +1,6 @@
 // Command akmatori is the command line of Akmatori. It is a client of the public
-// API and nothing else: what it may do, the token that it signs in with may do.
+// API: what it may do, the token that it signs in with may do. Backup and
+// restore alone are not; they are commands to Docker on the deployment's machine.
 //
 // Texts of alerts, models and commands come from outside; before they reach the
 // terminal their control characters are made visible ([inert]).
@@ -39,6 +40,8 @@ type grammar struct {
 	Credentials credsCmd     `cmd:"" help:"List or add credentials. Their secrets cannot be read back."`
 	Targets     targetsCmd   `cmd:"" help:"List or add machines that tools may act on."`
 	Audit       auditCmd     `cmd:"" help:"The audit log."`
+	Backup      backupCmd    `cmd:"" help:"Write database and keys of the deployment in this folder to an encrypted file."`
+	Restore     restoreCmd   `cmd:"" help:"Read such a file back into a deployment that is new."`
 }
 
 // Exit codes other than 0 and 1.
@@ -65,7 +68,9 @@ type world struct {
 	getenv         func(string) string
 	// readPassword reads a line from the terminal without showing it.
 	readPassword func() (string, error)
-	json         bool
+	// compose runs docker compose with these arguments.
+	compose func(ctx context.Context, in io.Reader, out io.Writer, args ...string) error
+	json    bool
 }
 
 func main() {
@@ -75,6 +80,7 @@ func main() {
 		b, err := term.ReadPassword(int(os.Stdin.Fd()))
 		return string(b), err
 	}}
+	w.compose = dockerCompose
 	code := run(ctx, w, os.Args[1:])
 	os.Exit(code)
 }

@@ -1,0 +1,108 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/jackc/pgx/v5"
+)
+
+// maintenanceLock is the key of the advisory lock of [DB.Exclusive].
+const maintenanceLock = 0x616b6d6b
+
+// Exclusive runs f while nobody else runs one on this database: a rotation of
+// keys, a backup and a restore do not mix. It does not wait for its turn.
+func (db *DB) Exclusive(ctx context.Context, f func(context.Context) error) error {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return mapError(err)
+	}
+	defer conn.Release()
+	var got bool
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, maintenanceLock).Scan(&got); err != nil {
+		return mapError(err)
+	}
+	if !got {
+		return ops.Errorf(ops.CodeConflict, "a rotation, backup or restore is under way: wait until it has ended")
+	}
+	defer func() {
+		if _, err := conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, maintenanceLock); err != nil {
+			_ = conn.Conn().Close(context.WithoutCancel(ctx)) // which unlocks as well
+		}
+	}()
+	return f(ctx)
+}
+
+// Reseal hands everything that is sealed to f, credentials and the webhook
+// secrets of sources, stores the sealed forms that f gives back (in the same
+// order; nil leaves one as it is) and appends its records, all of one chain, in
+// one transaction. Meanwhile nobody adds or changes any of it; readers go on. f
+// may be called again if the transaction is, so it keeps nothing from a failed
+// try. The role must be the owner: others do not see all.
+func (db *DB) Reseal(ctx context.Context, f func([]ops.Credential) (sealed [][]byte, records []ops.AuditRecord, err error)) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		// Row security would hide rows from a wrong role without a word.
+		if _, err := tx.Exec(ctx, `SET LOCAL row_security = off`); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `LOCK TABLE credentials, sources IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+			return err
+		}
+		all, updates, err := everythingSealed(ctx, tx)
+		if err != nil {
+			return err
+		}
+		sealed, records, err := f(all)
+		if err != nil {
+			return err
+		}
+		for i, form := range sealed {
+			if form == nil {
+				continue
+			}
+			if _, err := tx.Exec(ctx, updates[i], all[i].ID, form); err != nil {
+				return fmt.Errorf("%s: %w", all[i].Name, err)
+			}
+		}
+		return appendAudit(ctx, tx, records...)
+	})
+}
+
+// everythingSealed gives what is sealed, and for each the statement that stores
+// another form of it.
+func everythingSealed(ctx context.Context, tx pgx.Tx) (all []ops.Credential, updates []string, err error) {
+	rows, err := tx.Query(ctx, selectCredentials+` ORDER BY name`)
+	if err != nil {
+		return nil, nil, err
+	}
+	if all, err = pgx.CollectRows(rows, scanCredential); err != nil {
+		return nil, nil, err
+	}
+	for range all {
+		updates = append(updates, `UPDATE credentials SET sealed = $2 WHERE id = $1`)
+	}
+	rows, err = tx.Query(ctx, `SELECT id, name, kind, secret_sealed, old_sealed FROM sources
+		WHERE secret_sealed IS NOT NULL OR old_sealed IS NOT NULL ORDER BY name`)
+	if err != nil {
+		return nil, nil, err
+	}
+	var s ops.Source
+	var secret, old []byte
+	_, err = pgx.ForEachRow(rows, []any{&s.ID, &s.Name, &s.Kind, &secret, &old}, func() error {
+		for _, place := range []struct {
+			sealed []byte
+			update string
+		}{{secret, `UPDATE sources SET secret_sealed = $2 WHERE id = $1`}, {old, `UPDATE sources SET old_sealed = $2 WHERE id = $1`}} {
+			if len(place.sealed) == 0 {
+				continue
+			}
+			c := s.SecretCredential(bytes.Clone(place.sealed))
+			c.Name = "source " + s.Name
+			all, updates = append(all, c), append(updates, place.update)
+		}
+		return nil
+	})
+	return all, updates, err
+}

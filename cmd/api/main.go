@@ -25,7 +25,7 @@ import (
 type settings struct {
 	PublicListen string `env:"PUBLIC_LISTEN" envDefault:":8080"`
 	AgentListen  string `env:"AGENT_LISTEN" envDefault:":8081"`
-	OpsListen    string `env:"OPS_LISTEN" envDefault:":9090"`
+	OpsListen    string `env:"OPS_LISTEN" envDefault:"127.0.0.1:9090"`
 	PublicURL    string `env:"PUBLIC_URL"` // what browsers and senders use; by default the listener's address
 
 	DatabaseURL ops.Secret `env:"DATABASE_URL,required"` // as role akmatori_api

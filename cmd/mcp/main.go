@@ -12,8 +12,8 @@ import (
 )
 
 type settings struct {
-	Listen      string     `env:"LISTEN" envDefault:":8080"`
-	OpsListen   string     `env:"OPS_LISTEN" envDefault:":9090"`
+	Listen      string     `env:"LISTEN" envDefault:":8082"`
+	OpsListen   string     `env:"OPS_LISTEN" envDefault:"127.0.0.1:9092"`
 	DatabaseURL ops.Secret `env:"DATABASE_URL,required"` // or DATABASE_URL_FILE
 	ToolsKey    ops.Secret `env:"TOOLS_KEY,required"`    // or TOOLS_KEY_FILE: the key ring of zone tools
 }

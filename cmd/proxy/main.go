@@ -1,7 +1,7 @@
 // Command proxy is the credential proxy: the way of agents to their models.
 //
 //	AKMATORI_LISTEN            where agents reach it, default :8083
-//	AKMATORI_OPS_LISTEN        metrics and health, default :9090
+//	AKMATORI_OPS_LISTEN        metrics and health, default 127.0.0.1:9093
 //	AKMATORI_DATABASE_URL      as role akmatori_proxy; or AKMATORI_DATABASE_URL_FILE
 //	AKMATORI_EGRESS_KEY        the private keys of zone egress, one a line, newest
 //	                           first; or AKMATORI_EGRESS_KEY_FILE
@@ -24,7 +24,7 @@ import (
 
 type settings struct {
 	Listen      string     `env:"LISTEN" envDefault:":8083"`
-	OpsListen   string     `env:"OPS_LISTEN" envDefault:":9090"`
+	OpsListen   string     `env:"OPS_LISTEN" envDefault:"127.0.0.1:9093"`
 	DatabaseURL ops.Secret `env:"DATABASE_URL,required,notEmpty"`
 	EgressKey   ops.Secret `env:"EGRESS_KEY,required,notEmpty"`
 }

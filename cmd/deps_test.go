@@ -20,11 +20,13 @@ const module = "github.com/akmatori/akmatori/"
 // not in the list must not be linked, and one that is must be. The processes
 // are split by power, so this is what a taken-over process has in its hands.
 var links = map[string][]string{
-	// No SQL, no key, no credential: the agent meets the world through others.
+	// No SQL, no key, no credential: the agent meets the world through others. It
+	// judges and confines what its own shell runs.
 	"cmd/agent": {
-		"cmd/internal/process", "internal/agent", "internal/llm", "internal/ops", "internal/serve", "internal/wire",
+		"cmd/internal/process", "internal/agent", "internal/llm", "internal/ops", "internal/plain", "internal/policy",
+		"internal/sandbox", "internal/serve", "internal/wire",
 	},
-	// Seals, and cannot open: it is given public keys only. No tool, no model.
+	// Seals, and opens its own zone alone: what its senders sign with. No tool, no model.
 	"cmd/api": {
 		"cmd/internal/process", "internal/api", "internal/dispatch", "internal/ingest", "internal/ops", "internal/postgres",
 		"internal/seal", "internal/serve", "internal/wire", "migrations", "web",
@@ -38,6 +40,10 @@ var links = map[string][]string{
 	"cmd/proxy": {
 		"cmd/internal/process", "internal/ops", "internal/postgres", "internal/proxy", "internal/seal", "internal/serve",
 		"migrations",
+	},
+	// Has every secret in its hands, and no network but the database.
+	"cmd/init": {
+		"cmd/internal/process", "internal/backup", "internal/keys", "internal/ops", "internal/postgres", "internal/seal", "migrations",
 	},
 	// A client of the public API, as anybody could write one.
 	"cmd/akmatori": {"internal/ops"},
@@ -56,6 +62,8 @@ var neverLinked = []struct{ binary, never, because string }{
 	{"cmd/proxy", "golang.org/x/crypto/ssh", "the proxy speaks HTTP"},
 	{"cmd/proxy", "github.com/mark3labs/mcp-go", "the proxy calls no tool"},
 	{"cmd/proxy", "github.com/openai/openai-go/v3", "the proxy forwards; it does not speak"},
+	{"cmd/api", "filippo.io/age", "the api writes no backup"},
+	{"cmd/init", "golang.org/x/crypto/ssh", "it reaches the database and nothing else"},
 	{"cmd/akmatori", "github.com/jackc/pgx/v5", "the command line has the powers of its token"},
 }
 
@@ -81,7 +89,8 @@ var owners = []struct {
 	{"crypto/hpke", []string{"internal/seal"}, "one construction for secrets"},
 	{"github.com/caarlos0/env/v11", []string{"cmd/internal/process"}, "no environment below cmd"},
 	{"math/rand/v2", []string{"internal/agent", "internal/llm"}, "for jitter alone: what must not be guessed comes from crypto/rand"},
-	{"os/exec", []string{"internal/fake", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/tool/sshtest"}, "no process of the product starts a program"},
+	{"filippo.io/age", []string{"internal/backup"}, "backups alone are for a passphrase"},
+	{"os/exec", []string{"cmd/akmatori", "internal/fake", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/sandbox", "internal/tool/sshtest"}, "no process of the product starts a program but its own, confined; the command line starts docker compose"},
 }
 
 // reaches says what else a package may import: of ours, and which libraries.
@@ -94,6 +103,8 @@ var reaches = []struct {
 	{"internal/ops", nil, "the vocabulary: the standard library, and nothing that does anything"},
 	{"internal/policy", []string{"mvdan.cc/sh/v3"}, "pure: it decides and touches nothing"},
 	{"internal/ingest", []string{"internal/ops"}, "pure: bytes to alerts"},
+	{"internal/plain", nil, "pure: text to text"},
+	{"internal/sandbox", []string{"golang.org/x/sys", "internal/plain"}, "it confines and decides nothing"},
 	{"internal/seal", []string{"internal/ops"}, "pure: the fewer hands, the better"},
 	{"internal/serve", []string{"github.com/prometheus/client_golang"}, "it knows nothing of what is served"},
 	{"migrations", nil, "files"},
@@ -103,8 +114,8 @@ var reaches = []struct {
 // apart are the processes. They meet on the network, and in internal/stack.
 var apart = []string{"internal/agent", "internal/api", "internal/gateway", "internal/proxy"}
 
-// notShipped are in no image; cmd/dev alone links them.
-var notShipped = []string{"internal/fake", "internal/stack", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/tool/sshtest"}
+// notShipped are in no image of the product; cmd/dev and the demo's own image link them.
+var notShipped = []string{"deploy/compose/demo", "internal/fake", "internal/stack", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/tool/sshtest"}
 
 func TestEachBinaryLinksWhatItsPowersNeed(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/sandbox"
 	"github.com/akmatori/akmatori/internal/serve"
 	"github.com/akmatori/akmatori/internal/wire"
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,17 @@ type Config struct {
 	Build string
 	// OpsListen is the address of /livez, /readyz and /metrics; empty means none.
 	OpsListen string
+	// MustNotReach is what a worker that can reach it refuses to run with:
+	// host:port, which must not take a TCP connection, and dns:NAME, which must
+	// not resolve.
+	MustNotReach []string
+	// Workspace is the folder in which runs have a shell, the tool Bash; empty
+	// means that they have none. It belongs to this worker alone, and so does the
+	// process: see [sandbox.Sandbox].
+	Workspace string
+	// WithoutLandlock lets that shell run on a kernel that cannot confine it to
+	// its folder.
+	WithoutLandlock bool
 	// Log is required.
 	Log *slog.Logger
 
@@ -65,7 +77,8 @@ type Agent struct {
 	listener net.Listener
 	registry *prometheus.Registry
 	metrics  *metrics
-	changed  chan struct{} // holds one: there is something to send
+	sandbox  *sandbox.Sandbox // nil: runs have no shell
+	changed  chan struct{}    // holds one: there is something to send
 
 	mu       sync.Mutex
 	runs     map[string]*run
@@ -74,9 +87,9 @@ type Agent struct {
 	working  sync.WaitGroup // goroutines of runs
 }
 
-// New validates the configuration and binds the ops listener. It does not dial:
-// the api may come later.
-func New(ctx context.Context, cfg Config) (*Agent, error) {
+// New validates the configuration, checks that it is isolated, takes the
+// workspace and binds the ops listener. It does not dial: the api may come later.
+func New(ctx context.Context, cfg Config) (_ *Agent, err error) {
 	u, err := url.Parse(cfg.APIURL)
 	if err != nil || (u.Scheme != "ws" && u.Scheme != "wss") || u.Host == "" {
 		return nil, fmt.Errorf("agent: the api's URL must look like ws://host:port%s", wire.Path)
@@ -107,6 +120,20 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 		changed: make(chan struct{}, 1), runs: map[string]*run{}}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.metrics = newMetrics(a.registry)
+	if err := checkIsolation(ctx, net.DefaultResolver, cfg.MustNotReach, cfg.Log); err != nil {
+		return nil, err
+	}
+	if cfg.Workspace != "" {
+		a.sandbox, err = sandbox.Open(ctx, sandbox.Config{Root: cfg.Workspace, WithoutLandlock: cfg.WithoutLandlock, Log: cfg.Log})
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, a.sandbox.Close())
+			}
+		}()
+	}
 	if cfg.OpsListen != "" {
 		if a.listener, err = serve.Listen(ctx, "ops", cfg.OpsListen); err != nil {
 			return nil, err
@@ -146,6 +173,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	a.working.Wait()
+	if a.sandbox != nil {
+		err = errors.Join(err, a.sandbox.Close())
+	}
 	return err
 }
 
@@ -240,7 +270,7 @@ func (a *Agent) start(ctx context.Context, task wire.Task) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &run{
-		ref: task.RunRef, task: task, worker: a.id, cancel: cancel, backoff: a.cfg.backoff, metrics: a.metrics,
+		ref: task.RunRef, task: task, worker: a.id, cancel: cancel, backoff: a.cfg.backoff, metrics: a.metrics, sandbox: a.sandbox,
 		out:    newOutbox(task.NextSeq, a.wake),
 		limits: task.Agent.Limits,
 		log:    a.cfg.Log.With("run", task.Run, "epoch", task.Epoch, "incident", task.Incident),

@@ -43,6 +43,17 @@ func TestWholeRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, investigation)
 	run := w.task()
+	// Live output may be lost when the answer overtakes it: wait for it.
+	w.gateway.exec = func(ctx context.Context, command string) (string, error) {
+		for command != "" && !strings.Contains(show(w.stored(run)), "live "+command) {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+		}
+		return "ran " + command, nil
+	}
 	w.worker()
 	require.Equal(t, ops.RunChange{State: ops.RunConcluded}, w.end(run))
 	events := w.stored(run)
@@ -221,6 +232,7 @@ func TestCancelStopsAtOnce(t *testing.T) {
 	w.until(run, func(e ops.Event) bool {
 		return e.Kind == ops.EventToolCall && strings.Contains(string(e.Data), "df -h")
 	})
+	require.Eventually(t, func() bool { return slices.Contains(w.gateway.ran(), "c2") }, 5*time.Second, time.Millisecond)
 	asked := time.Now()
 	w.send(wire.Frame{Cancel: &wire.Cancel{RunRef: wire.RunRef{Run: run, Epoch: 1}, Reason: "ada stopped it"}})
 	require.Equal(t, ops.RunChange{State: ops.RunCancelled, Reason: "ada stopped it"}, w.end(run))

@@ -17,6 +17,8 @@
 //     longer this worker's: it is dropped without a word.
 //   - The model or the proxy dies: package llm tries again, a bounded number of
 //     times; then the run ends as failed with the reason.
+//   - A command in the workspace shell is not stored by anybody but the worker. If
+//     it dies meanwhile, the call's result is unknown, and it is not run again.
 //   - SIGTERM: no more runs are asked for. Those under way are left at a point
 //     from which another worker goes on, and are said to be.
 //
@@ -27,6 +29,14 @@
 // stream and the tools, until the api acks or the run is cancelled. Live text is
 // coalesced to ten events a second a source. One tool result is kept up to
 // [maxResult] bytes, a run makes at most [ops.Limits.ToolCalls] calls.
+//
+// # The workspace shell
+//
+// With [Config.Workspace] set, a run has a folder and the tool Bash, which package
+// sandbox confines to it. Its calls are judged by the agent's rules as those at the
+// gateway are, and shown in the timeline like them. The gateway keeps no record of
+// them, so they are no evidence: findings cannot cite them. The folder is gone when
+// the run ends here, be it that another worker goes on.
 //
 // # A run always ends
 //

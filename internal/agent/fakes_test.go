@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/sandbox"
 	"github.com/akmatori/akmatori/internal/wire"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -21,7 +23,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	sandbox.Launch(os.Args[1:])
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	workerToken  = "akmw_worker"

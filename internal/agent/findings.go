@@ -9,7 +9,7 @@ import (
 	"github.com/akmatori/akmatori/internal/ops"
 )
 
-// submitFindings is the one tool that the agent has itself.
+// submitFindings is the tool that ends a run. The agent has it itself.
 const submitFindings = "submit_findings"
 
 const citations = `{"type":"array","items":{"type":"object","additionalProperties":false,"required":["call"],"properties":{

@@ -222,8 +222,8 @@ func (g *gateway) tools(ctx context.Context) ([]llm.Tool, error) {
 	}
 	var out []llm.Tool
 	for _, t := range list.Tools {
-		if !toolName.MatchString(t.Name) || t.Name == submitFindings {
-			g.log.Warn("the gateway offers a tool that no model can call", "tool", t.Name)
+		if !toolName.MatchString(t.Name) || t.Name == submitFindings || t.Name == bash {
+			g.log.Warn("the gateway offers a tool under a name that it cannot have", "tool", t.Name)
 			continue
 		}
 		raw, err := json.Marshal(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/akmatori/akmatori/internal/llm"
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/sandbox"
 	"github.com/akmatori/akmatori/internal/wire"
 	"golang.org/x/sync/errgroup"
 )
@@ -62,15 +63,18 @@ type run struct {
 	cancel  context.CancelCauseFunc
 	backoff time.Duration
 	metrics *metrics
+	sandbox *sandbox.Sandbox // nil: there is no shell
 	log     *slog.Logger
 
 	// Of the goroutine of work alone:
 	limits  ops.Limits
 	t       *transcript
 	gateway *gateway
+	shell   *shell // nil: not offered
 	model   *llm.Model
 	tools   []llm.Tool
 	known   map[string]bool // names of tools
+	unsure  map[string]bool // calls of the shell by another worker that may have run
 }
 
 // verdict is how a run ended.
@@ -160,6 +164,14 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 	r.known = map[string]bool{submitFindings: true}
 	for _, t := range r.tools {
 		r.known[t.Name] = true
+	}
+	if r.shell = r.openShell(); r.shell != nil {
+		defer r.shell.close()
+		r.tools, r.known[bash] = append(r.tools, bashTool()), true
+	}
+	r.unsure = map[string]bool{}
+	for _, c := range r.t.pending() {
+		r.unsure[c.ID] = c.Name == bash
 	}
 	if len(r.t.pending()) > 0 {
 		if v, err := r.answer(ctx, near, true); v != nil || err != nil {
@@ -330,6 +342,13 @@ func (r *run) answer(ctx, near context.Context, toolsLeft bool) (*verdict, error
 			submitted = append(submitted, c)
 			continue
 		}
+		if r.unsure[c.ID] {
+			if err := finish(ops.ToolResult{ID: c.ID, State: ops.CallUnknown, Text: unsure}); err != nil {
+				_ = g.Wait()
+				return nil, err
+			}
+			continue
+		}
 		mu.Lock()
 		why := r.refuse(c, twins, toolsLeft)
 		mu.Unlock()
@@ -410,8 +429,8 @@ func (r *run) number(c ops.ToolUse) int {
 	return r.t.calls
 }
 
-// call makes one call at the gateway. The result of one that has no answer when
-// the time for work is over is unknown, which is not an error.
+// call makes one call, at the gateway or in the shell. The result of one that has
+// no answer when the time for work is over is unknown, which is not an error.
 func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, error) {
 	if _, err := r.emit(ctx, ops.EventToolCall, ops.ToolCallStarted{ID: c.ID, Name: c.Name, Arguments: c.Arguments}); err != nil {
 		return ops.ToolResult{}, err
@@ -421,7 +440,11 @@ func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, er
 	defer context.AfterFunc(near, func() { cancel(context.Cause(near)) })()
 	live := &trickle{emit: func(s string) { _, _ = r.emit(ctx, ops.EventToolOutput, ops.ToolOutput{ID: c.ID, Text: storable(s)}) }}
 	began := time.Now()
-	res, err := r.gateway.call(work, c, live.add)
+	tool := r.gateway.call
+	if c.Name == bash {
+		tool = r.shell.call
+	}
+	res, err := tool(work, c, live.add)
 	live.close()
 	if errors.Is(err, errNearEnd) && ctx.Err() == nil {
 		res, err = ops.ToolResult{ID: c.ID, State: ops.CallUnknown, Duration: time.Since(began),
@@ -448,6 +471,9 @@ func (r *run) judge(c ops.ToolUse) (f ops.Finding, why string) {
 		return f, "Not accepted: " + err.Error() + "."
 	}
 	if dropped := ops.CheckFindings(f, r.t.outputs).Dropped; len(dropped) > 0 && !r.t.corrected {
+		if r.t.citesShell(f) {
+			dropped = append([]string{"calls of " + bash + " are no evidence: cite the calls whose output they worked on"}, dropped...)
+		}
 		return f, correction + "\n- " + strings.Join(dropped[:min(len(dropped), 20)], "\n- ") +
 			"\nCite ids of finished calls, copy excerpts letter by letter, and submit once more. What is not backed then is removed."
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/akmatori/akmatori/internal/llm"
@@ -16,7 +17,7 @@ type transcript struct {
 	turns   []*turn
 	calls   int               // of all turns
 	asked   map[string]string // tool and arguments to the id of the first such call
-	outputs map[string]string // of calls that are done, by id
+	outputs map[string]string // of calls that are done and evidence, by id
 	useless int               // turns in a row that brought nothing new
 	// corrected says that the model has had its one chance to correct citations.
 	corrected bool
@@ -104,7 +105,7 @@ func (t *transcript) result(r ops.ToolResult) {
 			continue
 		}
 		n.results[r.ID] = r
-		if r.State == ops.CallDone {
+		if r.State == ops.CallDone && c.Name != bash { // the api has no record of a shell's call
 			t.outputs[r.ID] = r.Text
 		}
 		if c.Name == submitFindings && strings.HasPrefix(r.Text, correction) {
@@ -114,6 +115,22 @@ func (t *transcript) result(r ops.ToolResult) {
 			t.asked[key(c)] = c.ID
 		}
 	}
+}
+
+// citesShell says whether findings cite a call of the shell.
+func (t *transcript) citesShell(f ops.Finding) bool {
+	cited := slices.Clone(f.Evidence)
+	for _, h := range f.Hypotheses {
+		cited = append(cited, h.Evidence...)
+	}
+	for _, n := range t.turns {
+		for _, use := range n.Calls {
+			if use.Name == bash && slices.ContainsFunc(cited, func(c ops.Citation) bool { return c.Call == use.ID }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // pending gives the calls of the last turn that have no result yet.

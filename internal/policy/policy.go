@@ -32,6 +32,7 @@ var tools = []struct {
 }{
 	{"ssh_execute", true},
 	{"ssh_hosts", false},
+	{"Bash", true}, // the workspace shell of the agent
 }
 
 // Knows says whether rules can name the tool, and whether its calls carry a command.

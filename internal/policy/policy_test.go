@@ -23,7 +23,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"A2 case of the tool", "deny:SSH_hosts", "no tool"},
 		{"A2 lower case tool", "deny:write", "no tool"},
 		{"A3 no pattern support", "deny:ssh_hosts(domain:evil.com)", "nothing that a pattern could match"},
-		{"A5 unknown tool", "allow:Bash", "no tool"},
+		{"A5 unknown tool", "allow:Shell", "no tool"},
 		{"A5 prefix of nothing", "allow:zzz*", "no tool"},
 		{"no colon", "allow ssh_hosts", "no colon"},
 		{"empty", "", "no colon"},

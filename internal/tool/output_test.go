@@ -8,59 +8,11 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 	"github.com/stretchr/testify/require"
 )
-
-func TestStrip(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{
-		"plain é 世\t\n":                           "plain é 世\t\n",
-		"a\r\nb\rc\r\r\n":                         "a\nb\nc\n",
-		"\x1b[31mred\x1b[0m":                      "red",
-		"\x1b[1;31;4mx\x1b[K":                     "x",
-		"\x1b]0;title\x07x":                       "x",
-		"\x1b]8;;http://x\x1b\\y":                 "y",
-		"\x1bPq#\x1b\\y\x1b_x\x1b\\z":             "yz",
-		"\x1b(Bx\x1b=y\x1b>\x1bcz":                "xyz",
-		"\x1b]never ends\nnext":                   "\nnext",
-		"\x1b[12\nnext":                           "\nnext",
-		"a\x00b\x07c\x08d\x7fe":                   "abcde",
-		"\u009b31mx\u009dt\u009cy":                "xy",
-		"a\u202eb\u200bc\ufeffd":                  "abcd",
-		"a\U000e0041b\u2066c\u2028d":              "abcd",
-		"\xff\xfea\xc3":                           "\ufffd\ufffda\ufffd",
-		"\x1b\x1b[31mx":                           "x",
-		"\x1b[" + strings.Repeat("1", 400) + "mx": strings.Repeat("1", 401-maxSequence) + "mx",
-	} {
-		// Whole, and byte by byte.
-		var s stripper
-		require.Equal(t, want, string(s.flush(s.appendTo(nil, []byte(in)))), "%q", in)
-		var one stripper
-		var got []byte
-		for i := range len(in) {
-			got = one.appendTo(got, []byte{in[i]})
-		}
-		require.Equal(t, want, string(one.flush(got)), "%q", in)
-	}
-}
-
-func FuzzStrip(f *testing.F) {
-	f.Add("a\x1b[31mb\xc3", 3)
-	f.Fuzz(func(t *testing.T, in string, cut int) {
-		var whole, parts stripper
-		want := whole.flush(whole.appendTo(nil, []byte(in)))
-		cut = max(0, min(len(in), cut))
-		got := parts.flush(parts.appendTo(parts.appendTo(nil, []byte(in[:cut])), []byte(in[cut:])))
-		require.Equal(t, want, got)
-		require.True(t, utf8.Valid(want))
-		for _, r := range string(want) {
-			require.True(t, r == '\n' || r == '\t' || r >= ' ' && (r < 0x7f || r > 0x9f), "%q", want)
-		}
-	})
-}
 
 const secret = `pä$$ "wörd"<&>/+%x`
 
@@ -136,8 +88,8 @@ func FuzzRedact(f *testing.F) {
 
 func TestOutput(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{0, 1, keepHalf - 1, keepHalf, keepHalf + 1, 2 * keepHalf, 2*keepHalf + 1, 3*keepHalf + 17, 5 * keepHalf} {
-		for _, chunk := range []int{1000, keepHalf, 32 << 10, 3*keepHalf + 5} {
+	for _, size := range []int{0, 1, plain.Half - 1, plain.Half, plain.Half + 1, 2 * plain.Half, 2*plain.Half + 1, 3*plain.Half + 17, 5 * plain.Half} {
+		for _, chunk := range []int{1000, plain.Half, 32 << 10, 3*plain.Half + 5} {
 			all := make([]byte, size)
 			for i := range all {
 				all[i] = 'a' + byte((i+i/97)%26)
@@ -151,14 +103,14 @@ func TestOutput(t *testing.T) {
 				rest = rest[n:]
 			}
 			text, truncated := o.Close()
-			require.Equal(t, int64(max(0, size-2*keepHalf)), truncated)
-			require.Equal(t, string(all[:min(size, 2*keepHalf)]), live.String())
+			require.Equal(t, int64(max(0, size-2*plain.Half)), truncated)
+			require.Equal(t, string(all[:min(size, 2*plain.Half)]), live.String())
 			if truncated == 0 {
 				require.Equal(t, string(all), text)
 				continue
 			}
-			require.True(t, strings.HasPrefix(text, string(all[:keepHalf])))
-			require.True(t, strings.HasSuffix(text, string(all[size-keepHalf:])), "%d by %d", size, chunk)
+			require.True(t, strings.HasPrefix(text, string(all[:plain.Half])))
+			require.True(t, strings.HasSuffix(text, string(all[size-plain.Half:])), "%d by %d", size, chunk)
 			require.Contains(t, text, "bytes are left out here")
 		}
 	}

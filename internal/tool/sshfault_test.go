@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 )
@@ -324,8 +325,8 @@ func TestGigabyte(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, *out.ExitCode)
 	require.True(t, strings.HasSuffix(out.Text, "the end\n"))
-	require.Equal(t, int64(size)+8-2*keepHalf, out.Truncated)
-	require.Equal(t, 2*keepHalf, live)
+	require.Equal(t, int64(size)+8-2*plain.Half, out.Truncated)
+	require.Equal(t, 2*plain.Half, live)
 	require.Less(t, most, uint64(256<<20)) // of all tests that run now
 }
 

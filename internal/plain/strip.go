@@ -1,17 +1,19 @@
-package tool
+// Package plain turns what programs write for terminals into plain text that
+// can be stored, shown and given to a model. It is pure.
+package plain
 
 import (
 	"unicode"
 	"unicode/utf8"
 )
 
-// A stripper turns what a program wrote for a terminal into plain text, as a
-// stream: escape sequences, control characters (but newline and tab) and
+// Stripper turns what a program wrote for a terminal into plain text, as a
+// stream (the zero value starts one): escape sequences, control characters (but newline and tab) and
 // invisible characters (bidirectional controls, zero widths, tags) are dropped,
 // a carriage return becomes a newline, and invalid UTF-8 U+FFFD. An escape
 // sequence that does not end is given up after [maxSequence] bytes or, for the
 // kinds that carry text, at a newline: it must not hide what follows.
-type stripper struct {
+type Stripper struct {
 	state   stripState
 	length  int    // of the sequence so far
 	partial []byte // an incomplete character
@@ -30,8 +32,8 @@ const (
 
 const maxSequence = 256
 
-// appendTo appends the plain text of p to dst.
-func (s *stripper) appendTo(dst, p []byte) []byte {
+// AppendTo appends the plain text of p to dst.
+func (s *Stripper) AppendTo(dst, p []byte) []byte {
 	if len(s.partial) > 0 {
 		p = append(s.partial, p...)
 		s.partial = nil
@@ -59,8 +61,8 @@ func (s *stripper) appendTo(dst, p []byte) []byte {
 	return dst
 }
 
-// flush ends the stream.
-func (s *stripper) flush(dst []byte) []byte {
+// Flush ends the stream.
+func (s *Stripper) Flush(dst []byte) []byte {
 	if len(s.partial) > 0 {
 		dst = append(dst, "\uFFFD"...)
 	}
@@ -68,7 +70,7 @@ func (s *stripper) flush(dst []byte) []byte {
 	return dst
 }
 
-func (s *stripper) step(dst []byte, r rune) []byte {
+func (s *Stripper) step(dst []byte, r rune) []byte {
 	if s.state != text {
 		s.length++
 		if s.length > maxSequence {

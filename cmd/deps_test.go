@@ -33,7 +33,7 @@ var links = map[string][]string{
 	},
 	// Opens the zone "tools". It has no way to the agents but their calls.
 	"cmd/mcp": {
-		"cmd/internal/process", "internal/gateway", "internal/ops", "internal/policy", "internal/postgres",
+		"cmd/internal/process", "internal/gateway", "internal/ops", "internal/plain", "internal/policy", "internal/postgres",
 		"internal/seal", "internal/serve", "internal/tool", "migrations",
 	},
 	// Opens the zone "egress". It runs nothing.

@@ -61,11 +61,12 @@ func entered() error {
 			return fmt.Errorf("landlock: %w", err)
 		}
 	}
-	if err := limit(s.Limits, users); err != nil {
-		return err
-	}
 	if err := filter(); err != nil {
 		return fmt.Errorf("seccomp: %w", err)
+	}
+	// Last, since they bind this process, too.
+	if err := limit(s.Limits, users); err != nil {
+		return err
 	}
 	return fmt.Errorf("%s: %w", shell[0], syscall.Exec(shell[0], shell, env))
 }

@@ -249,15 +249,15 @@ func TestForkBombIsBounded(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	s := open(t, func(c *Config) { c.Limits = Limits{FileSize: 1 << 20, CPU: time.Second, Memory: 256 << 20} })
+	s := open(t, func(c *Config) { c.Limits = Limits{FileSize: 1 << 20, CPU: time.Second} })
 	f := folder(t, s, "r1")
 	out := run(t, f, "exec head -c 100M /dev/zero > big")
-	require.Contains(t, out.Stopped, "file size limit exceeded")
+	require.Contains(t, out.Stopped, "file size limit exceeded", out.Text)
 	info, err := os.Stat(filepath.Join(f.work(), "big"))
 	require.NoError(t, err)
 	require.Equal(t, int64(1<<20), info.Size())
 	require.Contains(t, run(t, f, "while :; do :; done").Stopped, "killed")
-	require.Contains(t, run(t, f, "head -c 600M /dev/zero | tail -c 500M | wc -c").Text, "memory exhausted")
+	require.Contains(t, run(t, f, "dd if=/dev/zero of=/dev/null bs=2G count=1").Text, "memory exhausted")
 }
 
 func TestTimeoutLeavesNothing(t *testing.T) {

@@ -86,6 +86,11 @@ test-peers: web/dist/index.html ## the whole flow against real Alertmanager, Pro
 	@deploy/peers/packages.sh peers
 	$(WITHPG) $(GO) test -race -count=1 -timeout 15m -tags peers ./internal/stack/...
 
+.PHONY: test-compose
+test-compose: ## the images and docker-compose.yml in a Docker engine of its own, with the isolation matrix (root)
+	@deploy/images/packages.sh
+	$(GO) test -count=1 -v -timeout 25m -tags compose ./deploy/compose/...
+
 .PHONY: check
 check: $(LINT) web/node_modules/.package-lock.json ## format, vet, lint, import rules, types; under a minute when warm
 	@bad=$$(gofmt -l cmd internal migrations web/*.go); [ -z "$$bad" ] || { echo "not gofmt'ed:"; echo "$$bad"; exit 1; }

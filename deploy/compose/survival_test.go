@@ -1,0 +1,96 @@
+//go:build compose
+
+package compose_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// victims are the services that may go away during a run.
+var victims = []string{"akmatori-api", "mcp-gateway", "credential-proxy", "akmatori-agent", "postgres"}
+
+// testRestarted restarts each of them while an investigation runs.
+func testRestarted(t *testing.T, d *deployment) {
+	for _, victim := range victims {
+		began := time.Now()
+		title := d.alert()
+		d.running(title)
+		d.up("restart", victim)
+		d.concluded(title)
+		d.healthy()
+		t.Logf("%s restarted: concluded and healthy after %s", victim, time.Since(began).Round(time.Second))
+	}
+}
+
+// testKilled kills one at random, at a random moment, ten times. It is the
+// process that is killed, as by a lack of memory: the engine starts it again.
+func testKilled(t *testing.T, d *deployment) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var titles []string
+	for round := range 10 {
+		victim := victims[random.IntN(len(victims))]
+		pause := time.Duration(random.IntN(4000)) * time.Millisecond
+		title := d.alert()
+		<-time.After(pause) // the moment is the point, and there is nothing to wait for
+		before := d.containers(false)[victim]
+		require.NoError(t, unix.Kill(before.State.Pid, unix.SIGKILL))
+		began := time.Now()
+		require.Eventually(t, func() bool {
+			after, ok := d.containers(false)[victim]
+			return ok && after.State.Pid != 0 && after.State.Pid != before.State.Pid
+		}, time.Minute, 100*time.Millisecond, "%s does not come back", victim)
+		d.concluded(title)
+		d.healthy()
+		t.Logf("round %d: %s killed after %s: concluded and healthy %s later", round+1, victim, pause, time.Since(began).Round(time.Second))
+		titles = append(titles, title)
+	}
+	for _, title := range titles {
+		d.concluded(title) // still one, and no second investigation
+	}
+}
+
+// testDownAndUp takes all containers away and brings them back: the data stays.
+func testDownAndUp(t *testing.T, d *deployment) {
+	before := d.incidents()
+	require.NotEmpty(t, before)
+	keys := d.secrets()
+	d.up("--profile", "demo", "down")
+	d.up("up", "-d", "--no-build")
+	d.up("--profile", "demo", "up", "-d", "--no-build", "demo-world")
+	d.healthy()
+	require.Equal(t, before, d.incidents())
+	require.Equal(t, keys, d.secrets())
+	title := d.alert()
+	d.concluded(title)
+}
+
+// testInitAgain: init changes nothing, and says in a line what is wrong.
+func testInitAgain(t *testing.T, d *deployment) {
+	keys := d.secrets()
+	d.up("run", "--rm", "init")
+	require.Equal(t, keys, d.secrets())
+
+	folder := strings.TrimSpace(d.run("docker", "volume", "inspect", "-f", "{{.Mountpoint}}", project+"_secrets-agent"))
+	token := filepath.Join(folder, "worker-token")
+	require.NoError(t, os.Chmod(token, 0o644))
+	_, err := d.try(d.compose[0], append(slices.Clone(d.compose[1:]), "run", "--rm", "init")...)
+	require.Error(t, err)
+	require.Contains(t, err.Error(), "worker-token")
+	t.Logf("a key that everybody can read: %v", err)
+	_, err = d.try(d.compose[0], append(slices.Clone(d.compose[1:]), "up", "-d", "--no-build")...)
+	require.Error(t, err, "up must not go on with a key that everybody can read")
+	require.NoError(t, os.Chmod(token, 0o400))
+	d.up("up", "-d", "--no-build")
+	d.healthy()
+}

@@ -8,11 +8,11 @@ import (
 )
 
 // Stripper turns what a program wrote for a terminal into plain text, as a
-// stream (the zero value starts one): escape sequences, control characters (but newline and tab) and
-// invisible characters (bidirectional controls, zero widths, tags) are dropped,
-// a carriage return becomes a newline, and invalid UTF-8 U+FFFD. An escape
-// sequence that does not end is given up after [maxSequence] bytes or, for the
-// kinds that carry text, at a newline: it must not hide what follows.
+// stream; the zero value starts one. Escape sequences, control characters (but
+// newline and tab) and invisible characters (bidirectional controls, zero widths,
+// tags) are dropped, a carriage return becomes a newline, and invalid UTF-8 U+FFFD.
+// An escape sequence that does not end is given up after [maxSequence] bytes or,
+// for the kinds that carry text, at a newline: it must not hide what follows.
 type Stripper struct {
 	state   stripState
 	length  int    // of the sequence so far

@@ -87,18 +87,24 @@ func folder(t *testing.T, s *Sandbox, name string) *Folder {
 
 func run(t *testing.T, f *Folder, text string) Outcome {
 	t.Helper()
-	out, err := f.Run(t.Context(), Command{Text: text, Timeout: 30 * time.Second})
+	out, err := f.Run(t.Context(), Command{Text: mark(text), Timeout: 30 * time.Second})
 	require.NoError(t, err)
 	return out
 }
 
 func code(n int) *int { return &n }
 
+// mark replaces the first digits of the times that commands sleep, so that they
+// are not taken for those of another run of these tests.
+func mark(text string) string {
+	return strings.ReplaceAll(text, "90007", fmt.Sprintf("9%07d", os.Getpid()))
+}
+
 // running says which processes have a word in their command line.
 func running(word string) (found []string) {
 	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, name := range names {
-		if data, _ := os.ReadFile(name); strings.Contains(string(data), word) {
+		if data, _ := os.ReadFile(name); strings.Contains(string(data), mark(word)) {
 			found = append(found, name+" "+strings.ReplaceAll(string(data), "\x00", " "))
 		}
 	}
@@ -231,7 +237,7 @@ func TestForkBombIsBounded(t *testing.T) {
 	t.Parallel()
 	s := open(t, func(c *Config) { c.Limits.Processes = 100 })
 	f := folder(t, s, "r1")
-	out, err := f.Run(t.Context(), Command{Text: "for i in $(seq 300); do sleep 90007001 & echo $i; done", Timeout: time.Second})
+	out, err := f.Run(t.Context(), Command{Text: mark("for i in $(seq 300); do sleep 90007001 & echo $i; done"), Timeout: time.Second})
 	require.NoError(t, err)
 	require.Contains(t, out.Text, "\n50\n")
 	require.Contains(t, out.Text, "Resource temporarily unavailable")
@@ -239,7 +245,7 @@ func TestForkBombIsBounded(t *testing.T) {
 	require.Empty(t, running("90007001"))
 
 	began := time.Now()
-	bomb, err := f.Run(t.Context(), Command{Text: ":(){ : 90007002 | : 90007002 & }; : 90007002; while :; do :; done", Timeout: time.Second})
+	bomb, err := f.Run(t.Context(), Command{Text: mark(":(){ : 90007002 | : 90007002 & }; : 90007002; while :; do :; done"), Timeout: time.Second})
 	require.NoError(t, err)
 	t.Logf("cleared away after %s: %s", time.Since(began).Round(time.Millisecond), bomb.Stopped)
 	require.Less(t, time.Since(began), 3*time.Second)
@@ -264,12 +270,12 @@ func TestTimeoutLeavesNothing(t *testing.T) {
 	t.Parallel()
 	f := folder(t, open(t), "r1")
 	began := time.Now()
-	out, err := f.Run(t.Context(), Command{Timeout: 700 * time.Millisecond, Text: `echo begin
+	out, err := f.Run(t.Context(), Command{Timeout: 700 * time.Millisecond, Text: mark(`echo begin
 trap '' TERM HUP INT
 sleep 90007101 & setsid sleep 90007102 & (setsid bash -c 'trap "" TERM; sleep 90007103 & sleep 90007104' >/dev/null 2>&1 &)
 nohup setsid setsid sleep 90007105 < /dev/null > /dev/null 2>&1 &
 kill -STOP $!
-wait`})
+wait`)})
 	require.NoError(t, err)
 	require.Equal(t, Outcome{Text: "begin\n", Stopped: "it did not end within 700ms"}, out)
 	require.Less(t, time.Since(began), 1700*time.Millisecond)
@@ -290,7 +296,7 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("people stopped it")
 	var asked time.Time
-	out, err := f.Run(ctx, Command{Text: "echo there; setsid sleep 90007301 & yes 90007301", Timeout: time.Minute, Live: func(text string) {
+	out, err := f.Run(ctx, Command{Text: mark("echo there; setsid sleep 90007301 & yes 90007301"), Timeout: time.Minute, Live: func(text string) {
 		if strings.HasPrefix(text, "there") {
 			asked = time.Now()
 			cancel(why)
@@ -333,7 +339,7 @@ func TestKilledSupervisor(t *testing.T) {
 
 	// One that is stopped is killed.
 	began = time.Now()
-	out, err := f.Run(t.Context(), Command{Text: "kill -STOP $PPID; sleep 90007403", Timeout: 300 * time.Millisecond})
+	out, err := f.Run(t.Context(), Command{Text: mark("kill -STOP $PPID; sleep 90007403"), Timeout: 300 * time.Millisecond})
 	require.NoError(t, err)
 	require.Equal(t, "it did not end within 300ms", out.Stopped)
 	require.Less(t, time.Since(began), grace+2*time.Second)

@@ -89,7 +89,7 @@ test-peers: web/dist/index.html ## the whole flow against real Alertmanager, Pro
 .PHONY: test-compose
 test-compose: ## the images and docker-compose.yml in a Docker engine of its own, with the isolation matrix (root)
 	@deploy/images/packages.sh
-	$(GO) test -count=1 -v -timeout 25m -tags compose ./deploy/compose/...
+	$(GO) test -count=1 -v -timeout 25m -tags compose ./deploy/compose
 
 .PHONY: check
 check: $(LINT) web/node_modules/.package-lock.json ## format, vet, lint, import rules, types; under a minute when warm
@@ -109,11 +109,17 @@ $(LINT):
 bench: web/dist/index.html ## benchmarks (BENCHTIME=1s)
 	$(WITHPG) $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m $(call TESTS_WITH,Benchmark)
 
+# A fuzz test that finds something writes the input down and says so. Go's own
+# deadline sometimes ends a worker too late ("context deadline exceeded" and no
+# input): that is not a finding, and such a test is run once more.
 .PHONY: fuzz
 fuzz: ## each fuzz test for a while (FUZZTIME=10s)
-	@for dir in $(call TESTS_WITH,Fuzz); do \
+	@mkdir -p .cache; for dir in $(call TESTS_WITH,Fuzz); do \
 	  for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
-	    echo "fuzz $$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir; \
+	    echo "fuzz $$dir $$name"; \
+	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir 2>&1 | tee .cache/fuzz.log || { \
+	      grep -q 'context deadline exceeded' .cache/fuzz.log && ! grep -q 'Failing input' .cache/fuzz.log && \
+	      $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir; }; \
 	  done; \
 	done
 

@@ -9,6 +9,7 @@ package compose_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,8 +23,6 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
-
-	"context"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/stretchr/testify/require"
@@ -72,10 +71,18 @@ func TestCompose(t *testing.T) {
 		{"Killed", testKilled},
 		{"DownAndUp", testDownAndUp},
 		{"InitAgain", testInitAgain},
+		{"SelfCheck", testSelfCheck},
+		{"Rotated", testRotated},
+		{"Restored", testRestored},
+		{"TLS", testTLS},
+		{"ExternalPostgres", testExternalPostgres},
 	} {
 		began := time.Now()
 		t.Run(step.name, func(t *testing.T) { d.engine.t = t; step.do(t, d) })
 		d.engine.t = t
+		if t.Failed() {
+			t.Fatalf("%s failed: what comes after it would fail, too", step.name)
+		}
 		t.Logf("%s took %s", step.name, time.Since(began).Round(time.Second))
 	}
 }

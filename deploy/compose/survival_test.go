@@ -31,15 +31,15 @@ func testRestarted(t *testing.T, d *deployment) {
 	}
 }
 
-// testKilled kills one at random, at a random moment, ten times. It is the
-// process that is killed, as by a lack of memory: the engine starts it again.
+// testKilled kills one at a random moment, ten times, each of them twice in a
+// random order. It is the process that is killed, as by a lack of memory: the engine starts it again.
 func testKilled(t *testing.T, d *deployment) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	var titles []string
-	for round := range 10 {
-		victim := victims[random.IntN(len(victims))]
+	for round, n := range append(random.Perm(len(victims)), random.Perm(len(victims))...) {
+		victim := victims[n]
 		pause := time.Duration(random.IntN(4000)) * time.Millisecond
 		title := d.alert()
 		<-time.After(pause) // the moment is the point, and there is nothing to wait for
@@ -92,5 +92,23 @@ func testInitAgain(t *testing.T, d *deployment) {
 	require.Error(t, err, "up must not go on with a key that everybody can read")
 	require.NoError(t, os.Chmod(token, 0o400))
 	d.up("up", "-d", "--no-build")
+	d.healthy()
+}
+
+// testSelfCheck: a worker that somebody has put on one more network refuses to
+// run, and says why.
+func testSelfCheck(t *testing.T, d *deployment) {
+	d.with(t, "AKMATORI_MUST_NOT_REACH="+at(outsideAddress, canaryPort))
+	d.up("up", "-d", "--no-build", "akmatori-agent")
+	d.healthy()
+	agent := d.containers(false)["akmatori-agent"].ID
+	d.run("docker", "network", "connect", project+"_egress", agent)
+	d.run("docker", "restart", agent)
+	require.Eventually(t, func() bool {
+		out, err := d.try("sh", "-c", "docker logs --tail 5 "+agent+" 2>&1")
+		return err == nil && strings.Contains(out, "this worker is not isolated and does not run")
+	}, time.Minute, 200*time.Millisecond, "the worker runs although it is not isolated")
+	d.run("docker", "network", "disconnect", project+"_egress", agent)
+	d.run("docker", "restart", agent)
 	d.healthy()
 }

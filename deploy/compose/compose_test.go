@@ -75,6 +75,7 @@ func TestCompose(t *testing.T) {
 		{"Rotated", testRotated},
 		{"Restored", testRestored},
 		{"TLS", testTLS},
+		{"Pruned", testPruned},
 		{"ExternalPostgres", testExternalPostgres},
 	} {
 		began := time.Now()

@@ -44,7 +44,7 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	t.Cleanup(store.Close)
 	hash, err := api.HashPassword(ops.NewSecret("correct horse"))
 	require.NoError(t, err)
-	require.NoError(t, store.CreateUser(ctx, postgres.User{ID: ops.NewID(), Username: "admin", PasswordHash: hash}))
+	require.NoError(t, store.CreateUser(ctx, postgres.User{ID: ops.NewID(), Username: "admin", PasswordHash: hash, Roles: []string{"admin"}}))
 
 	env := map[string]string{"XDG_CONFIG_HOME": t.TempDir()}
 	ok := func(stdin string, args ...string) string {

@@ -17,9 +17,13 @@ const maxTokens = 100
 
 // user is an account as the API shows it.
 type user struct {
-	ID       string `json:"id"`
-	Username string `json:"username"`
+	ID       string           `json:"id"`
+	Username string           `json:"username"`
+	Roles    []string         `json:"roles"`
+	Actions  []ops.Permission `json:"actions" doc:"What they may do."`
 }
+
+func userOf(u postgres.User) user { return user{u.ID, u.Username, u.Roles, u.Powers.Actions} }
 
 type sessionBody struct {
 	User user `json:"user"`
@@ -71,7 +75,9 @@ func peer(ctx huma.Context) string {
 
 type newToken struct {
 	Body struct {
-		Name string `json:"name" minLength:"1" maxLength:"100"`
+		Name      string           `json:"name" minLength:"1" maxLength:"100"`
+		Actions   []ops.Permission `json:"actions,omitempty" maxItems:"50" doc:"What it may do of what you may; all of that if it is left out."`
+		ExpiresAt time.Time        `json:"expires_at,omitzero" doc:"From then on it is worth nothing; never if it is left out."`
 	}
 }
 
@@ -101,7 +107,7 @@ func (s *API) accountOperations(api huma.API) {
 		})
 	handle(s, api, operation{id: "get-session", method: http.MethodGet, path: "/auth/session", summary: "Who is signed in", tag: tag},
 		func(_ context.Context, who caller, _ *nothing) (*answer[sessionBody], error) {
-			return &answer[sessionBody]{sessionBody{user{who.User.ID, who.User.Username}}}, nil
+			return &answer[sessionBody]{sessionBody{userOf(who.User)}}, nil
 		})
 	handle(s, api, operation{id: "list-tokens", method: http.MethodGet, path: "/tokens", summary: "Your API tokens", tag: tag},
 		func(ctx context.Context, who caller, _ *nothing) (*answer[list[postgres.APIToken]], error) {
@@ -145,11 +151,14 @@ func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, e
 	if err != nil {
 		return nil, err
 	}
-	u := postgres.User{ID: ops.NewID(), Username: in.Body.Username, PasswordHash: hash}
+	u := postgres.User{ID: ops.NewID(), Username: in.Body.Username, PasswordHash: hash, Roles: []string{"admin"}}
 	err = s.db.Setup(ctx, ops.HashToken(in.Body.Token), u)
 	if ops.CodeOf(err) == ops.CodeUnauthenticated {
 		s.logins.failed("setup link", in.address)
 		return nil, s.refused(ctx, "setup", "", in.address, err)
+	}
+	if err == nil {
+		u, err = s.db.UserByID(ctx, u.ID)
 	}
 	if err != nil {
 		return nil, err
@@ -170,7 +179,7 @@ func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, e
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
+	if !ok || !u.DisabledAt.IsZero() { // a disabled one learns no more than any other
 		s.logins.failed(name, in.address)
 		return nil, s.refused(ctx, "login", u.Username, in.address, newProblem(http.StatusUnauthorized, "wrong user name or password"))
 	}
@@ -188,7 +197,7 @@ func (s *API) admit(ctx context.Context, action string, u postgres.User, address
 	if err != nil {
 		return nil, err
 	}
-	return &signedIn{SetCookie: cookie, Body: sessionBody{user{u.ID, u.Username}}}, nil
+	return &signedIn{SetCookie: cookie, Body: sessionBody{userOf(u)}}, nil
 }
 
 // refused records a failed login and gives why back. A name that is nobody's is
@@ -220,9 +229,21 @@ func (s *API) createToken(ctx context.Context, who caller, in *newToken) (*answe
 	if len(known) >= maxTokens {
 		return nil, ops.Errorf(ops.CodeConflict, "you have %d API tokens: revoke one first", len(known))
 	}
+	if t := in.Body.ExpiresAt; !t.IsZero() && t.Before(time.Now()) {
+		return nil, ops.Errorf(ops.CodeInvalid, "expires_at is in the past")
+	}
+	for _, a := range in.Body.Actions {
+		if !who.User.Powers.May(a) {
+			return nil, ops.Errorf(ops.CodeForbidden, "you may not do %q yourself", a)
+		}
+	}
+	if who.session.Empty() && in.Body.Actions == nil {
+		in.Body.Actions = who.User.Powers.Actions // a token makes none that may do more than itself
+	}
 	token := ops.NewToken(ops.APITokenPrefix)
-	t := postgres.APIToken{ID: ops.NewID(), UserID: who.User.ID, Name: storable(in.Body.Name), Hash: ops.HashToken(token)}
-	err = s.audited(ctx, who, "token.created", t.ID, map[string]string{"name": t.Name}, func() error { return s.db.CreateToken(ctx, t) })
+	t := postgres.APIToken{ID: ops.NewID(), UserID: who.User.ID, Name: storable(in.Body.Name), Hash: ops.HashToken(token),
+		Actions: in.Body.Actions, ExpiresAt: in.Body.ExpiresAt}
+	err = s.audited(ctx, who, "token.created", t.ID, map[string]string{"name": t.Name, "actions": join(t.Actions)}, func() error { return s.db.CreateToken(ctx, t) })
 	if err != nil {
 		return nil, err
 	}

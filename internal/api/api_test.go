@@ -108,7 +108,7 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) makeUser() {
 	r.t.Helper()
-	u := postgres.User{ID: ops.NewID(), Username: "ann"}
+	u := postgres.User{ID: ops.NewID(), Username: "ann", Roles: []string{"admin"}}
 	var err error
 	u.PasswordHash, err = HashPassword(ops.NewSecret(password))
 	require.NoError(r.t, err)
@@ -393,7 +393,7 @@ func TestNothingIsAnonymous(t *testing.T) {
 		Paths map[string]map[string]json.RawMessage `json:"paths"`
 	}
 	require.NoError(t, json.Unmarshal(doc, &spec))
-	open := map[string]bool{"post /api/v1/auth/login": true, "post /api/v1/auth/setup": true}
+	open := map[string]bool{"post /api/v1/auth/login": true, "post /api/v1/auth/setup": true, "post /api/v1/auth/accept": true}
 	known := map[string]bool{"POST /webhook/alert/{source_id}": true, "POST /webhook/alert/{source_id}/": true, "GET /openapi.json": true}
 	for path, methods := range spec.Paths {
 		for method := range methods {

@@ -78,6 +78,9 @@ func (s *API) incidentOperations(api huma.API) {
 		return s.db.SetIncidentStatus(ctx, id, ops.IncidentClosed, who.actor())
 	})
 	act(s, api, "investigate", "Investigate it again", func(ctx context.Context, who caller, id string) error {
+		if err := mayStart(who, postgres.DefaultAgent); err != nil {
+			return err
+		}
 		return s.db.Investigate(ctx, id, postgres.DefaultAgent, who.actor())
 	})
 	act(s, api, "cancel", "Stop the investigation", func(ctx context.Context, who caller, id string) error {
@@ -176,6 +179,11 @@ func (s *API) listIncidents(ctx context.Context, _ caller, in *incidentQuery) (*
 
 func (s *API) createIncident(ctx context.Context, who caller, in *newIncident) (*answer[ops.Incident], error) {
 	var i ops.Incident
+	if in.Body.Agent != "" {
+		if err := mayStart(who, in.Body.Agent); err != nil {
+			return nil, err
+		}
+	}
 	err := s.audited(ctx, who, "incident.created", "", nil, func() (err error) {
 		i, err = s.db.CreateIncident(ctx, postgres.NewIncident{Title: storable(in.Body.Title), Description: storable(in.Body.Description),
 			Severity: ops.Severity(in.Body.Severity), Agent: storable(in.Body.Agent), Actor: who.actor()})

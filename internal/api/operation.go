@@ -55,7 +55,11 @@ func handle[I, O any](s *API, api huma.API, o operation, h func(context.Context,
 	if o.anonymous {
 		op.Security = []map[string][]string{}
 	} else {
-		op.Middlewares = huma.Middlewares{s.authenticated(api)}
+		op.Middlewares = huma.Middlewares{s.authenticated(neededFor(o))}
+	}
+	needed := neededFor(o)
+	if needed != own {
+		op.Description = fmt.Sprintf("Needs the permission %q.", needed)
 	}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		who, ok := ctx.Value(callerKey{}).(caller)
@@ -78,11 +82,15 @@ func handle[I, O any](s *API, api huma.API, o operation, h func(context.Context,
 // other way from a middleware to a handler. Only handle reads it.
 type callerKey struct{}
 
-// authenticated refuses requests without a caller before their body is read.
-func (s *API) authenticated(api huma.API) func(huma.Context, func(huma.Context)) {
+// authenticated refuses requests without a caller, or whose caller lacks the
+// permission, before their body is read.
+func (s *API) authenticated(needed ops.Permission) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humachi.Unwrap(ctx)
 		who, err := s.identify(r)
+		if err == nil {
+			err = permit(who, needed)
+		}
 		if err != nil {
 			writeProblem(w, s.problemOf(r.Context(), "authentication", err))
 			return
@@ -104,6 +112,7 @@ func (s *API) operations(r chi.Router) huma.API {
 	}
 	api := humachi.New(r, config)
 	s.accountOperations(api)
+	s.userOperations(api)
 	s.incidentOperations(api)
 	s.senderOperations(api)
 	s.inventoryOperations(api)

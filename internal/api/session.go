@@ -77,6 +77,9 @@ func (s *API) identify(r *http.Request) (caller, error) {
 			return caller{}, newProblem(http.StatusUnauthorized, "an API token as bearer is wanted")
 		}
 		u, err := s.db.UserByToken(r.Context(), ops.HashToken(ops.NewSecret(token)))
+		if err == nil && !u.DisabledAt.IsZero() {
+			err = newProblem(http.StatusUnauthorized, "the account is disabled")
+		}
 		return caller{User: u}, err
 	}
 	cookie, err := r.Cookie(s.sessions.Cookie.Name)
@@ -93,7 +96,7 @@ func (s *API) identify(r *http.Request) (caller, error) {
 		return caller{}, newProblem(http.StatusUnauthorized, "the session has ended: sign in again")
 	}
 	u, err := s.db.UserByID(r.Context(), id)
-	if ops.CodeOf(err) == ops.CodeNotFound {
+	if ops.CodeOf(err) == ops.CodeNotFound || err == nil && !u.DisabledAt.IsZero() {
 		return caller{}, newProblem(http.StatusUnauthorized, "the session has ended: sign in again")
 	}
 	return caller{User: u, session: ops.NewSecret(cookie.Value)}, err

@@ -40,6 +40,7 @@ func ValidID(s string) bool {
 const (
 	APITokenPrefix     = "akm_"  // public API
 	SetupTokenPrefix   = "akms_" // one-time link for the first admin
+	InviteTokenPrefix  = "akmi_" // one-time link of any other user
 	GatewayTokenPrefix = "akmg_" // one run, audience gateway
 	ProxyTokenPrefix   = "akmp_" // one run, audience proxy
 	WorkerTokenPrefix  = "akmw_" // workers of one deployment

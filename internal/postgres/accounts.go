@@ -10,22 +10,30 @@ import (
 )
 
 // User is an account. PasswordHash is argon2id in PHC form and leaves the
-// process only towards the database.
+// process only towards the database; it is empty until an invitation is accepted.
 type User struct {
 	ID           string    `json:"id"`
 	Username     string    `json:"username"`
 	PasswordHash string    `json:"-"`
+	Roles        []string  `json:"roles"`
 	CreatedAt    time.Time `json:"created_at"`
+	// DisabledAt is set for one who may do nothing any more.
+	DisabledAt time.Time `json:"disabled_at,omitzero"`
+	// Powers are those of the roles, less what a token leaves out.
+	Powers ops.Powers `json:"-"`
 }
 
 // APIToken is a token of a user; only its hash is stored.
 type APIToken struct {
-	ID         string    `json:"id"`
-	UserID     string    `json:"-"`
-	Name       string    `json:"name"`
-	Hash       []byte    `json:"-"`
-	CreatedAt  time.Time `json:"created_at"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+	ID     string `json:"id"`
+	UserID string `json:"-"`
+	Name   string `json:"name"`
+	Hash   []byte `json:"-"`
+	// Actions are what it may do of what its user may; null is all of that.
+	Actions    []ops.Permission `json:"actions,omitempty"`
+	CreatedAt  time.Time    `json:"created_at"`
+	ExpiresAt  time.Time    `json:"expires_at,omitzero"`
+	LastUsedAt time.Time    `json:"last_used_at,omitzero"`
 }
 
 // SetSetupToken arms the one-time link if there is no user yet, and says so.
@@ -56,58 +64,246 @@ func (db *DB) CreateUser(ctx context.Context, u User) error {
 }
 
 func createUser(ctx context.Context, tx pgx.Tx, u User) error {
-	_, err := tx.Exec(ctx, `INSERT INTO users (id, username, password_hash) VALUES ($1, $2, $3)`, u.ID, u.Username, u.PasswordHash)
+	_, err := tx.Exec(ctx, `INSERT INTO users (id, username, password_hash, roles) VALUES ($1, $2, $3, $4)`, u.ID, u.Username, u.PasswordHash, orNone(u.Roles))
 	return err
+}
+
+// selectUsers gives users with the powers of their roles; a disabled one has none.
+const selectUsers = `SELECT u.id, u.username, u.password_hash, u.roles, u.created_at, u.disabled_at,
+	ARRAY(SELECT DISTINCT a FROM roles r, unnest(r.actions) AS a WHERE r.id = ANY(u.roles) AND u.disabled_at IS NULL),
+	ARRAY(SELECT DISTINCT a FROM roles r, unnest(r.agents) AS a WHERE r.id = ANY(u.roles) AND u.disabled_at IS NULL)`
+
+func scanUser(row pgx.Row, more ...any) (u User, err error) {
+	var disabled *time.Time
+	err = row.Scan(append([]any{&u.ID, &u.Username, &u.PasswordHash, &u.Roles, &u.CreatedAt, &disabled, &u.Powers.Actions, &u.Powers.Agents}, more...)...)
+	u.DisabledAt = orZero(disabled)
+	return u, err
 }
 
 // UserByName gives a user by name.
 func (db *DB) UserByName(ctx context.Context, name string) (User, error) {
-	return db.user(ctx, `SELECT id, username, password_hash, created_at FROM users WHERE username = $1`, name)
+	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+` FROM users u WHERE u.username = $1`, name))
+	return u, mapError(err)
 }
 
 // UserByID gives a user by id.
 func (db *DB) UserByID(ctx context.Context, id string) (User, error) {
-	return db.user(ctx, `SELECT id, username, password_hash, created_at FROM users WHERE id = $1`, id)
+	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+` FROM users u WHERE u.id = $1`, id))
+	return u, mapError(err)
 }
 
-// UserByToken gives the user of an API token and notes its use, at most once a minute.
+// UserByToken gives the user of an API token, with no more powers than the
+// token has, and notes its use, at most once a minute.
 func (db *DB) UserByToken(ctx context.Context, hash []byte) (User, error) {
-	var u User
 	var token string
+	var actions []ops.Permission
 	var used *time.Time
-	err := db.pool.QueryRow(ctx, `SELECT u.id, u.username, u.password_hash, u.created_at, t.id, t.last_used_at
-		FROM api_tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = $1`, hash).
-		Scan(&u.ID, &u.Username, &u.PasswordHash, &u.CreatedAt, &token, &used)
+	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+`, t.id, t.actions, t.last_used_at
+		FROM api_tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = $1 AND (t.expires_at IS NULL OR t.expires_at > now())`, hash),
+		&token, &actions, &used)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return u, ops.Errorf(ops.CodeUnauthenticated, "the token is unknown or revoked")
+		return u, ops.Errorf(ops.CodeUnauthenticated, "the token is unknown, expired or revoked")
 	}
+	u.Powers = u.Powers.Only(actions)
 	if err == nil && time.Since(orZero(used)) > time.Minute {
 		_, err = db.pool.Exec(ctx, `UPDATE api_tokens SET last_used_at = now() WHERE id = $1`, token)
 	}
 	return u, mapError(err)
 }
 
-func (db *DB) user(ctx context.Context, query string, arg any) (u User, err error) {
-	err = db.pool.QueryRow(ctx, query, arg).Scan(&u.ID, &u.Username, &u.PasswordHash, &u.CreatedAt)
-	return u, mapError(err)
+// Users gives up to 1,000 users, by name.
+func (db *DB) Users(ctx context.Context) ([]User, error) {
+	rows, err := db.pool.Query(ctx, selectUsers+` FROM users u ORDER BY u.username LIMIT 1000`)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	users, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (User, error) { return scanUser(row) })
+	return users, mapError(err)
+}
+
+// UserChange is what an admin changes of a user; nil leaves it as it is.
+type UserChange struct {
+	Roles    []string
+	Disabled *bool
+}
+
+// ChangeUser changes a user. It is refused if nobody were left who manages accounts.
+func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		// One change at a time: two admins must not remove each other.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('accounts', 0))`); err != nil {
+			return err
+		}
+		if c.Roles != nil {
+			if err := knownRoles(ctx, tx, c.Roles); err != nil {
+				return err
+			}
+		}
+		tag, err := tx.Exec(ctx, `UPDATE users SET roles = coalesce($2, roles), disabled_at = CASE
+			WHEN $3::boolean IS NULL THEN disabled_at WHEN $3 THEN coalesce(disabled_at, now()) END WHERE id = $1`, id, c.Roles, c.Disabled)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = pgx.ErrNoRows
+		}
+		if err != nil {
+			return err
+		}
+		return someManager(ctx, tx)
+	})
+}
+
+// someManager refuses a change after which nobody manages accounts.
+func someManager(ctx context.Context, tx pgx.Tx) error {
+	var left bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users u JOIN roles r ON r.id = ANY(u.roles)
+		WHERE u.disabled_at IS NULL AND u.password_hash <> '' AND $1 = ANY(r.actions))`, ops.CanManageAccounts).Scan(&left); err != nil {
+		return err
+	}
+	if !left {
+		return ops.Errorf(ops.CodeConflict, "nobody would be left who manages accounts")
+	}
+	return nil
+}
+
+func knownRoles(ctx context.Context, tx pgx.Tx, roles []string) error {
+	var unknown []string
+	if err := tx.QueryRow(ctx, `SELECT ARRAY(SELECT n FROM unnest($1::text[]) AS n WHERE NOT EXISTS (SELECT FROM roles WHERE id = n))`, roles).Scan(&unknown); err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		return ops.Errorf(ops.CodeInvalid, "there is no role %q", unknown[0])
+	}
+	return nil
+}
+
+// Invite stores a user, or gives a known one a new link with which they set
+// their password. An earlier link is void.
+func (db *DB) Invite(ctx context.Context, u User, hash []byte, expires time.Time) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		if err := knownRoles(ctx, tx, u.Roles); err != nil {
+			return err
+		}
+		if u.CreatedAt.IsZero() {
+			if err := createUser(ctx, tx, u); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO invitations (user_id, hash, expires_at) VALUES ($1, $2, $3)
+			ON CONFLICT (user_id) DO UPDATE SET hash = $2, expires_at = $3`, u.ID, hash, expires)
+		return err
+	})
+}
+
+// Accept uses up an invitation and sets the password. Others' sessions and
+// tokens of that user stay as they are.
+func (db *DB) Accept(ctx context.Context, hash []byte, passwordHash string) (u User, err error) {
+	err = db.tx(ctx, func(tx pgx.Tx) error {
+		var id string
+		err := tx.QueryRow(ctx, `DELETE FROM invitations i USING users u WHERE i.hash = $1 AND i.expires_at > now()
+			AND u.id = i.user_id AND u.disabled_at IS NULL RETURNING i.user_id`, hash).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ops.Errorf(ops.CodeUnauthenticated, "the link is used, expired or wrong")
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, id, passwordHash); err != nil {
+			return err
+		}
+		u, err = scanUser(tx.QueryRow(ctx, selectUsers+` FROM users u WHERE u.id = $1`, id))
+		return err
+	})
+	return u, err
+}
+
+// SetPassword replaces a user's password.
+func (db *DB) SetPassword(ctx context.Context, user, passwordHash string) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, user, passwordHash)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = pgx.ErrNoRows
+	}
+	return mapError(err)
+}
+
+// Roles gives all roles, by id.
+func (db *DB) Roles(ctx context.Context) ([]ops.Role, error) {
+	rows, err := db.pool.Query(ctx, `SELECT id, description, actions, agents, builtin, updated_at FROM roles ORDER BY id LIMIT 1000`)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	roles, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ops.Role, err error) {
+		err = row.Scan(&r.ID, &r.Description, &r.Actions, &r.Agents, &r.BuiltIn, &r.UpdatedAt)
+		return r, err
+	})
+	return roles, mapError(err)
+}
+
+// PutRole stores a role under its id. A built-in one is a conflict, as is a
+// change after which nobody manages accounts.
+func (db *DB) PutRole(ctx context.Context, r ops.Role) error {
+	return db.changeRole(ctx, r.ID, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO roles (id, description, actions, agents) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (id) DO UPDATE SET description = $2, actions = $3, agents = $4, updated_at = now()`,
+			r.ID, r.Description, orNone(r.Actions), orNone(r.Agents))
+		return err
+	})
+}
+
+// DeleteRole removes a role that no user has.
+func (db *DB) DeleteRole(ctx context.Context, id string) error {
+	return db.changeRole(ctx, id, func(tx pgx.Tx) error {
+		var used bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users WHERE $1 = ANY(roles))`, id).Scan(&used); err != nil {
+			return err
+		}
+		if used {
+			return ops.Errorf(ops.CodeConflict, "users have the role: take it from them first")
+		}
+		tag, err := tx.Exec(ctx, `DELETE FROM roles WHERE id = $1`, id)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = pgx.ErrNoRows
+		}
+		return err
+	})
+}
+
+func (db *DB) changeRole(ctx context.Context, id string, change func(pgx.Tx) error) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('accounts', 0))`); err != nil {
+			return err
+		}
+		var builtin bool
+		err := tx.QueryRow(ctx, `SELECT builtin FROM roles WHERE id = $1`, id).Scan(&builtin)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if builtin {
+			return ops.Errorf(ops.CodeConflict, "the role is built in: make another one")
+		}
+		if err := change(tx); err != nil {
+			return err
+		}
+		return someManager(ctx, tx)
+	})
 }
 
 // CreateToken stores an API token.
 func (db *DB) CreateToken(ctx context.Context, t APIToken) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO api_tokens (id, user_id, name, hash) VALUES ($1, $2, $3, $4)`, t.ID, t.UserID, t.Name, t.Hash)
+	_, err := db.pool.Exec(ctx, `INSERT INTO api_tokens (id, user_id, name, hash, actions, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		t.ID, t.UserID, t.Name, t.Hash, t.Actions, orNull(t.ExpiresAt))
 	return mapError(err)
 }
 
 // Tokens gives the API tokens of a user, newest first.
 func (db *DB) Tokens(ctx context.Context, user string) ([]APIToken, error) {
-	rows, err := db.pool.Query(ctx, `SELECT id, user_id, name, hash, created_at, last_used_at FROM api_tokens WHERE user_id = $1 ORDER BY created_at DESC`, user)
+	rows, err := db.pool.Query(ctx, `SELECT id, user_id, name, hash, actions, created_at, expires_at, last_used_at
+		FROM api_tokens WHERE user_id = $1 ORDER BY created_at DESC`, user)
 	if err != nil {
 		return nil, mapError(err)
 	}
 	items, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t APIToken, err error) {
-		var used *time.Time
-		err = row.Scan(&t.ID, &t.UserID, &t.Name, &t.Hash, &t.CreatedAt, &used)
-		t.LastUsedAt = orZero(used)
+		var expires, used *time.Time
+		err = row.Scan(&t.ID, &t.UserID, &t.Name, &t.Hash, &t.Actions, &t.CreatedAt, &expires, &used)
+		t.ExpiresAt, t.LastUsedAt = orZero(expires), orZero(used)
 		return t, err
 	})
 	return items, mapError(err)

@@ -11,10 +11,30 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The records of one audit chain, in order */
+        /**
+         * The records of one audit chain, in order
+         * @description Needs the permission "audit.read".
+         */
         get: operations["list-audit"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set a password with an invitation link */
+        post: operations["accept-invitation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -49,6 +69,23 @@ export interface paths {
         put?: never;
         /** Sign out */
         post: operations["logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change your password */
+        put: operations["change-password"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -96,10 +133,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Credentials, without their secrets */
+        /**
+         * Credentials, without their secrets
+         * @description Needs the permission "inventory.manage".
+         */
         get: operations["list-credentials"];
         put?: never;
-        /** Seal a credential to the process that uses it */
+        /**
+         * Seal a credential to the process that uses it
+         * @description Needs the permission "inventory.manage".
+         */
         post: operations["create-credential"];
         delete?: never;
         options?: never;
@@ -114,10 +157,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Incidents, newest first */
+        /**
+         * Incidents, newest first
+         * @description Needs the permission "read".
+         */
         get: operations["list-incidents"];
         put?: never;
-        /** Open an incident and have it investigated */
+        /**
+         * Open an incident and have it investigated
+         * @description Needs the permission "incidents.respond".
+         */
         post: operations["create-incident"];
         delete?: never;
         options?: never;
@@ -132,7 +181,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One incident */
+        /**
+         * One incident
+         * @description Needs the permission "read".
+         */
         get: operations["get-incident"];
         put?: never;
         post?: never;
@@ -151,7 +203,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Say that somebody is on it */
+        /**
+         * Say that somebody is on it
+         * @description Needs the permission "incidents.respond".
+         */
         post: operations["acknowledge-incident"];
         delete?: never;
         options?: never;
@@ -166,7 +221,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its alerts, oldest first */
+        /**
+         * Its alerts, oldest first
+         * @description Needs the permission "read".
+         */
         get: operations["list-incident-alerts"];
         put?: never;
         post?: never;
@@ -183,7 +241,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The tool calls of its runs, oldest first */
+        /**
+         * The tool calls of its runs, oldest first
+         * @description Needs the permission "read".
+         */
         get: operations["list-incident-calls"];
         put?: never;
         post?: never;
@@ -202,7 +263,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Stop the investigation */
+        /**
+         * Stop the investigation
+         * @description Needs the permission "incidents.respond".
+         */
         post: operations["cancel-incident"];
         delete?: never;
         options?: never;
@@ -219,7 +283,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Put it away */
+        /**
+         * Put it away
+         * @description Needs the permission "incidents.respond".
+         */
         post: operations["close-incident"];
         delete?: never;
         options?: never;
@@ -234,7 +301,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its timeline, in order */
+        /**
+         * Its timeline, in order
+         * @description Needs the permission "read".
+         */
         get: operations["list-incident-events"];
         put?: never;
         post?: never;
@@ -251,7 +321,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What its runs found, newest first */
+        /**
+         * What its runs found, newest first
+         * @description Needs the permission "read".
+         */
         get: operations["list-incident-findings"];
         put?: never;
         post?: never;
@@ -270,7 +343,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Investigate it again */
+        /**
+         * Investigate it again
+         * @description Needs the permission "incidents.respond".
+         */
         post: operations["investigate-incident"];
         delete?: never;
         options?: never;
@@ -287,7 +363,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Say that it is over */
+        /**
+         * Say that it is over
+         * @description Needs the permission "incidents.respond".
+         */
         post: operations["resolve-incident"];
         delete?: never;
         options?: never;
@@ -302,7 +381,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its investigations, newest first */
+        /**
+         * Its investigations, newest first
+         * @description Needs the permission "read".
+         */
         get: operations["list-incident-runs"];
         put?: never;
         post?: never;
@@ -319,7 +401,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its timeline as server-sent events */
+        /**
+         * Its timeline as server-sent events
+         * @description Needs the permission "read".
+         */
         get: operations["stream-incident"];
         put?: never;
         post?: never;
@@ -336,12 +421,62 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** LLM endpoints */
+        /**
+         * LLM endpoints
+         * @description Needs the permission "read".
+         */
         get: operations["list-llm-providers"];
         put?: never;
-        /** Add an LLM endpoint */
+        /**
+         * Add an LLM endpoint
+         * @description Needs the permission "inventory.manage".
+         */
         post: operations["create-llm-provider"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All roles
+         * @description Needs the permission "accounts.manage".
+         */
+        get: operations["list-roles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/roles/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Make or change a role
+         * @description Needs the permission "accounts.manage".
+         */
+        put: operations["put-role"];
+        post?: never;
+        /**
+         * Remove a role that nobody has
+         * @description Needs the permission "accounts.manage".
+         */
+        delete: operations["delete-role"];
         options?: never;
         head?: never;
         patch?: never;
@@ -354,10 +489,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Senders of alerts */
+        /**
+         * Senders of alerts
+         * @description Needs the permission "read".
+         */
         get: operations["list-sources"];
         put?: never;
-        /** Add a sender of alerts */
+        /**
+         * Add a sender of alerts
+         * @description Needs the permission "sources.manage".
+         */
         post: operations["create-source"];
         delete?: never;
         options?: never;
@@ -374,7 +515,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Read a body as a source would, and store nothing */
+        /**
+         * Read a body as a source would, and store nothing
+         * @description Needs the permission "sources.manage".
+         */
         post: operations["preview-source"];
         delete?: never;
         options?: never;
@@ -391,7 +535,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Give a sender another secret; the one before it counts for another day */
+        /**
+         * Give a sender another secret; the one before it counts for another day
+         * @description Needs the permission "sources.manage".
+         */
         post: operations["replace-source-secret"];
         delete?: never;
         options?: never;
@@ -406,10 +553,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Hosts and services that tools may act on */
+        /**
+         * Hosts and services that tools may act on
+         * @description Needs the permission "read".
+         */
         get: operations["list-targets"];
         put?: never;
-        /** Add a target */
+        /**
+         * Add a target
+         * @description Needs the permission "inventory.manage".
+         */
         post: operations["create-target"];
         delete?: never;
         options?: never;
@@ -452,17 +605,100 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All users
+         * @description Needs the permission "accounts.manage".
+         */
+        get: operations["list-users"];
+        put?: never;
+        /**
+         * Invite a user
+         * @description Needs the permission "accounts.manage".
+         */
+        post: operations["create-user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change a user's roles, disable or enable them
+         * @description Needs the permission "accounts.manage".
+         */
+        patch: operations["change-user"];
+        trace?: never;
+    };
+    "/api/v1/users/{id}/invite": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a user a new link to set their password
+         * @description Needs the permission "accounts.manage".
+         */
+        post: operations["invite-user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         APIToken: {
+            actions?: string[];
             /** Format: date-time */
             created_at: string;
+            /** Format: date-time */
+            expires_at?: string;
             id: string;
             /** Format: date-time */
             last_used_at?: string;
             name: string;
+        };
+        AcceptInputBody: {
+            password: string;
+            /** @description From the invitation link, akmi_… */
+            token: string;
+        };
+        Account: {
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            disabled_at?: string;
+            id: string;
+            /** @description They have not set a password yet. */
+            invited: boolean;
+            roles: string[];
+            username: string;
         };
         Action: {
             command?: string;
@@ -633,12 +869,23 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
         };
+        Invited: {
+            /** Format: date-time */
+            expires_at: string;
+            /** @description With it they set their password, once. Shown this one time. */
+            link: string;
+        };
         Link: {
             kind: string;
             url: string;
         };
         ListAPIToken: {
             items: components["schemas"]["APIToken"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListAccount: {
+            items: components["schemas"]["Account"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -669,6 +916,11 @@ export interface components {
         };
         ListProvider: {
             items: components["schemas"]["Provider"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListRole: {
+            items: components["schemas"]["Role"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -782,7 +1034,23 @@ export interface components {
             user: string;
         };
         NewTokenBody: {
+            /** @description What it may do of what you may; all of that if it is left out. */
+            actions?: string[];
+            /**
+             * Format: date-time
+             * @description From then on it is worth nothing; never if it is left out.
+             */
+            expires_at?: string;
             name: string;
+        };
+        NewUserBody: {
+            /** @description viewer, responder, approver, admin or your own ones */
+            roles: string[];
+            username: string;
+        };
+        PasswordChangeBody: {
+            current: string;
+            new: string;
         };
         Preview: {
             alerts: components["schemas"]["Alert"][];
@@ -803,6 +1071,21 @@ export interface components {
             kind: string;
             model: string;
             name: string;
+        };
+        Role: {
+            actions: string[];
+            agents: string[];
+            built_in: boolean;
+            description?: string;
+            id: string;
+            /** Format: date-time */
+            updated_at?: string;
+        };
+        RoleInputBody: {
+            actions: string[];
+            /** @description Ids of agents that may be started; * is all. */
+            agents?: string[];
+            description?: string;
         };
         Run: {
             /** Format: int64 */
@@ -940,8 +1223,16 @@ export interface components {
             truncated?: number;
         };
         User: {
+            /** @description What they may do. */
+            actions: string[];
             id: string;
+            roles: string[];
             username: string;
+        };
+        UserChangeBody: {
+            /** @description A disabled user's next request is refused, whatever session or token it comes with. */
+            disabled?: boolean;
+            roles?: string[];
         };
     };
     responses: never;
@@ -973,6 +1264,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListAuditRecord"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "accept-invitation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
                 };
             };
             /** @description Error */
@@ -1033,6 +1358,37 @@ export interface operations {
             204: {
                 headers: {
                     "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChangeBody"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1701,6 +2057,97 @@ export interface operations {
             };
         };
     };
+    "list-roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListRole"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "put-role": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RoleInputBody"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-role": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "list-sources": {
         parameters: {
             query?: never;
@@ -1972,6 +2419,134 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListAccount"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUserBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invited"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserChangeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Account"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "invite-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invited"];
+                };
             };
             /** @description Error */
             default: {

@@ -10,7 +10,7 @@ import (
 
 // A carrier runs a command that stands among its arguments; a shell, one that
 // is the text of an argument. Both are allowed only by a rule that spells out
-// the program and the word behind it.
+// the program and the word behind it, or if the command can be read (wrap.go).
 var (
 	shells   = []string{"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "rbash", "busybox", "toybox", "su", "eval", "trap"}
 	carriers = []string{"sudo", "doas", "pkexec", "runuser", "su", "env", "nice", "nohup", "timeout", "time", "xargs", "parallel", "exec",

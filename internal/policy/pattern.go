@@ -39,6 +39,8 @@ func parsePattern(text string) (*pattern, string) {
 	return p, ""
 }
 
+func (p *pattern) matches(u unit, restricts bool) bool { return p.match(u.words, restricts) }
+
 // match says whether p matches. With anyPath, a first word without a slash also
 // matches the last element of a path: for rules that restrict.
 func (p *pattern) match(words argv, anyPath bool) bool {
@@ -64,15 +66,14 @@ func (p *pattern) match(words argv, anyPath bool) bool {
 	return true
 }
 
-// covers says whether p certainly matches everything that q matches; nil is
-// "every command".
-func (p *pattern) covers(q *pattern) bool {
+// covers implements matcher. What another kind of pattern matches is not known,
+// so that only a * is sure to match it.
+func (p *pattern) covers(other matcher) bool {
+	q, ok := other.(*pattern)
 	switch {
-	case p == nil:
+	case len(p.words) == 0 && p.rest:
 		return true
-	case q == nil:
-		return len(p.words) == 0 && p.rest
-	case len(q.words) < len(p.words), q.rest && !p.rest, len(q.words) > len(p.words) && !p.rest:
+	case !ok, len(q.words) < len(p.words), q.rest && !p.rest, len(q.words) > len(p.words) && !p.rest:
 		return false
 	}
 	for i, g := range p.words {
@@ -128,11 +129,21 @@ func (p piece) match(r rune) bool {
 	return in != p.not
 }
 
-// match is linear in the word for each star: only the last star seen is ever
-// taken back.
 func (g glob) match(word string) bool {
+	ok, _ := g.run(word)
+	return ok
+}
+
+// maxAfterStar bounds what stands behind the first star of a glob, and with it
+// the cost of a match.
+const maxAfterStar = 128
+
+// run matches and counts the steps that it takes: at most those characters of
+// the word times maxAfterStar, since only the last star seen is ever taken back.
+func (g glob) run(word string) (ok bool, steps int) {
 	i, star, mark := 0, -1, 0
 	for pos := 0; pos < len(word); {
+		steps++
 		r, size := utf8.DecodeRuneInString(word[pos:])
 		switch {
 		case i < len(g) && g[i].star:
@@ -146,19 +157,43 @@ func (g glob) match(word string) bool {
 			mark += back
 			pos, i = mark, star+1
 		default:
-			return false
+			return false, steps
 		}
 	}
 	for i < len(g) && g[i].star {
 		i++
 	}
-	return i == len(g)
+	return i == len(g), steps
+}
+
+// text is what a literal glob matches.
+func (g glob) text() string {
+	var b strings.Builder
+	for _, p := range g {
+		b.WriteRune(p.char)
+	}
+	return b.String()
+}
+
+// literal is the glob of a text.
+func literal(text string) glob {
+	g := make(glob, 0, len(text))
+	for _, r := range text {
+		g = append(g, piece{char: r})
+	}
+	return g
 }
 
 // shellOnly means something to a shell and nothing in a pattern.
 const shellOnly = "|&;<>()$`\"'"
 
-func parseGlob(text string) (glob, string) {
+// parseGlob reads a glob in a pattern for commands.
+func parseGlob(text string) (glob, string) { return readGlob(text, shellOnly) }
+
+// parsePlainGlob reads one where no shell is near.
+func parsePlainGlob(text string) (glob, string) { return readGlob(text, "") }
+
+func readGlob(text, reserved string) (glob, string) {
 	var g glob
 	runes := []rune(text)
 	for i := 0; i < len(runes); i++ {
@@ -180,11 +215,14 @@ func parseGlob(text string) (glob, string) {
 				return nil, reason
 			}
 			g, i = append(g, p), next
-		case strings.ContainsRune(shellOnly, c):
+		case strings.ContainsRune(reserved, c):
 			return nil, fmt.Sprintf("%q: a pattern is the words of one simple command, without quotes and operators (write \\%c for the character)", text, c)
 		default:
 			g = append(g, piece{char: c})
 		}
+	}
+	if star := slices.IndexFunc(g, func(p piece) bool { return p.star }); star >= 0 && len(g)-star > maxAfterStar {
+		return nil, fmt.Sprintf("more than %d characters stand behind a *", maxAfterStar)
 	}
 	return g, ""
 }

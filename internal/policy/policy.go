@@ -17,46 +17,13 @@ const (
 
 func (v Verdict) rank() int { return slices.Index([]Verdict{Allow, Ask, Deny}, v) }
 
-func stricter(a, b Verdict) Verdict {
-	if b.rank() > a.rank() {
-		return b
-	}
-	return a
-}
-
-// Tools are the tools that rules can name, and whether they take a command that
-// patterns can match.
-var tools = []struct {
-	name    string
-	command bool
-}{
-	{"ssh_execute", true},
-	{"ssh_hosts", false},
-	{"Bash", true}, // the workspace shell of the agent
-}
-
-// Knows says whether rules can name the tool, and whether its calls carry a command.
-func Knows(tool string) (known, command bool) {
-	for _, t := range tools {
-		if t.name == tool {
-			return true, t.command
-		}
-	}
-	return false, false
-}
-
-// Call is what is to be judged.
-type Call struct {
-	Tool string
-	// Command is the shell command of tools that have one, as the caller wrote it.
-	Command string
-}
-
 // Decision is a verdict with its reasons.
 type Decision struct {
 	Verdict Verdict
 	// Rule is the rule that decided, as it was written; empty if none did.
 	Rule string
+	// Layer is whose rule that is; empty if none decided.
+	Layer Layer
 	// Canonical is the command rebuilt from its words. It is empty unless the
 	// whole command was understood, which Allow implies.
 	Canonical string
@@ -64,110 +31,241 @@ type Decision struct {
 	Reasons []string
 }
 
-// Decide judges a call. The zero Rules, and a nil one, allow nothing.
-func (r *Rules) Decide(c Call) Decision {
-	known, command := Knows(c.Tool)
-	switch {
-	case !known:
-		return Decision{Verdict: Deny, Reasons: []string{"there is no such tool"}}
-	case command:
-		return r.decideCommand(c.Tool, c.Command)
-	}
-	for _, rule := range r.list() {
-		if rule.tool(c.Tool) {
-			return Decision{Verdict: rule.verdict, Rule: rule.text, Reasons: []string{"the first rule that matches is " + rule.text}}
-		}
-	}
-	return Decision{Verdict: Ask, Reasons: []string{noRule}}
+// Decide judges a call by one list. The zero Rules, and a nil one, allow nothing.
+func (r *Rules) Decide(c Call) Decision { return Policy{Agent: r}.Decide(c) }
+
+// unit is one thing that a call does: a command in it, a file that it touches,
+// or the call itself.
+type unit struct {
+	tool  Tool
+	words argv           // Command
+	path  place          // Path
+	text  string         // Name
+	args  map[string]any // Arguments
+	// root: it runs as somebody else than who logged in.
+	root bool
 }
 
-const noRule = "no rule matches"
+func (u unit) String() string {
+	switch u.tool.Subject {
+	case Command:
+		return quoted(u.words)
+	case Path:
+		return u.tool.Name + " " + quote(u.path.written, false)
+	case Name:
+		return u.tool.Name + " " + quote(u.text, false)
+	}
+	return u.tool.Name
+}
 
-func (r *Rules) decideCommand(tool, command string) Decision {
-	if reason := refused(command); reason != "" {
-		return Decision{Verdict: Deny, Reasons: []string{reason}}
+// reading is what a call was understood to be.
+type reading struct {
+	units     []unit
+	canonical string
+	doubt     string // why it is ask at best
+	refused   string // why it is denied unread
+}
+
+func (ts Tools) read(c Call) reading {
+	tool, known := ts.find(c.Tool)
+	if !known {
+		return reading{refused: "there is no such tool"}
 	}
-	parsed := parse(command)
-	d := Decision{Verdict: Allow}
-	if len(parsed.commands) == 0 {
-		// Nothing is visible: only a rule for the whole tool can speak.
-		parsed.commands = []argv{nil}
-		if parsed.doubt == "" {
-			parsed.doubt = "there is no command in it"
+	u := unit{tool: tool, args: c.Arguments}
+	if tool.Subject == Nothing || tool.Subject == Arguments {
+		return reading{units: []unit{u}}
+	}
+	text, err := c.subject(tool)
+	if err != nil {
+		return reading{refused: err.Error()}
+	}
+	if reason := refused(text); reason != "" {
+		return reading{refused: reason}
+	}
+	switch tool.Subject {
+	case Command:
+		return ts.readCommand(tool, text, c.Place)
+	case Path:
+		var r reading
+		if u.path, r.doubt, r.refused = locate(text, tool.Local, c.Place); r.refused == "" {
+			r.units = []unit{u}
 		}
+		return r
+	default:
+		if u.text = text; !isName(text) {
+			return reading{refused: quote(text, false) + " is not a name"}
+		}
+		return reading{units: []unit{u}}
 	}
+}
+
+func (ts Tools) readCommand(tool Tool, text string, at *Place) reading {
+	parsed := parse(text)
+	r := reading{doubt: parsed.doubt, canonical: parsed.canonical}
 	for _, words := range parsed.commands {
-		one := r.judge(tool, words, 0)
-		if one.Verdict.rank() > d.Verdict.rank() || d.Rule == "" && len(d.Reasons) == 0 {
-			d.Rule, d.Reasons = one.Rule, append(one.Reasons, d.Reasons...)
-		} else if one.Verdict != Allow {
-			d.Reasons = append(d.Reasons, one.Reasons...)
-		}
-		d.Verdict = stricter(d.Verdict, one.Verdict)
+		r.units = append(r.units, unit{tool: tool, words: words})
 	}
-	if parsed.doubt != "" {
-		if d.Verdict == Allow {
-			d.Rule = ""
+	if len(r.units) == 0 {
+		// Nothing is visible: only a rule for the whole tool can speak.
+		r.units = []unit{{tool: tool}}
+		if r.doubt == "" {
+			r.doubt = "there is no command in it"
 		}
-		d.Verdict = stricter(d.Verdict, Ask)
-		d.Reasons = append(d.Reasons, parsed.doubt)
-		return d
 	}
-	d.Canonical = parsed.canonical
-	return d
+	for _, f := range parsed.files {
+		name := tool.Reads
+		if f.writes {
+			name = tool.Writes
+		}
+		of, ok := ts.find(name)
+		if !ok || f.name.unknown {
+			r.doubt = "it redirects input or output to a file that no rule can name"
+			continue
+		}
+		p, doubt, no := locate(f.name.text, of.Local, at)
+		if no != "" {
+			return reading{refused: no}
+		}
+		if doubt != "" && r.doubt == "" {
+			r.doubt = "it redirects input or output: " + doubt
+		}
+		r.units = append(r.units, unit{tool: of, path: p})
+	}
+	return r
 }
+
+// ruling is what one list says about one unit.
+type ruling struct {
+	verdict Verdict
+	matched bool   // a rule is about it
+	rule    string // the rule whose verdict this is; "" if it is none's
+	reason  string
+}
+
+const noRule = "no rule matches "
 
 // maxDepth bounds shells inside shells.
 const maxDepth = 4
 
-// judge decides about one simple command. Words that are only known at run time
-// match nothing but a pattern that covers every word.
-func (r *Rules) judge(tool string, words argv, depth int) Decision {
-	d := Decision{Verdict: Ask, Reasons: []string{noRule + quoted(words)}}
-	for _, rule := range r.list() {
-		if !rule.tool(tool) || !rule.command(words) {
-			continue
-		}
-		d = Decision{Verdict: rule.verdict, Rule: rule.text, Reasons: []string{"the first rule that matches" + quoted(words) + " is " + rule.text}}
-		if rule.verdict == Allow {
-			if danger := danger(words, rule.pattern); danger != "" {
-				d = Decision{Verdict: Ask, Reasons: []string{danger + ", which " + rule.text + " does not spell out"}}
-			}
-		}
-		break
-	}
-	if depth >= maxDepth || d.Verdict == Deny {
+// judge decides about one unit.
+func (r *Rules) judge(u unit, depth int) ruling {
+	d := r.seen(u, depth)
+	if depth >= maxDepth || d.verdict == Deny || u.tool.Subject != Command {
 		return d
 	}
 	// What a command runs in its turn cannot make it more allowed, only denied.
 	// A tail's own tails are tails of this command too, so they are not followed.
-	tails, texts := carried(words)
-	for _, inner := range tails {
-		if in := r.judge(tool, inner, maxDepth); in.Verdict == Deny {
+	tails, texts := carried(u.words)
+	for _, words := range tails {
+		if in, _ := r.first(unit{tool: u.tool, words: words}); in.verdict == Deny {
 			return in
 		}
 	}
-	for _, inner := range texts {
-		if in := r.judge(tool, inner, depth+1); in.Verdict == Deny {
+	for _, words := range texts {
+		if in := r.judge(unit{tool: u.tool, words: words}, depth+1); in.verdict == Deny {
 			return in
 		}
 	}
 	return d
 }
 
-func quoted(words argv) string {
-	if len(words) == 0 {
-		return ""
+// seen decides about a command by what can be seen of it: a wrapper whose command
+// can be read is judged as that command, unless a rule spells the wrapper out,
+// asks about it or denies it.
+func (r *Rules) seen(u unit, depth int) ruling {
+	d, spelled := r.first(u)
+	if spelled || depth >= maxDepth || u.tool.Subject != Command {
+		return d
 	}
+	inner, ok := unwrap(u)
+	if !ok {
+		return d
+	}
+	d = ruling{verdict: Allow}
+	for _, in := range inner {
+		if one := r.seen(in, depth+1); d.reason == "" || one.verdict.rank() > d.verdict.rank() {
+			d = one
+		}
+	}
+	return d
+}
+
+// first gives what the first rule says that matches. It is spelled out if the
+// rule means this very command: then nothing looks behind it but denials.
+func (r *Rules) first(u unit) (d ruling, spelled bool) {
+	classes := ""
+	for _, rule := range r.list() {
+		if f, ok := rule.match.(fields); ok && slices.Contains(rule.tools, u.tool.Name) {
+			if name := f.mistyped(u); name != "" {
+				return ruling{verdict: Deny, matched: true, rule: rule.text, reason: name + " is not of the type that " + rule.text + " is about"}, true
+			}
+		}
+		if !rule.about(u) {
+			if c, ok := rule.match.(class); ok && slices.Contains(rule.tools, u.tool.Name) && rule.verdict == Allow {
+				classes = c.why(u)
+			}
+			continue
+		}
+		d = ruling{verdict: rule.verdict, matched: true, rule: rule.text, reason: "the first rule that matches " + u.String() + " is " + rule.text}
+		if rule.verdict != Allow {
+			return d, true
+		}
+		if odd := beyond(u, rule.match); odd != "" {
+			return ruling{verdict: Ask, matched: true, reason: odd + ", which " + rule.text + " does not spell out"}, false
+		}
+		return d, true
+	}
+	d = ruling{verdict: Ask, reason: noRule + u.String()}
+	if classes != "" {
+		d.reason += " (@" + diagnosticsClass + ": " + classes + ")"
+	}
+	return d, false
+}
+
+// beyond says what about u an allowing rule does not cover although it matches.
+func beyond(u unit, m matcher) string {
+	switch m := m.(type) {
+	case class: // has looked at everything
+		return ""
+	case *pattern:
+		return beyondWords(u, m)
+	}
+	if u.tool.Subject == Command {
+		return beyondWords(u, nil)
+	}
+	return ""
+}
+
+func beyondWords(u unit, p *pattern) string {
+	for _, w := range u.words {
+		if w.glob {
+			return "a file name pattern without quotes is in it"
+		}
+		if w.unknown {
+			return "a word of it is only known when it runs"
+		}
+	}
+	if odd := danger(u.words, p); odd != "" {
+		return odd
+	}
+	if u.root {
+		return "it runs as another user"
+	}
+	return ""
+}
+
+func quoted(words argv) string {
 	var b strings.Builder
-	b.WriteString(" ")
 	for i, w := range words {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		if w.unknown {
+		switch {
+		case w.glob:
+			b.WriteString(w.text)
+		case w.unknown:
 			b.WriteString("…")
-		} else {
+		default:
 			b.WriteString(quote(w.text, i == 0))
 		}
 		if b.Len() > 200 {
@@ -175,29 +273,8 @@ func quoted(words argv) string {
 			break
 		}
 	}
+	if b.Len() == 0 {
+		return "it"
+	}
 	return b.String()
-}
-
-func (r *Rules) list() []rule {
-	if r == nil {
-		return nil
-	}
-	return r.rules
-}
-
-// Hides says whether no call of the tool can be anything but denied, so that
-// there is no point in showing it.
-func (r *Rules) Hides(tool string) bool {
-	for _, rule := range r.list() {
-		if !rule.tool(tool) {
-			continue
-		}
-		if rule.verdict != Deny {
-			return false
-		}
-		if rule.pattern == nil {
-			return true
-		}
-	}
-	return false
 }

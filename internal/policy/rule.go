@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -11,103 +12,138 @@ const (
 	maxRuleLength = 1000
 )
 
-// Rules is an agent's rule list, checked.
-type Rules struct{ rules []rule }
+// Rules is a rule list, checked.
+type Rules struct {
+	tools Tools
+	rules []rule
+}
 
-// A rule matches tools and, with a pattern, commands.
+// A rule matches tools and, with a pattern, some of their calls.
 type rule struct {
 	text    string
 	verdict Verdict
 	tools   []string
-	pattern *pattern // nil: whatever the arguments
+	match   matcher // nil: whatever the arguments
 }
 
-func (r rule) tool(name string) bool {
-	for _, t := range r.tools {
-		if t == name {
-			return true
-		}
-	}
-	return false
+// matcher is the pattern of a rule: one of *pattern, class, *pathGlob, nameGlob
+// and fields.
+type matcher interface {
+	// matches says whether the pattern is about u. Rules that restrict match
+	// more than rules that allow: they also look through what a name hides.
+	matches(u unit, restricts bool) bool
+	// covers says whether everything that other matches is certainly matched.
+	covers(other matcher) bool
 }
 
-func (r rule) command(words argv) bool {
-	return r.pattern == nil || r.pattern.match(words, r.verdict != Allow)
+func (r rule) about(u unit) bool {
+	return slices.Contains(r.tools, u.tool.Name) && (r.match == nil || r.match.matches(u, r.verdict != Allow))
 }
 
 // RuleError names the rule that is wrong.
 type RuleError struct {
 	Index  int // from 0
+	Column int // in bytes from 0, where the fault begins
 	Rule   string
 	Reason string
 }
 
 // Error implements error.
 func (e *RuleError) Error() string {
-	return fmt.Sprintf("rule %d, %q: %s", e.Index+1, e.Rule, e.Reason)
+	at := ""
+	if e.Column > 0 {
+		at = fmt.Sprintf(" at column %d", e.Column+1)
+	}
+	return fmt.Sprintf("rule %d, %q%s: %s", e.Index+1, e.Rule, at, e.Reason)
 }
+
+// Load reads a list of rules about the built-in tools. See [Tools.Load].
+func Load(lines []string) (*Rules, error) { return builtin.Load(lines) }
 
 // Load reads a rule list in the grammar of the package comment. Any fault in
 // any rule is a [RuleError]. No rules at all are fine: everything is asked.
-func Load(lines []string) (*Rules, error) {
+func (ts Tools) Load(lines []string) (*Rules, error) {
 	if len(lines) > maxRules {
 		return nil, fmt.Errorf("%d rules: at most %d are allowed", len(lines), maxRules)
 	}
-	r := &Rules{rules: make([]rule, 0, len(lines))}
+	r := &Rules{tools: ts, rules: make([]rule, 0, len(lines))}
 	for i, line := range lines {
-		one, reason := parseRule(line)
+		one, column, reason := ts.parse(line)
 		if reason != "" {
-			return nil, &RuleError{Index: i, Rule: line, Reason: reason}
+			return nil, &RuleError{Index: i, Column: column, Rule: line, Reason: reason}
 		}
 		r.rules = append(r.rules, one)
 	}
 	return r, nil
 }
 
-func parseRule(line string) (r rule, reason string) {
+func (ts Tools) parse(line string) (r rule, column int, reason string) {
 	if len(line) > maxRuleLength {
-		return r, fmt.Sprintf("longer than %d bytes", maxRuleLength)
+		return r, maxRuleLength, fmt.Sprintf("longer than %d bytes", maxRuleLength)
 	}
-	if reason := refused(line); reason != "" || strings.ContainsAny(line, "\n\t") {
-		return r, "it has characters that cannot be seen"
+	if at := strings.IndexFunc(line, func(c rune) bool { return c == '\n' || c == '\t' || refused(string(c)) != "" }); at >= 0 {
+		return r, at, "it has characters that cannot be seen"
 	}
 	verb, subject, ok := strings.Cut(line, ":")
 	switch v := Verdict(verb); {
 	case !ok:
-		return r, "it has no colon; a rule is allow:, deny: or ask: and what it is about"
+		return r, 0, "it has no colon; a rule is allow:, deny: or ask: and what it is about"
 	case v != Allow && v != Deny && v != Ask:
-		return r, fmt.Sprintf("it starts with %q instead of allow, deny or ask", verb)
+		return r, 0, fmt.Sprintf("it starts with %q instead of allow, deny or ask", verb)
 	default:
 		r.text, r.verdict = line, v
 	}
-	name, rest, hasPattern := strings.Cut(subject, "(")
+	r.tools, r.match, column, reason = ts.about(subject, "(", ")")
+	return r, len(verb) + 1 + column, reason
+}
+
+// about reads what a rule is about: *, Tool, prefix* or a tool with a pattern
+// between open and closed.
+func (ts Tools) about(subject, open, closed string) (tools []string, m matcher, column int, reason string) {
+	name, rest, hasPattern := strings.Cut(subject, open)
 	if name != strings.TrimSpace(name) {
-		return r, "no blank may stand around the tool's name"
+		return nil, nil, 0, "no blank may stand around the tool's name"
 	}
 	prefix, isPrefix := strings.CutSuffix(name, "*")
 	if !wellFormed(prefix) || prefix == "" && !isPrefix {
-		return r, fmt.Sprintf("%q is not the name of a tool", name)
+		return nil, nil, 0, fmt.Sprintf("%q is not the name of a tool", name)
 	}
-	for _, t := range tools {
-		if t.name == name || isPrefix && strings.HasPrefix(t.name, prefix) {
-			r.tools = append(r.tools, t.name)
+	for _, t := range ts {
+		if t.Name == name || isPrefix && strings.HasPrefix(t.Name, prefix) {
+			tools = append(tools, t.Name)
 		}
 	}
-	if len(r.tools) == 0 {
-		return r, fmt.Sprintf("there is no tool %q", name)
+	if len(tools) == 0 {
+		return nil, nil, 0, fmt.Sprintf("there is no tool %q", name)
 	}
 	if !hasPattern {
-		return r, ""
+		return tools, nil, 0, ""
 	}
-	text, closed := strings.CutSuffix(rest, ")")
-	if isPrefix || !closed {
-		return r, "a pattern is written Tool(pattern), with one whole tool name"
+	column = len(name) + 1
+	text, whole := strings.CutSuffix(rest, closed)
+	if isPrefix || !whole {
+		return nil, nil, column, "a pattern is written Tool(pattern), with one whole tool name"
 	}
-	if _, command := Knows(name); !command {
-		return r, fmt.Sprintf("calls of %s have nothing that a pattern could match", name)
+	tool, _ := ts.find(name)
+	if called, ok := strings.CutPrefix(text, "@"); ok && (tool.Subject == Command || tool.Subject == Path && tool.ReadOnly) {
+		if called != diagnosticsClass {
+			return nil, nil, column, fmt.Sprintf("there is no class @%s; there is @%s", called, diagnosticsClass)
+		}
+		return tools, class{tool.Subject}, column, ""
 	}
-	r.pattern, reason = parsePattern(text)
-	return r, reason
+	switch tool.Subject {
+	case Command:
+		m, reason = parsePattern(text)
+	case Path:
+		m, reason = parsePathGlob(text, tool.Local)
+	case Name:
+		m, reason = parseNameGlob(text, tool.Fold)
+	case Arguments:
+		m, reason = parseFields(text)
+	default:
+		reason = fmt.Sprintf("calls of %s have nothing that a pattern could match", name)
+	}
+	return tools, m, column, reason
 }
 
 // wellFormed says whether s can be a tool's name or the start of one.
@@ -130,7 +166,7 @@ func (r *Rules) Unreachable() []RuleError {
 		by := ""
 		for _, t := range later.tools {
 			for _, earlier := range list[:i] {
-				if earlier.tool(t) && earlier.pattern.covers(later.pattern) {
+				if slices.Contains(earlier.tools, t) && covers(earlier.match, later.match) {
 					covered++
 					by = earlier.text
 					break
@@ -142,4 +178,36 @@ func (r *Rules) Unreachable() []RuleError {
 		}
 	}
 	return found
+}
+
+// covers is matcher.covers, where nil matches everything.
+func covers(a, b matcher) bool {
+	if a == nil {
+		return true
+	}
+	return a.covers(b)
+}
+
+func (r *Rules) list() []rule {
+	if r == nil {
+		return nil
+	}
+	return r.rules
+}
+
+// Hides says whether no call of the tool can be anything but denied, so that
+// there is no point in showing it.
+func (r *Rules) Hides(tool string) bool {
+	for _, rule := range r.list() {
+		if !slices.Contains(rule.tools, tool) {
+			continue
+		}
+		if rule.verdict != Deny {
+			return false
+		}
+		if rule.match == nil {
+			return true
+		}
+	}
+	return false
 }

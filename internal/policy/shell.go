@@ -17,10 +17,22 @@ const MaxCommand = 10_000
 type word struct {
 	text    string
 	unknown bool
+	// glob: it is a file name pattern without quotes whose text begins with a
+	// slash. So it is unknown, but not where it is.
+	glob bool
 }
 
 // argv is one simple command.
 type argv []word
+
+// known gives the words of a text each.
+func known(words ...string) argv {
+	a := make(argv, len(words))
+	for i, w := range words {
+		a[i] = word{text: w}
+	}
+	return a
+}
 
 // refused says why text is not even parsed; "" if it is.
 func refused(text string) string {
@@ -52,9 +64,17 @@ func refused(text string) string {
 type command struct {
 	// commands are all simple commands in it, nested ones included.
 	commands []argv
+	// files are what its redirections open, nested ones included.
+	files []file
 	// doubt says why the text is not of the plain form; then canonical is empty.
 	doubt     string
 	canonical string
+}
+
+// file is what a redirection opens.
+type file struct {
+	name   word
+	writes bool
 }
 
 // maxNesting bounds the characters that can open something: the parser's time
@@ -65,20 +85,27 @@ func parse(text string) command {
 	if strings.Count(text, "(")+strings.Count(text, "{")+strings.Count(text, "[")+strings.Count(text, "`") > maxNesting {
 		return command{doubt: "it is nested too deeply"}
 	}
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
+	parsed, err := parser().Parse(strings.NewReader(text), "")
 	if err != nil {
 		return command{doubt: "it is not a command that a shell understands"}
 	}
 	var c command
-	// Everything that runs, however deep.
-	syntax.Walk(file, func(node syntax.Node) bool {
-		if call, ok := node.(*syntax.CallExpr); ok && len(call.Args) > 0 {
-			words, _ := static(call.Args)
-			c.commands = append(c.commands, words)
+	// Everything that runs or is opened, however deep.
+	syntax.Walk(parsed, func(node syntax.Node) bool {
+		switch node := node.(type) {
+		case *syntax.CallExpr:
+			if len(node.Args) > 0 {
+				words, _ := static(node.Args)
+				c.commands = append(c.commands, words)
+			}
+		case *syntax.Redirect:
+			if f, ok := opened(node); ok {
+				c.files = append(c.files, f)
+			}
 		}
 		return true
 	})
-	plain, doubt := flatten(file)
+	plain, doubt := flatten(parsed, 0)
 	if doubt == "" && strings.Contains(strings.TrimSpace(text), "\n") {
 		doubt = "it has more than one line"
 	}
@@ -93,11 +120,44 @@ func parse(text string) command {
 	return c
 }
 
-// plain is a command of the understood form: simple commands, and what joins
-// each to the one before (empty for the first).
-type plain []struct {
-	join string
-	argv []string
+// nowhere is the one device that redirections may open without a rule.
+const nowhere = "/dev/null"
+
+// opened gives what a redirection opens, if that is more than nowhere.
+func opened(r *syntax.Redirect) (file, bool) {
+	var f file
+	switch r.Op.String() {
+	case "<":
+	case ">", ">>", ">|", "&>", "&>>", "<>":
+		f.writes = true
+	case ">&": // a copy of a descriptor if a number is behind it, else as &>
+		f.writes = true
+		if n := r.Word.Lit(); n == "-" || n != "" && strings.Trim(n, "0123456789") == "" {
+			return f, false
+		}
+	default: // a copy of a descriptor, or text
+		return f, false
+	}
+	words, _ := static([]*syntax.Word{r.Word})
+	f.name = words[0]
+	return f, f.name.unknown || f.name.text != nowhere
+}
+
+// plain is a command of the understood form.
+type plain []simple
+
+// simple is one simple command.
+type simple struct {
+	join   string   // what joins it to the one before; empty for the first
+	set    []string // NAME=value, harmless and without characters to quote
+	argv   argv
+	redirs []redirect
+}
+
+// redirect is one of its redirections.
+type redirect struct {
+	op string // > >> < 2> 2>> 2>&1 >&2
+	to string // a file; empty for the last two
 }
 
 // String is the canonical text.
@@ -110,11 +170,24 @@ func (p plain) String() string {
 			}
 			b.WriteString(one.join + " ")
 		}
+		for _, s := range one.set {
+			b.WriteString(s + " ")
+		}
 		for j, w := range one.argv {
 			if j > 0 {
 				b.WriteByte(' ')
 			}
-			b.WriteString(quote(w, j == 0))
+			if w.glob {
+				b.WriteString(w.text)
+			} else {
+				b.WriteString(quote(w.text, j == 0))
+			}
+		}
+		for _, r := range one.redirs {
+			b.WriteString(" " + r.op)
+			if r.to != "" {
+				b.WriteString(quote(r.to, false))
+			}
 		}
 	}
 	return b.String()
@@ -122,40 +195,32 @@ func (p plain) String() string {
 
 // same says whether text, parsed again, is exactly p.
 func same(p plain, text string) bool {
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
+	parsed, err := parser().Parse(strings.NewReader(text), "")
 	if err != nil {
 		return false
 	}
-	again, doubt := flatten(file)
-	if doubt != "" || len(again) != len(p) {
-		return false
-	}
-	for i := range p {
-		if again[i].join != p[i].join || !slices.Equal(again[i].argv, p[i].argv) {
-			return false
-		}
-	}
-	return true
+	again, doubt := flatten(parsed, 0)
+	return doubt == "" && slices.EqualFunc(again, p, func(a, b simple) bool {
+		return a.join == b.join && slices.Equal(a.set, b.set) && slices.Equal(a.argv, b.argv) && slices.Equal(a.redirs, b.redirs)
+	})
 }
 
-func flatten(file *syntax.File) (plain, string) {
+func flatten(file *syntax.File, depth int) (plain, string) {
 	var p plain
 	for i, stmt := range file.Stmts {
 		join := ""
 		if i > 0 {
 			join = ";"
 		}
-		if doubt := flattenStmt(stmt, join, &p); doubt != "" {
+		if doubt := flattenStmt(stmt, join, &p, depth); doubt != "" {
 			return nil, doubt
 		}
 	}
 	return p, ""
 }
 
-func flattenStmt(s *syntax.Stmt, join string, p *plain) string {
+func flattenStmt(s *syntax.Stmt, join string, p *plain, depth int) string {
 	switch {
-	case len(s.Redirs) > 0:
-		return "it redirects input or output"
 	case s.Background || s.Coprocess || s.Disown:
 		return "it runs something in the background"
 	case s.Negated:
@@ -163,35 +228,119 @@ func flattenStmt(s *syntax.Stmt, join string, p *plain) string {
 	}
 	switch c := s.Cmd.(type) {
 	case *syntax.BinaryCmd:
+		if len(s.Redirs) > 0 {
+			return "it redirects more than a simple command"
+		}
 		op := c.Op.String()
 		switch c.Op {
 		case syntax.AndStmt, syntax.OrStmt, syntax.Pipe:
 		default:
 			return "it joins commands with " + op
 		}
-		if doubt := flattenStmt(c.X, join, p); doubt != "" {
+		if doubt := flattenStmt(c.X, join, p, depth); doubt != "" {
 			return doubt
 		}
-		return flattenStmt(c.Y, op, p)
+		return flattenStmt(c.Y, op, p, depth)
 	case *syntax.CallExpr:
-		if len(c.Assigns) > 0 {
-			return "it sets a variable"
+		one := simple{join: join}
+		for _, a := range c.Assigns {
+			text, ok := harmless(a)
+			if !ok || len(c.Args) == 0 {
+				return "it sets a variable"
+			}
+			one.set = append(one.set, text)
 		}
 		words, doubt := static(c.Args)
-		if doubt != "" {
+		if slices.ContainsFunc(words, func(w word) bool { return w.unknown && !w.glob }) {
 			return doubt
 		}
-		texts := make([]string, len(words))
-		for i, w := range words {
-			texts[i] = w.text
+		one.argv = rewritten(words, depth)
+		for _, r := range s.Redirs {
+			if doubt := one.redirect(r); doubt != "" {
+				return doubt
+			}
 		}
-		*p = append(*p, struct {
-			join string
-			argv []string
-		}{join, texts})
+		*p = append(*p, one)
 		return ""
 	}
+	if s.Cmd == nil {
+		return "it redirects without a command"
+	}
 	return "it is more than simple commands joined by |, &&, || and ;"
+}
+
+// redirect adds a redirection in a form that every shell reads the same way.
+func (s *simple) redirect(r *syntax.Redirect) string {
+	const odd = "it redirects in an unusual way"
+	op, fd := r.Op.String(), ""
+	if r.N != nil {
+		if fd = r.N.Value; fd == "1" && op != "<" {
+			fd = ""
+		}
+		if fd == "0" && op == "<" {
+			fd = ""
+		}
+	}
+	words, doubt := static([]*syntax.Word{r.Word})
+	to := words[0]
+	if doubt != "" {
+		return doubt
+	}
+	switch {
+	case to.text == "":
+		return odd
+	case op == ">&" && fd == "2" && to.text == "1":
+		s.redirs = append(s.redirs, redirect{op: "2>&1"})
+	case op == ">&" && fd == "" && to.text == "2":
+		s.redirs = append(s.redirs, redirect{op: ">&2"})
+	case strings.HasPrefix(to.text, "/dev/") && to.text != nowhere:
+		return "it redirects to or from a device"
+	case op == ">|" && (fd == "" || fd == "2"):
+		s.redirs = append(s.redirs, redirect{fd + ">", to.text})
+	case (op == ">" || op == ">>") && (fd == "" || fd == "2"), op == "<" && fd == "":
+		s.redirs = append(s.redirs, redirect{fd + op, to.text})
+	case (op == "&>" || op == "&>>") && fd == "":
+		s.redirs = append(s.redirs, redirect{op[1:], to.text}, redirect{op: "2>&1"})
+	default:
+		return odd
+	}
+	return ""
+}
+
+// harmless gives an assignment before a command that changes nothing but how
+// its output looks.
+func harmless(a *syntax.Assign) (string, bool) {
+	if a.Append || a.Naked || a.Index != nil || a.Array != nil || a.Name == nil {
+		return "", false
+	}
+	value := ""
+	if a.Value != nil {
+		words, doubt := static([]*syntax.Word{a.Value})
+		if doubt != "" {
+			return "", false
+		}
+		value = words[0].text
+	}
+	return a.Name.Value + "=" + value, harmlessSetting(a.Name.Value, value)
+}
+
+func harmlessSetting(name, value string) bool {
+	switch name {
+	case "LANG", "LANGUAGE", "TZ", "COLUMNS", "LINES", "NO_COLOR":
+	case "PAGER", "SYSTEMD_PAGER", "GIT_PAGER":
+		return value == "" || value == "cat"
+	default:
+		if !strings.HasPrefix(name, "LC_") {
+			return false
+		}
+	}
+	for _, c := range []byte(value) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("_.@+-", c) >= 0) &&
+			!(c == '/' && name == "TZ" && value[0] != '/') {
+			return false
+		}
+	}
+	return !strings.Contains(value, "..")
 }
 
 // static resolves the quoting of words. Doubt is the reason of the first word
@@ -202,6 +351,9 @@ func static(args []*syntax.Word) (words argv, doubt string) {
 		text, reason := staticWord(w)
 		if reason != "" {
 			words[i] = word{unknown: true}
+			if text, ok := fileGlob(w); ok && i > 0 {
+				words[i] = word{text: text, unknown: true, glob: true}
+			}
 			if doubt == "" {
 				doubt = reason
 			}
@@ -212,7 +364,23 @@ func static(args []*syntax.Word) (words argv, doubt string) {
 	return words, doubt
 }
 
+// fileGlob gives a word that is a file name pattern under a known folder, made of
+// characters alone that need no quotes.
+func fileGlob(w *syntax.Word) (string, bool) {
+	if len(w.Parts) != 1 {
+		return "", false
+	}
+	lit, ok := w.Parts[0].(*syntax.Lit)
+	if !ok || !strings.HasPrefix(lit.Value, "/") || !strings.ContainsAny(lit.Value, "*?[") {
+		return "", false
+	}
+	return lit.Value, bare(strings.NewReplacer("*", "", "?", "", "[", "", "]", "").Replace(lit.Value))
+}
+
 func staticWord(w *syntax.Word) (string, string) {
+	if w.Lit() == "{}" { // means nothing to a shell, and much to find
+		return "{}", ""
+	}
 	var b strings.Builder
 	for _, part := range w.Parts {
 		switch p := part.(type) {
@@ -320,3 +488,5 @@ func bare(w string) bool {
 	}
 	return true
 }
+
+func parser() *syntax.Parser { return syntax.NewParser(syntax.Variant(syntax.LangBash)) }

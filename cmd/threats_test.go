@@ -1,0 +1,158 @@
+package cmd_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// threatsFile lists the attacks that tests must cover.
+const threatsFile = "../internal/policy/testdata/threats.txt"
+
+// reached is how many rows of a group have a test; less than that fails. Raise
+// it with each row that gets one.
+var reached = map[string]int{"A": 5, "B": 25, "C": 8, "D": 5, "E": 2}
+
+// TestThreatsAreCovered says which rows have a test. A test covers a row by
+// naming its id:
+//
+//   - in a function whose name begins with TestThreats, by a string that begins
+//     with the id, as the names of a table's rows do: {"B6", …} or "B6 a device";
+//   - elsewhere, by a line //threats:B6 C5 in the comment of a test function.
+//
+// An id that is not in the list fails: a row that nobody knows is a mistake.
+// go test -v -run TestThreatsAreCovered ./cmd prints the table.
+func TestThreatsAreCovered(t *testing.T) {
+	t.Parallel()
+	rows, err := threatRows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered := map[string][]string{} // by id: the tests
+	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || len(d.Name()) > 2 && strings.HasPrefix(d.Name(), ".")) {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		return threatsIn(path, func(id, test string) {
+			if _, ok := rows[id]; !ok {
+				t.Errorf("%s names %s, which is not in %s", test, id, threatsFile)
+			}
+			if !slices.Contains(covered[id], test) {
+				covered[id] = append(covered[id], test)
+			}
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var groups, open []string
+	have := map[string]int{}
+	all := map[string]int{}
+	for _, id := range slices.SortedFunc(maps.Keys(rows), compareIDs) {
+		group := id[:1]
+		if all[group]++; all[group] == 1 {
+			groups = append(groups, group)
+		}
+		if len(covered[id]) > 0 {
+			have[group]++
+			t.Logf("%-4s %s: %s", id, rows[id], strings.Join(covered[id], ", "))
+			continue
+		}
+		open = append(open, id)
+		t.Logf("%-4s %s: NOT COVERED", id, rows[id])
+	}
+	var summary strings.Builder
+	for _, g := range groups {
+		fmt.Fprintf(&summary, " %s %d/%d", g, have[g], all[g])
+		if have[g] < reached[g] {
+			t.Errorf("of group %s %d rows have a test, and %d had one", g, have[g], reached[g])
+		}
+	}
+	t.Logf("covered: %d of %d rows:%s", len(rows)-len(open), len(rows), summary.String())
+	t.Logf("not covered: %s", strings.Join(open, " "))
+}
+
+var threatID = regexp.MustCompile(`^[A-N][0-9]{1,2}\b`)
+
+// threatRows reads the list: an id and what it is about.
+func threatRows() (map[string]string, error) {
+	text, err := os.ReadFile(threatsFile)
+	if err != nil {
+		return nil, err
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		id, what, ok := strings.Cut(line, " ")
+		if _, twice := rows[id]; !ok || twice || threatID.FindString(id) != id {
+			return nil, fmt.Errorf("%s: %q is no new id with what it is about", threatsFile, line)
+		}
+		rows[id] = what
+	}
+	return rows, nil
+}
+
+// threatsIn reports the ids that the tests of a file name.
+func threatsIn(path string, found func(id, test string)) error {
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	for _, decl := range file.Decls {
+		f, ok := decl.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		name := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "../") + "." + f.Name.Name
+		if f.Doc != nil {
+			for _, c := range f.Doc.List {
+				if ids, ok := strings.CutPrefix(c.Text, "//threats:"); ok {
+					for id := range strings.FieldsSeq(ids) {
+						found(id, name)
+					}
+				}
+			}
+		}
+		if !strings.HasPrefix(f.Name.Name, "TestThreats") || f.Body == nil || f.Name.Name == "TestThreatsAreCovered" {
+			continue
+		}
+		ast.Inspect(f.Body, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				if text, err := strconv.Unquote(lit.Value); err == nil {
+					if id := threatID.FindString(text); id != "" && (len(text) == len(id) || text[len(id)] == ' ') {
+						found(id, name)
+					}
+				}
+			}
+			return true
+		})
+	}
+	return nil
+}
+
+// compareIDs orders B2 before B10.
+func compareIDs(a, b string) int {
+	if a[0] != b[0] || len(a) == len(b) {
+		return strings.Compare(a, b)
+	}
+	return len(a) - len(b)
+}

@@ -1,0 +1,107 @@
+package policy
+
+import "fmt"
+
+// Layer is whose rules decided.
+type Layer string
+
+// The layers.
+const (
+	LayerPlatform Layer = "platform" // what nobody may, see [Platform]
+	LayerRole     Layer = "role"     // the roles of who started the turn
+	LayerAgent    Layer = "agent"    // the agent's own list
+	LayerRun      Layer = "run"      // what this run or token was given
+)
+
+// Policy is all that is said about the calls of a run. What any layer denies is
+// denied, what any asks is asked. Only the agent's list can allow: the other
+// layers are silent about what their rules do not match, and an allow in them
+// is no more than an exception from what stands behind it there. So a nil layer
+// says nothing, and a nil Agent allows nothing.
+type Policy struct {
+	Platform *Rules
+	Role     *Role
+	Agent    *Rules
+	Run      *Rules
+}
+
+// platform is what no rule of any agent allows: it ends the host or its data.
+var platform = []string{
+	"shutdown *", "reboot *", "halt *", "poweroff *", "kexec *", "telinit *", "init [0-6sS]",
+	"systemctl poweroff *", "systemctl reboot *", "systemctl halt *", "systemctl kexec *",
+	"systemctl [!a-zA-Z]* poweroff *", "systemctl [!a-zA-Z]* reboot *", "systemctl [!a-zA-Z]* halt *", "systemctl [!a-zA-Z]* kexec *",
+	"mkfs* *", "wipefs *", "blkdiscard *", "rm -[rRf]* /", "rm -[rRf]* -[rRf]* /", "rm -[rRf]* --no-preserve-root *", "rm --no-preserve-root *",
+}
+
+// Platform gives the rules of the layer of that name: for every tool that runs
+// commands.
+func Platform() *Rules {
+	var lines []string
+	for _, t := range builtin {
+		if t.Subject == Command {
+			for _, p := range platform {
+				lines = append(lines, "deny:"+t.Name+"("+p+")")
+			}
+		}
+	}
+	r, err := Load(lines)
+	if err != nil {
+		panic(fmt.Sprintf("policy: the platform's rules: %v", err)) // they are constants
+	}
+	return r
+}
+
+// tools are those that the agent's rules were loaded for.
+func (p Policy) tools() Tools {
+	for _, r := range []*Rules{p.Agent, p.Run, p.Platform} {
+		if r != nil && r.tools != nil {
+			return r.tools
+		}
+	}
+	return builtin
+}
+
+// Decide judges a call.
+func (p Policy) Decide(c Call) Decision {
+	read := p.tools().read(c)
+	if read.refused != "" {
+		return Decision{Verdict: Deny, Reasons: []string{read.refused}}
+	}
+	d := Decision{Verdict: Allow, Canonical: read.canonical}
+	say := func(layer Layer, one ruling) {
+		switch {
+		case one.verdict.rank() > d.Verdict.rank() || len(d.Reasons) == 0:
+			d.Verdict, d.Rule, d.Layer = one.verdict, one.rule, layer
+			if one.rule == "" {
+				d.Layer = ""
+			}
+			d.Reasons = append([]string{one.reason}, d.Reasons...)
+		case one.verdict != Allow:
+			d.Reasons = append(d.Reasons, one.reason)
+		}
+	}
+	for _, u := range read.units {
+		say(LayerAgent, p.Agent.judge(u, 0))
+		for _, l := range []struct {
+			layer Layer
+			rules *Rules
+		}{{LayerPlatform, p.Platform}, {LayerRun, p.Run}} {
+			if one := l.rules.judge(u, 0); one.matched && one.verdict != Allow {
+				say(l.layer, one)
+			}
+		}
+		if rule := p.Role.denies(u, read.doubt != ""); rule != "" {
+			say(LayerRole, ruling{verdict: Deny, matched: true, rule: rule, reason: "the role of who started this has " + rule})
+		}
+	}
+	if read.doubt != "" {
+		if d.Verdict == Allow {
+			d.Rule, d.Layer, d.Verdict = "", "", Ask
+			d.Reasons = []string{read.doubt}
+		} else {
+			d.Reasons = append(d.Reasons, read.doubt)
+		}
+		d.Canonical = ""
+	}
+	return d
+}

@@ -62,6 +62,8 @@ type Alert struct {
 	ID         string `json:"id,omitempty"`
 	SourceID   string `json:"source_id,omitempty"`
 	IncidentID string `json:"incident_id,omitempty"`
+	// Why says in plain words why it is in its incident, or in none.
+	Why string `json:"why,omitempty"`
 
 	// Identity says what is broken, Episode which occurrence of it this is.
 	// Together with the source they are the key of the alert. Senders that do
@@ -83,7 +85,11 @@ type Alert struct {
 	// EndsAt is zero while it fires.
 	EndsAt time.Time `json:"ends_at,omitzero"`
 
-	Severity    Severity          `json:"severity"`
+	Severity Severity `json:"severity"`
+	// SenderSeverity is the word that Severity was read from, as the sender
+	// wrote it; empty if it gave none. [SourceOptions.Severities] goes by it.
+	SenderSeverity string `json:"sender_severity,omitempty"`
+
 	Title       string            `json:"title"`
 	Summary     string            `json:"summary,omitempty"`
 	Description string            `json:"description,omitempty"`
@@ -110,7 +116,11 @@ type Source struct {
 	Auth string `json:"auth"`
 	// Settings are those of the kind, as JSON; empty for the defaults.
 	Settings json.RawMessage `json:"settings,omitempty"`
-	Secret   SourceSecret    `json:"-"`
+	Options  SourceOptions   `json:"options"`
+	// VerifyUntil is when set-up mode ends: until then a request that does not
+	// prove itself is kept and answered as if it did, but nothing is read from it.
+	VerifyUntil time.Time    `json:"verify_until,omitzero"`
+	Secret      SourceSecret `json:"-"`
 	// Old is the secret before this one. It counts until OldUntil.
 	Old      SourceSecret `json:"-"`
 	OldUntil time.Time    `json:"-"`
@@ -139,16 +149,64 @@ func (s Source) SecretCredential(sealed []byte) Credential {
 
 // SourceHealth is what became of a source's deliveries.
 type SourceHealth struct {
-	Deliveries     int64     `json:"deliveries"`
-	Unparsable     int64     `json:"unparsable"`
-	Rejected       int64     `json:"rejected"` // wrong or missing secret
+	Deliveries int64 `json:"deliveries"`
+	Duplicates int64 `json:"duplicates"` // of these: sent again by the sender, and stored once
+	Unparsable int64 `json:"unparsable"`
+	Rejected   int64 `json:"rejected"` // wrong or missing secret or signature
+	// RejectedSince counts the requests refused since the last that was not.
+	RejectedSince  int       `json:"rejected_since"`
 	LastDeliveryAt time.Time `json:"last_delivery_at,omitzero"`
 	LastRejectedAt time.Time `json:"last_rejected_at,omitzero"`
 	// LastError describes the newest unparsable body.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Errors are what went wrong, one a kind.
+	Errors []SourceError `json:"errors,omitempty"`
 	// Warnings are what somebody should see to although nothing was refused.
 	Warnings []SourceWarning `json:"warnings,omitempty"`
+}
+
+// Sum fills in what follows from Errors.
+func (h *SourceHealth) Sum() {
+	for _, e := range h.Errors {
+		switch e.Kind {
+		case ErrorUnparsable:
+			h.Unparsable, h.LastError, h.LastErrorAt = e.Count, e.Text, e.At
+		case ErrorUnauthenticated, ErrorSignature:
+			h.Rejected += e.Count
+			if e.At.After(h.LastRejectedAt) {
+				h.LastRejectedAt = e.At
+			}
+		}
+	}
+}
+
+// Kinds of error of a source.
+const (
+	ErrorUnparsable      = "unparsable"      // a body that could not be read, or not all of it
+	ErrorUnauthenticated = "unauthenticated" // a wrong or missing secret; refused
+	ErrorSignature       = "signature"       // a wrong or missing signature; refused
+	ErrorUnproven        = "unproven"        // either of them, kept in set-up mode
+	ErrorTruncated       = "truncated"       // the sender left alerts out
+	ErrorDatabase        = "database"        // it could not be stored, or not with its alerts
+	ErrorOverload        = "overload"        // more at once than could be taken; the sender was told to come again
+	ErrorTooLarge        = "too_large"       // a body over the limit; refused
+)
+
+// SourceError counts what went wrong with a source's deliveries in one way.
+type SourceError struct {
+	Kind  string    `json:"kind"`
+	Count int64     `json:"count"`
+	At    time.Time `json:"at"`             // the last time
+	Text  string    `json:"text,omitempty"` // and what it said
+}
+
+// SourceRate is what a source sent within a minute or an hour that begins at At.
+type SourceRate struct {
+	At         time.Time `json:"at"`
+	Deliveries int64     `json:"deliveries"`
+	Alerts     int64     `json:"alerts"`
+	Errors     int64     `json:"errors"`
 }
 
 // SourceWarning is something about a source's deliveries that loses alerts or
@@ -160,17 +218,75 @@ type SourceWarning struct {
 	At    time.Time `json:"at,omitzero"`     // the last time
 }
 
-// Delivery is one authenticated webhook request, kept as it came.
+// Delivery is one webhook request, kept as it came. It has proved itself unless
+// it is Unproven.
 type Delivery struct {
-	ID          string
-	SourceID    string
+	ID       string
+	SourceID string
+	// SenderID is the sender's own name for this delivery, the same when it sends
+	// it again; empty if it has none. Digest identifies what was sent: an id that
+	// comes with something else is no repetition.
+	SenderID string
+	Digest   []byte
+	// DuplicateOf is set by storing: the delivery that this one repeats. Nothing
+	// is stored of a repetition.
+	DuplicateOf string
+	// Replay says that the delivery is stored already and that its alerts are
+	// read again; storing them marks it.
+	Replay bool
+	// Unproven says that its secret or signature was wrong (set-up mode). It has
+	// no alerts until somebody replays it.
+	Unproven bool
+	// Reason says in plain words why we made it ourselves ([OwnDelivery]); it is
+	// empty for what a sender sent. The events of its alerts carry it.
+	Reason      string
 	ReceivedAt  time.Time
 	ContentType string
 	Body        []byte
-	// Alerts is what was read from it; Problem says why there is nothing.
-	Alerts  []Alert
-	Problem string
+	// Alerts is what was read from it; Problem says why there is nothing, or not
+	// everything, and ProblemKind in which way: ErrorUnparsable unless given.
+	Alerts      []Alert
+	Problem     string
+	ProblemKind string
 	// Truncated counts alerts that the sender says it left out.
 	Truncated int
 	Warnings  []SourceWarning
+}
+
+// SourceOptions say how the alerts of a source are treated. Zero values mean the
+// default.
+type SourceOptions struct {
+	// Severities overrides what the sender's words mean. A word is in lower case;
+	// the empty one stands for alerts without any.
+	Severities map[string]Severity `json:"severities,omitempty"`
+	// FlapHoldSeconds is how long an alert must stay resolved before its incident is.
+	FlapHoldSeconds int `json:"flap_hold_seconds,omitempty"`
+	// ReopenWindowSeconds is how long after its end an incident is opened again
+	// by its group rather than followed by another one. 0 means 600.
+	ReopenWindowSeconds int `json:"reopen_window_seconds,omitempty"`
+	// ResolveTimeoutSeconds ends alerts that the sender no longer mentions. 0
+	// means never.
+	ResolveTimeoutSeconds int `json:"resolve_timeout_seconds,omitempty"`
+	// SilentAfterSeconds raises an alert when nothing was delivered for so long.
+	// 0 means never.
+	SilentAfterSeconds int `json:"silent_after_seconds,omitempty"`
+	// StormIncidentsPerMinute is the rate of new incidents above which they are
+	// collapsed into one. 0 means 30, -1 never.
+	StormIncidentsPerMinute int `json:"storm_incidents_per_minute,omitempty"`
+	// StormQuietSeconds is how long the rate must stay below it for the storm to
+	// be over. 0 means 300.
+	StormQuietSeconds int `json:"storm_quiet_seconds,omitempty"`
+	// Reconcile asks the sender itself what is firing.
+	Reconcile Reconcile `json:"reconcile,omitzero"`
+}
+
+// Reconcile says where a sender can be asked for its open alerts, and how often.
+type Reconcile struct {
+	// URL is of Alertmanager; of several that form one cluster, with commas between.
+	URL          string `json:"url,omitempty"`
+	EverySeconds int    `json:"every_seconds,omitempty"` // 0 means never
+	// Target is the name of Zabbix's target in the inventory. For Alertmanager it
+	// is the name of the receiver that sends to us: it need not be given if there
+	// is one alone, or one that has sent already.
+	Target string `json:"target,omitempty"`
 }

@@ -12,13 +12,19 @@ type EventKind string
 const (
 	EventIncidentOpened   EventKind = "incident.opened"    // IncidentChange
 	EventIncidentResolved EventKind = "incident.resolved"  // IncidentChange
-	EventIncidentChanged  EventKind = "incident.changed"   // IncidentChange: a person did it
+	EventIncidentReopened EventKind = "incident.reopened"  // IncidentChange: its group fires again
+	EventIncidentChanged  EventKind = "incident.changed"   // IncidentChange
+	EventIncidentMerged   EventKind = "incident.merged"    // IncidentChange: into Other, or Other into it
+	EventIncidentSplit    EventKind = "incident.split"     // IncidentChange: alerts went to Other, or came from it
 	EventAlertFiring      EventKind = "alert.firing"       // AlertChange
 	EventAlertAcked       EventKind = "alert.acknowledged" // AlertChange
+	EventAlertUpdated     EventKind = "alert.updated"      // AlertChange: it fires on, and is another
 	EventAlertResolved    EventKind = "alert.resolved"     // AlertChange
 	EventRunQueued        EventKind = "run.queued"         // RunChange
 	EventRunStarted       EventKind = "run.started"        // RunChange: a worker has claimed it
-	EventRunRequeued      EventKind = "run.requeued"       // RunChange: its worker is gone
+	EventRunRequeued      EventKind = "run.requeued"       // RunChange: its worker is gone, or it waits no more
+	EventApprovalAsked    EventKind = "approval.requested" // ApprovalChange
+	EventApprovalDecided  EventKind = "approval.decided"   // ApprovalChange
 )
 
 // Kinds sent by an agent. EventMessage and EventToolResult together are the
@@ -31,6 +37,7 @@ const (
 	EventToolResult EventKind = "tool.result" // ToolResult
 	EventNotice     EventKind = "notice"      // Notice: a retry, a refused repetition
 	EventFindings   EventKind = "findings"    // Finding
+	EventRunParked  EventKind = "run.parked"  // RunChange: it waits for people, the last of this worker
 	EventRunEnded   EventKind = "run.ended"   // RunChange, always the last of a run
 )
 
@@ -64,7 +71,12 @@ type IncidentChange struct {
 	Status   IncidentStatus `json:"status,omitempty"`
 	Severity Severity       `json:"severity,omitempty"`
 	Title    string         `json:"title,omitempty"`
+	Assignee string         `json:"assignee,omitempty"`
 	Reason   string         `json:"reason,omitempty"`
+	// Other is the incident at the other end of a merge or split, Alerts how many went over.
+	Other       string `json:"other,omitempty"`
+	OtherNumber int64  `json:"other_number,omitempty"`
+	Alerts      int    `json:"alerts,omitempty"`
 }
 
 // AlertChange is the data of alert.* events.
@@ -74,6 +86,7 @@ type AlertChange struct {
 	Severity Severity `json:"severity"`
 	Host     string   `json:"host,omitempty"`
 	Summary  string   `json:"summary,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
 }
 
 // RunChange is the data of run.* events.

@@ -42,6 +42,7 @@ const (
 	SetupTokenPrefix   = "akms_" // one-time link for the first admin
 	InviteTokenPrefix  = "akmi_" // one-time link of any other user
 	GatewayTokenPrefix = "akmg_" // one run, audience gateway
+	ClientTokenPrefix  = "akmc_" // a client or service, audience gateway
 	ProxyTokenPrefix   = "akmp_" // one run, audience proxy
 	WorkerTokenPrefix  = "akmw_" // workers of one deployment
 	WebhookTokenPrefix = "akmh_" // generated webhook secrets

@@ -62,10 +62,49 @@ type Incident struct {
 	OpenedAt            time.Time `json:"opened_at"`
 	UpdatedAt           time.Time `json:"updated_at"`
 	ResolvedAt          time.Time `json:"resolved_at,omitzero"`
+	// ResolvedBy is the person who resolved it, [BySystem], or empty.
+	ResolvedBy string `json:"resolved_by,omitempty"`
+	// ResolveAt is set while all its alerts are resolved and its flap hold is not over.
+	ResolveAt time.Time `json:"resolve_at,omitzero"`
+	// Edited names the fields that a person has set: alerts change them no more.
+	Edited     []string `json:"edited,omitempty"`
+	MergedInto string   `json:"merged_into,omitempty"` // an incident's id
+	// Reopened counts how often its group opened it again, Transitions how often
+	// it began or ceased to fire. Flapping says that it did so [FlapTransitions]
+	// times within an hour.
+	Reopened    int  `json:"reopened,omitempty"`
+	Transitions int  `json:"transitions,omitempty"`
+	Flapping    bool `json:"flapping,omitempty"`
+	// RuleID is the grouping rule that opened it; empty if its sender's group did.
+	RuleID string `json:"rule_id,omitempty"`
+	// Storm says that it collects what a source sends beyond its rate of new incidents.
+	Storm bool `json:"storm,omitempty"`
+	// Maintenance names the window that covers all its alerts, until when it is
+	// not investigated.
+	Maintenance      string    `json:"maintenance,omitempty"`
+	MaintenanceUntil time.Time `json:"maintenance_until,omitzero"`
 	// RunID is the newest run; LastSeq the newest event of the timeline.
 	RunID   string `json:"run_id,omitempty"`
 	LastSeq int64  `json:"last_seq"`
 }
+
+// BySystem is who resolves an incident that no person does.
+const BySystem = "system"
+
+// FlapTransitions within an hour make an incident a flapping one.
+const FlapTransitions = 5
+
+// The names of fields in [Incident.Edited].
+const (
+	EditedTitle       = "title"
+	EditedDescription = "description"
+	EditedSeverity    = "severity"
+	EditedStatus      = "status"
+	EditedAssignee    = "assignee"
+)
+
+// Open says whether an incident in this status is still to be seen to.
+func (s IncidentStatus) Open() bool { return s == IncidentTriggered || s == IncidentAcknowledged }
 
 // LogValue implements [slog.LogValuer].
 func (i Incident) LogValue() slog.Value {

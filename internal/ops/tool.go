@@ -2,6 +2,9 @@ package ops
 
 import (
 	"encoding/json"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,6 +16,7 @@ type CallState string
 // The states of a tool call.
 const (
 	CallReceived  CallState = "received"
+	CallWaiting   CallState = "waiting_approval" // people are asked; call again under the same id
 	CallDecided   CallState = "decided"
 	CallIntent    CallState = "intent"
 	CallExecuting CallState = "executing"
@@ -38,6 +42,8 @@ type ToolResult struct {
 	State CallState `json:"state"`
 	// Text is capped, stripped of control sequences and redacted.
 	Text string `json:"text"`
+	// Data is what Text says, for a program to read. Not all tools have it.
+	Data json.RawMessage `json:"data,omitempty"`
 	// Truncated counts bytes of output that Text leaves out.
 	Truncated int64 `json:"truncated,omitempty"`
 	// ExitCode is set for commands that ended by themselves.
@@ -48,7 +54,9 @@ type ToolResult struct {
 
 // ToolCall is a call as the gateway has recorded it.
 type ToolCall struct {
-	RunID     string          `json:"run_id"`
+	// RunID or TokenID is whose call it is: a run's, or of a gateway token that no run has.
+	RunID     string          `json:"run_id,omitempty"`
+	TokenID   string          `json:"token_id,omitempty"`
 	ID        string          `json:"id"`
 	Tool      string          `json:"tool"`
 	Arguments json.RawMessage `json:"arguments"`
@@ -61,6 +69,14 @@ type ToolCall struct {
 	State     CallState   `json:"state"`
 	Result    *ToolResult `json:"result,omitempty"`
 	CreatedAt time.Time   `json:"created_at"`
+}
+
+// Holder is what the call is known by, with its ID.
+func (c ToolCall) Holder() string {
+	if c.TokenID != "" {
+		return c.TokenID
+	}
+	return c.RunID
 }
 
 // Target is a machine or service of the inventory that tools may act on.
@@ -77,8 +93,31 @@ type Target struct {
 	Credential string            `json:"credential,omitempty"` // its name
 	Labels     map[string]string `json:"labels,omitempty"`
 	// Jump names the target that connections go through.
-	Jump      string    `json:"jump,omitempty"`
+	Jump string `json:"jump,omitempty"`
+	// Scheme, Path and CA are of targets that speak HTTP. CA holds the PEM of who
+	// may have signed its certificate; without it that is as the system says.
+	Scheme    string    `json:"scheme,omitempty"` // https or http
+	Path      string    `json:"path,omitempty"`
+	CA        string    `json:"ca,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
+}
+
+// SetURL reads address, port, scheme and path from the URL of a service whose
+// API is at the path api below it. The path may be in the URL.
+func (t *Target) SetURL(text, api string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.RawPath != "" {
+		return Errorf(CodeInvalid, "the url is not of the form https://HOST/PATH")
+	}
+	port := map[string]int{"http": 80, "https": 443}[u.Scheme]
+	if p := u.Port(); p != "" {
+		if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
+			return Errorf(CodeInvalid, "the url has a port that is none")
+		}
+	}
+	t.Scheme, t.Address, t.Port = u.Scheme, u.Hostname(), port
+	t.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, api), "/") + api
+	return nil
 }
 
 // Credential is a sealed secret. Sealed opens only in its zone, and only with
@@ -111,10 +150,13 @@ const WebhookSecret = "webhook_secret"
 
 // CredentialKinds maps each kind of credential to the zone that opens it.
 var CredentialKinds = map[string]Zone{
-	"ssh_key":      ZoneTools,
-	"ssh_password": ZoneTools,
-	"llm_key":      ZoneEgress,
-	WebhookSecret:  ZoneAPI,
+	"ssh_key":         ZoneTools,
+	"ssh_password":    ZoneTools,
+	"zabbix_token":    ZoneTools,
+	"zabbix_password": ZoneTools,
+	"llm_key":         ZoneEgress,
+	WebhookSecret:     ZoneAPI,
+	ReconcileSecret:   ZoneAPI,
 }
 
 // Info is what a seal is bound to: a row whose id, kind, targets or version was

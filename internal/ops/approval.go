@@ -1,0 +1,108 @@
+package ops
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// ApprovalState is what became of a request for approval; all but the first are final.
+type ApprovalState string
+
+// The states of an approval.
+const (
+	ApprovalPending  ApprovalState = "pending"
+	ApprovalApproved ApprovalState = "approved"
+	ApprovalDenied   ApprovalState = "denied"
+	ApprovalExpired  ApprovalState = "expired" // nobody decided in time
+	ApprovalVoid     ApprovalState = "void"    // its run or token has ended
+)
+
+// Risk is how much harm an asked call may do; it says who may approve it. Above
+// RiskLow that is never who asks, and RiskCritical takes two.
+type Risk string
+
+// The risks, least first.
+const (
+	RiskLow      Risk = "low"
+	RiskMedium   Risk = "medium"
+	RiskHigh     Risk = "high"
+	RiskCritical Risk = "critical"
+)
+
+// Needed says how many people must approve.
+func (r Risk) Needed() int {
+	if r == RiskCritical {
+		return 2
+	}
+	return 1
+}
+
+// Approval is a call that people are asked about. It is for one call of one run
+// or token, as its digest was, once.
+type Approval struct {
+	ID         string `json:"id"`
+	RunID      string `json:"run_id,omitempty"`
+	TokenID    string `json:"token_id,omitempty"`
+	CallID     string `json:"call_id"`
+	IncidentID string `json:"incident_id,omitempty"`
+	Agent      string `json:"agent,omitempty"`
+	// Requester is who the run or token acts for: who may not approve above RiskLow.
+	Requester string `json:"requester"`
+	Tool      string `json:"tool"`
+	Target    string `json:"target,omitempty"`
+	// Command is the whole canonical command, which is what will run.
+	Command   string          `json:"command,omitempty"`
+	Arguments json.RawMessage `json:"arguments"`
+	// Subject is a digest of what is done, where and with which credential and
+	// host keys. Digest binds it to the call, its holder and the rules.
+	Subject []byte   `json:"-"`
+	Digest  []byte   `json:"-"`
+	Risk    Risk     `json:"risk"`
+	Reasons []string `json:"reasons"`
+	// Facts are what else the digest holds, for people: host key, credential, policy.
+	Facts     map[string]string  `json:"facts"`
+	Needed    int                `json:"needed"`
+	State     ApprovalState      `json:"state"`
+	CreatedAt time.Time          `json:"created_at"`
+	ExpiresAt time.Time          `json:"expires_at"`
+	DecidedAt time.Time          `json:"decided_at,omitzero"`
+	UsedAt    time.Time          `json:"used_at,omitzero"` // when the call was started with it
+	Decisions []ApprovalDecision `json:"decisions"`
+}
+
+// ApprovalDecision is what one person said.
+type ApprovalDecision struct {
+	Username string    `json:"username"`
+	Approve  bool      `json:"approve"`
+	Reason   string    `json:"reason,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+// ApprovalGrant lets the agent do one thing in one incident, without asking
+// again, until it expires or is revoked.
+type ApprovalGrant struct {
+	ID         string    `json:"id"`
+	ApprovalID string    `json:"approval_id"`
+	IncidentID string    `json:"incident_id"`
+	Tool       string    `json:"tool"`
+	Target     string    `json:"target,omitempty"`
+	Command    string    `json:"command,omitempty"`
+	GrantedBy  string    `json:"granted_by"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+	RevokedBy  string    `json:"revoked_by,omitempty"`
+}
+
+// ApprovalChange is the data of approval.* events.
+type ApprovalChange struct {
+	ApprovalID string        `json:"approval_id"`
+	CallID     string        `json:"call_id"`
+	Tool       string        `json:"tool"`
+	Target     string        `json:"target,omitempty"`
+	Command    string        `json:"command,omitempty"`
+	Risk       Risk          `json:"risk,omitempty"`
+	State      ApprovalState `json:"state"`
+	By         string        `json:"by,omitempty"`
+	Reason     string        `json:"reason,omitempty"`
+}

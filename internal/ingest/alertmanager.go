@@ -93,7 +93,8 @@ func (msg alertmanagerMessage) alert(a alertmanagerAlert, receivedAt time.Time) 
 	starts, ends := a.StartsAt.time(), a.EndsAt.time()
 	episode := ""
 	if !starts.IsZero() {
-		episode = key(identity + "@" + starts.Format(time.RFC3339Nano))
+		// To the millisecond, which is what Alertmanager's API has of it.
+		episode = key(identity + "@" + starts.Truncate(time.Millisecond).Format(time.RFC3339Nano))
 	}
 	starts = known(starts, receivedAt)
 	group := string(msg.GroupKey)
@@ -106,13 +107,16 @@ func (msg alertmanagerMessage) alert(a alertmanagerAlert, receivedAt time.Time) 
 	}
 
 	alert := ops.Alert{
-		Identity:    identity,
-		Episode:     episode,
-		GroupKey:    key(string(msg.Receiver) + "/" + group),
-		Status:      ops.AlertFiring,
-		At:          starts,
-		StartsAt:    starts,
-		Severity:    severity(a.Labels["severity"]),
+		Identity: identity,
+		Episode:  episode,
+		GroupKey: key(string(msg.Receiver) + "/" + group),
+		Status:   ops.AlertFiring,
+		At:       starts,
+		StartsAt: starts,
+		Severity: severity(a.Labels["severity"]),
+
+		SenderSeverity: line(a.Labels["severity"], maxShort),
+
 		Summary:     cut(a.Annotations.first("summary", "message"), maxText),
 		Description: cut(a.Annotations.first("description"), maxText),
 		Service:     line(a.Labels.first("service", "service_name", "app", "job"), maxShort),

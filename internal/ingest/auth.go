@@ -20,6 +20,7 @@ const SecretHeader = "X-Akmatori-Secret"
 // names that the page tells them to use.
 const (
 	pagerDutySignature = "X-PagerDuty-Signature"
+	pagerDutyDelivery  = "X-Webhook-Id"
 	grafanaSignature   = "X-Grafana-Alerting-Signature"
 	grafanaTimestamp   = "X-Grafana-Alerting-Timestamp"
 )
@@ -99,6 +100,17 @@ func signedByGrafana(r Request, key ops.Secret) bool {
 		signed = append([]byte(stamp+":"), r.Body...)
 	}
 	return same(digest(key, signed), r.Header.Get(grafanaSignature))
+}
+
+// signAsPagerDuty and signAsGrafana do what those two check.
+func signAsPagerDuty(r Request, key ops.Secret) {
+	r.Header.Set(pagerDutySignature, "v1="+hex.EncodeToString(digest(key, r.Body)))
+}
+
+func signAsGrafana(r Request, key ops.Secret) {
+	stamp := strconv.FormatInt(r.ReceivedAt.Unix(), 10)
+	r.Header.Set(grafanaTimestamp, stamp)
+	r.Header.Set(grafanaSignature, hex.EncodeToString(digest(key, append([]byte(stamp+":"), r.Body...))))
 }
 
 func digest(key ops.Secret, message []byte) []byte {

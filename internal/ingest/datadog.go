@@ -74,13 +74,13 @@ func datadogAlert(f stringMap, transition, scope, title string, r Request) ops.A
 		Status:      ops.AlertFiring,
 		At:          at,
 		StartsAt:    at,
-		Severity:    datadogSeverity(f, title),
 		Title:       line(name, maxTitle),
 		Summary:     cut(f.first("alert_status"), maxText),
 		Description: cut(f.first("text_only_msg", "body", "event_msg"), maxText),
 		Host:        line(f.first("hostname", "host"), maxShort),
 		Labels:      datadogLabels(f, scope).limited(maxLabels, maxLabel),
 	}
+	alert.Severity, alert.SenderSeverity = datadogSeverity(f, title)
 	alert.Service = line(alert.Labels["service"], maxShort)
 	if alert.Host == "" {
 		alert.Host = line(alert.Labels["host"], maxShort)
@@ -103,7 +103,7 @@ func datadogAlert(f stringMap, transition, scope, title string, r Request) ops.A
 	case "Recovered":
 		alert.Status, alert.EndsAt = ops.AlertResolved, at
 	case "Warn", "Re-Warn":
-		alert.Severity = ops.SeverityWarning
+		alert.Severity, alert.SenderSeverity = ops.SeverityWarning, "Warn"
 	case "No Data", "Re-No Data":
 		alert.Kind = ops.AlertNoData
 	case "":
@@ -118,21 +118,25 @@ func datadogAlert(f stringMap, transition, scope, title string, r Request) ops.A
 	return alert
 }
 
-func datadogSeverity(f stringMap, title string) ops.Severity {
-	word := f.first("alert_priority")
+func datadogSeverity(f stringMap, title string) (s ops.Severity, word string) {
+	word = line(f.first("alert_priority"), maxShort)
 	if m := datadogPriority.FindStringSubmatch(title); word == "" && m != nil {
 		word = m[1]
 	}
 	if s, ok := priority(word); ok {
-		return s
+		return s, word
 	}
-	switch f.first("alert_type", "event_type") {
+	kind := line(f.first("alert_type", "event_type"), maxShort)
+	if word == "" {
+		word = kind
+	}
+	switch kind {
 	case "error":
-		return ops.SeverityHigh
+		return ops.SeverityHigh, word
 	case "info", "success":
-		return ops.SeverityInfo
+		return ops.SeverityInfo, word
 	}
-	return ops.SeverityWarning
+	return ops.SeverityWarning, word
 }
 
 // datadogLabels are the tags, "key:value" with commas between. Of a key that is

@@ -19,6 +19,7 @@
 package ingest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -71,6 +72,16 @@ type Source struct {
 	// CheckSettings refuses settings that Parse cannot work with. It is nil for
 	// kinds that have none.
 	CheckSettings func(json.RawMessage) error
+	// DeliveryID gives the sender's own name for a delivery, which is the same
+	// when it sends it again; empty if this one has none. It is nil for kinds that
+	// name none: theirs are told apart by their alerts' episodes.
+	DeliveryID func(Request) string
+	// Sample is the body that this kind of sender would post about a test, and
+	// Sign proves a request the way it does; nil for kinds that cannot sign.
+	Sample func(Test, *Request) any
+	Sign   func(Request, ops.Secret)
+	// Steps say how the sender is configured ([Source.Setup]).
+	Steps func(Endpoint) []Step
 }
 
 // Request is one delivery as it came.
@@ -79,6 +90,7 @@ type Request struct {
 	Body       []byte
 	ReceivedAt time.Time
 	Settings   json.RawMessage // of the source; checked by [Source.CheckSettings]
+	Options    ops.SourceOptions
 }
 
 // Parsed is what a body said.
@@ -93,12 +105,30 @@ type Parsed struct {
 
 // Sources lists the kinds of senders.
 var Sources = []Source{
-	{Kind: "alertmanager", Name: "Prometheus Alertmanager", Parse: parseAlertmanager, Auth: ops.AuthSecret},
-	{Kind: "grafana", Name: "Grafana", Parse: parseGrafana, Signed: signedByGrafana, Auth: ops.AuthSecret},
-	{Kind: "pagerduty", Name: "PagerDuty", Parse: parsePagerDuty, Signed: signedByPagerDuty, Auth: ops.AuthSignature},
-	{Kind: "datadog", Name: "Datadog", Parse: parseDatadog, Auth: ops.AuthSecret},
-	{Kind: "zabbix", Name: "Zabbix", Parse: parseZabbix, Auth: ops.AuthSecret},
-	{Kind: "webhook", Name: "Other webhook", Parse: parseWebhook, Auth: ops.AuthSecret, CheckSettings: checkMapping},
+	{Kind: "alertmanager", Name: "Prometheus Alertmanager", Parse: parseAlertmanager, Auth: ops.AuthSecret,
+		Sample: sampleAlertmanager, Steps: stepsAlertmanager},
+	{Kind: "grafana", Name: "Grafana", Parse: parseGrafana, Auth: ops.AuthSecret, Signed: signedByGrafana, Sign: signAsGrafana,
+		Sample: sampleGrafana, Steps: stepsGrafana},
+	{Kind: "pagerduty", Name: "PagerDuty", Parse: parsePagerDuty, Auth: ops.AuthSignature, Signed: signedByPagerDuty, Sign: signAsPagerDuty,
+		DeliveryID: deliveryOfPagerDuty, Sample: samplePagerDuty, Steps: stepsPagerDuty},
+	{Kind: "datadog", Name: "Datadog", Parse: parseDatadog, Auth: ops.AuthSecret,
+		DeliveryID: deliveryOfDatadog, Sample: sampleDatadog, Steps: stepsDatadog},
+	{Kind: "zabbix", Name: "Zabbix", Parse: parseZabbix, Auth: ops.AuthSecret, Sample: sampleZabbix, Steps: stepsZabbix},
+	{Kind: "webhook", Name: "Other webhook", Parse: parseWebhook, Auth: ops.AuthSecret, CheckSettings: checkMapping,
+		DeliveryID: deliveryOfWebhook, Sample: sampleWebhook, Steps: stepsWebhook},
+}
+
+// Read parses a delivery and applies the source's options to its alerts. What
+// is only a test keeps the severity of a test.
+func (s Source) Read(r Request) (Parsed, error) {
+	parsed, err := s.Parse(r)
+	for i := range parsed.Alerts {
+		a := &parsed.Alerts[i]
+		if own, ok := r.Options.Severities[strings.ToLower(a.SenderSeverity)]; ok && a.Kind != ops.AlertTest {
+			a.Severity = own
+		}
+	}
+	return parsed, err
 }
 
 // Lookup finds a kind in [Sources].
@@ -131,6 +161,10 @@ func (m *stringMap) UnmarshalJSON(data []byte) error {
 
 // looseText gives a JSON string's content and any other value's source text.
 func looseText(raw json.RawMessage) string {
+	// Nearly all are strings without escapes: these stand there as they are.
+	if n := len(raw); n >= 2 && raw[0] == '"' && bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
+		return string(raw[1 : n-1])
+	}
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
 		s = string(raw)

@@ -61,7 +61,7 @@ func TestGolden(t *testing.T) {
 				require.NoError(t, src.CheckSettings(settings))
 				r.Settings = settings
 			}
-			parsed, err := src.Parse(r)
+			parsed, err := src.Read(r)
 			require.NoError(t, err)
 			for _, a := range parsed.Alerts {
 				storable(t, a)
@@ -228,9 +228,14 @@ func fuzz(f *testing.F, kind string, more ...string) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, contentType := range []string{"application/json", "application/x-www-form-urlencoded"} {
-			parsed, _ := src.Parse(testRequest(body, contentType))
+			r := testRequest(body, contentType)
+			r.Header.Set("X-Webhook-Id", string(body))
+			parsed, _ := src.Read(r)
 			for _, a := range parsed.Alerts {
 				storable(t, a)
+			}
+			if name, _ := src.ID(r); len(name) > maxKey || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+				t.Fatalf("cannot be stored: %q", name)
 			}
 		}
 	})
@@ -262,7 +267,7 @@ func FuzzWebhook(f *testing.F) {
 
 func storable(t *testing.T, a ops.Alert) {
 	t.Helper()
-	texts := []string{a.Identity, a.Episode, a.GroupKey, a.Title, a.Summary, a.Description, a.Service, a.Host}
+	texts := []string{a.Identity, a.Episode, a.GroupKey, a.Title, a.Summary, a.Description, a.Service, a.Host, a.SenderSeverity}
 	for k, v := range a.Labels {
 		texts = append(texts, k, v)
 	}

@@ -139,12 +139,12 @@ func (i pagerDutyIncident) alert(status ops.AlertStatus, event *pagerDutyEvent, 
 		Status:   status,
 		At:       at,
 		StartsAt: starts,
-		Severity: i.severity(),
 		Title:    line(string(i.Title), maxTitle),
 		Service:  line(service, maxShort),
 		Labels:   labels.limited(maxLabels, maxLabel),
 		Links:    link(nil, "source", string(i.HTMLURL)),
 	}
+	alert.Severity, alert.SenderSeverity = i.severity()
 	if alert.Title == "" {
 		alert.Title = line(fmt.Sprintf("PagerDuty incident %s", i.ID), maxTitle)
 	}
@@ -164,15 +164,19 @@ func (i pagerDutyIncident) alert(status ops.AlertStatus, event *pagerDutyEvent, 
 
 // severity is the priority's if there is one with a name of the usual kind.
 // Urgency says how loud to be and not how bad it is, but there is nothing else.
-func (i pagerDutyIncident) severity() ops.Severity {
-	if i.Priority != nil {
-		word, _, _ := strings.Cut(strings.TrimSpace(string(i.Priority.Summary)), " ")
-		if s, ok := priority(word); ok {
-			return s
-		}
-	}
+// The word is the priority's even if it says nothing to us: it may to the source's options.
+func (i pagerDutyIncident) severity() (s ops.Severity, word string) {
+	s, word = ops.SeverityWarning, line(string(i.Urgency), maxShort)
 	if i.Urgency == "high" {
-		return ops.SeverityHigh
+		s = ops.SeverityHigh
 	}
-	return ops.SeverityWarning
+	if i.Priority == nil || strings.TrimSpace(string(i.Priority.Summary)) == "" {
+		return s, word
+	}
+	name := line(string(i.Priority.Summary), maxShort)
+	short, _, _ := strings.Cut(name, " ")
+	if known, ok := priority(short); ok {
+		return known, short
+	}
+	return s, name
 }

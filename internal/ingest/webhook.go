@@ -361,14 +361,17 @@ func (c compiled) alert(item, body any, receivedAt time.Time) (ops.Alert, bool) 
 		starts = at
 	}
 	alert := ops.Alert{
-		Identity:    key(identity),
-		Episode:     key(episode),
-		GroupKey:    key(group),
-		Status:      c.status(get("status")),
-		At:          starts,
-		StartsAt:    starts,
-		Severity:    c.severity(get("severity")),
-		Title:       title,
+		Identity: key(identity),
+		Episode:  key(episode),
+		GroupKey: key(group),
+		Status:   c.status(get("status")),
+		At:       starts,
+		StartsAt: starts,
+		Severity: c.severity(get("severity")),
+		Title:    title,
+
+		SenderSeverity: line(get("severity"), maxShort),
+
 		Summary:     cut(get("summary"), maxText),
 		Description: cut(get("description"), maxText),
 		Service:     line(get("service"), maxShort),

@@ -79,12 +79,12 @@ func zabbixAlert(f stringMap, resolved bool, receivedAt time.Time) ops.Alert {
 		Status:      ops.AlertFiring,
 		At:          starts,
 		StartsAt:    starts,
-		Severity:    zabbixSeverity(f.first("event_nseverity", "priority"), f.first("event_severity", "severity")),
 		Title:       line(f.first("event_name", "alert_name", "trigger_name", "subject"), maxTitle),
 		Summary:     cut(f.first("event_opdata", "opdata"), maxText),
 		Description: cut(f.first("trigger_description"), maxText),
 		Host:        line(hostID, maxShort),
 	}
+	alert.Severity, alert.SenderSeverity = zabbixSeverity(f.first("event_nseverity", "priority"), f.first("event_severity", "severity"))
 	if item := f.first("item_name"); kind != "" && item != "" && alert.Title != "" {
 		alert.Title = line(item+": "+alert.Title, maxTitle) // the name of such an event is what went wrong
 	}
@@ -193,18 +193,30 @@ func zabbixTags(list string) stringMap {
 	return tags
 }
 
-func zabbixSeverity(number, word string) ops.Severity {
-	switch number {
-	case "5":
-		return ops.SeverityCritical
-	case "4":
-		return ops.SeverityHigh
-	case "3", "2":
-		return ops.SeverityWarning
-	case "1", "0":
-		return ops.SeverityInfo
+// zabbixSeverities are the names that the numbers have unless somebody renamed them.
+var zabbixSeverities = []struct {
+	name     string
+	severity ops.Severity
+}{
+	{"Not classified", ops.SeverityInfo}, {"Information", ops.SeverityInfo}, {"Warning", ops.SeverityWarning},
+	{"Average", ops.SeverityWarning}, {"High", ops.SeverityHigh}, {"Disaster", ops.SeverityCritical},
+}
+
+// zabbixSeverity goes by the number, which nobody can rename. The word is the
+// sender's name for it.
+func zabbixSeverity(number, word string) (ops.Severity, string) {
+	word = line(word, maxShort)
+	if number == "" { // some scripts give it under the name of the word
+		number = word
 	}
-	return severity(word)
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 0 || n >= len(zabbixSeverities) {
+		return severity(word), word
+	}
+	if word == "" || word == number {
+		word = zabbixSeverities[n].name
+	}
+	return zabbixSeverities[n].severity, word
 }
 
 func digits(s string) bool {

@@ -85,7 +85,7 @@ func (d *deployment) fill(t *testing.T) {
 	// The first row refers to the second.
 	d.exec(t, `INSERT INTO targets (id, name, kind, address, port, credential, jump) VALUES
 		(gen_random_uuid(), 'a', 'ssh', '10.0.0.1', 22, 'login', 'z'), (gen_random_uuid(), 'z', 'ssh', '10.0.0.2', 22, NULL, NULL)`)
-	d.exec(t, `INSERT INTO users (id, username, password_hash) VALUES (gen_random_uuid(), 'ann', 'h')`)
+	d.exec(t, `INSERT INTO users (id, username, password_hash, roles) VALUES (gen_random_uuid(), 'ann', 'h', '{admin}')`)
 	for n := range 3 {
 		id := ops.NewID()
 		d.exec(t, `INSERT INTO incidents (id, title, description, severity, status, opened_at, updated_at) VALUES ($1, $2, $3, 'high', 'closed', now(), now() - interval '1 microsecond')`,
@@ -289,7 +289,7 @@ func TestRefused(t *testing.T) {
 		"a foreign entry":  {data: pack(t, files, append(head, "../etc/passwd")...), want: "end.json"},
 		"keys are missing": {data: pack(t, files, "manifest.json", "end.json"), want: "keys/tools-key"},
 		"a user is there": {spoil: func(t *testing.T, d *deployment) {
-			d.exec(t, `INSERT INTO users (id, username, password_hash) VALUES (gen_random_uuid(), 'x', '')`)
+			d.exec(t, `INSERT INTO users (id, username, password_hash, roles) VALUES (gen_random_uuid(), 'x', '', '{}')`)
 		}, data: data, want: "not empty (there are rows in users)"},
 		"an older database": {spoil: func(t *testing.T, d *deployment) { d.exec(t, `UPDATE goose_db_version SET version_id = 7000`) }, data: data, want: "and the database 7000"},
 	} {

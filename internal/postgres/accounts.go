@@ -31,9 +31,9 @@ type APIToken struct {
 	Hash   []byte `json:"-"`
 	// Actions are what it may do of what its user may; null is all of that.
 	Actions    []ops.Permission `json:"actions,omitempty"`
-	CreatedAt  time.Time    `json:"created_at"`
-	ExpiresAt  time.Time    `json:"expires_at,omitzero"`
-	LastUsedAt time.Time    `json:"last_used_at,omitzero"`
+	CreatedAt  time.Time        `json:"created_at"`
+	ExpiresAt  time.Time        `json:"expires_at,omitzero"`
+	LastUsedAt time.Time        `json:"last_used_at,omitzero"`
 }
 
 // SetSetupToken arms the one-time link if there is no user yet, and says so.
@@ -146,6 +146,11 @@ func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
 		}
 		if err != nil {
 			return err
+		}
+		if c.Disabled != nil && *c.Disabled {
+			if err := revokeTokensOf(ctx, tx, id); err != nil {
+				return err
+			}
 		}
 		return someManager(ctx, tx)
 	})

@@ -55,10 +55,11 @@ func (db *DB) PutCredential(ctx context.Context, c ops.Credential, seal func(ops
 
 // PutTarget stores a target by name.
 func (db *DB) PutTarget(ctx context.Context, t ops.Target) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO targets (id, name, kind, address, port, user_name, host_key, credential, labels, jump)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		ON CONFLICT (name) DO UPDATE SET kind = $3, address = $4, port = $5, user_name = $6, host_key = $7, credential = $8, labels = $9, jump = $10`,
-		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump))
+	_, err := db.pool.Exec(ctx, `INSERT INTO targets (id, name, kind, address, port, user_name, host_key, credential, labels, jump, scheme, path, ca)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		ON CONFLICT (name) DO UPDATE SET kind = $3, address = $4, port = $5, user_name = $6, host_key = $7, credential = $8, labels = $9, jump = $10,
+			scheme = $11, path = $12, ca = $13`,
+		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump), t.Scheme, t.Path, t.CA)
 	return mapError(err)
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
@@ -68,6 +70,9 @@ type auditTail struct {
 	prev  []byte
 }
 
+// maxAuditTries bounds how often a record is linked anew.
+const maxAuditTries = 50
+
 // withAudit runs the queued statements and appends r, in one transaction and,
 // as a rule, one round trip. A unique violation of the statements is returned
 // as Postgres says it.
@@ -97,8 +102,14 @@ func (db *DB) withAudit(ctx context.Context, r ops.AuditRecord, queue func(*pgx.
 			return nil
 		}
 		t.chain = "" // taken by another, or not known what became of it
-		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "23505" || e.TableName != "audit" || try == 20 {
+		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "23505" || e.TableName != "audit" || try == maxAuditTries {
 			return err
+		}
+		// Others append faster than this one reads: they are let through.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rand.N(time.Duration(try+1) * time.Millisecond)):
 		}
 	}
 }

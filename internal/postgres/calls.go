@@ -14,11 +14,14 @@ import (
 
 // StartCall is a call that the gateway is about to execute, or has denied.
 type StartCall struct {
-	Call ops.ToolCall // RunID, ID, Tool, Arguments, Digest, Target, Command, Verdict, Rule
+	Call ops.ToolCall // RunID or TokenID, ID, Tool, Arguments, Digest, Target, Command, Verdict, Rule
 	// Instance is the gateway that executes (see HoldInstance). It is not used for a denied call.
 	Instance int32
 	// Denied is the result if the call is not to be executed.
 	Denied *ops.ToolResult
+	// Approval, if it is set, is used up by the start. One that was used or does
+	// not stand any more is code forbidden, and nothing is written.
+	Approval string
 	// Audit says what was decided; it is written in the same transaction.
 	Audit ops.AuditRecord
 }
@@ -43,39 +46,45 @@ type executing struct {
 
 // StartCall records the decision on a call and, unless it is denied, that its
 // execution starts now, together with the audit record of that. It returns nil
-// if the caller must go on, and the stored record if the key (run, call id) is
+// if the caller must go on, and the stored record if the key (holder, call id) is
 // known: then nothing was written, and the caller must not execute. The same
 // key with another digest is a conflict.
 func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 	c := s.Call
 	err := db.withAudit(ctx, s.Audit, func(b *pgx.Batch) {
-		b.Queue(`INSERT INTO tool_calls (run_id, call_id, tool, arguments, digest, created_at) VALUES ($1, $2, $3, $4, $5, clock_timestamp())`,
-			c.RunID, c.ID, c.Tool, c.Arguments, c.Digest)
-		queueStep(b, c.RunID, c.ID, ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule})
+		b.Queue(`INSERT INTO tool_calls (run_id, token_id, call_id, tool, arguments, digest, created_at)
+			VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp())`, c.Holder(), orNullText(c.TokenID), c.ID, c.Tool, c.Arguments, c.Digest)
+		queueStep(b, c.Holder(), c.ID, ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule})
 		if s.Denied != nil {
-			queueStep(b, c.RunID, c.ID, ops.CallDenied, s.Denied)
+			queueStep(b, c.Holder(), c.ID, ops.CallDenied, s.Denied)
 		} else {
-			queueStep(b, c.RunID, c.ID, ops.CallExecuting, executing{s.Instance})
+			queueStep(b, c.Holder(), c.ID, ops.CallExecuting, executing{s.Instance})
+		}
+		if s.Approval != "" {
+			queueUse(b, s.Approval)
 		}
 	})
 	if err == nil {
 		return nil, nil
 	}
+	if unusable(err) {
+		return nil, ops.Errorf(ops.CodeForbidden, "the approval was used, or does not stand any more")
+	}
 	if !violates(err, "tool_calls") {
 		return nil, fmt.Errorf("start call: %w", mapError(err))
 	}
-	r, err := db.Call(ctx, s.Call.RunID, s.Call.ID)
+	r, err := db.Call(ctx, c.Holder(), c.ID)
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(r.Digest, s.Call.Digest) {
-		return nil, ops.Errorf(ops.CodeConflict, "call %s was made before with other arguments", s.Call.ID)
+	if !bytes.Equal(r.Digest, c.Digest) {
+		return nil, ops.Errorf(ops.CodeConflict, "call %s was made before with other arguments", c.ID)
 	}
 	return r, nil
 }
 
-func queueStep(b *pgx.Batch, run, call string, state ops.CallState, data any) {
-	b.Queue(`INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`, run, call, state, data)
+func queueStep(b *pgx.Batch, holder, call string, state ops.CallState, data any) {
+	b.Queue(`INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`, holder, call, state, data)
 }
 
 // violates says whether err is a key of that table that is taken.
@@ -87,18 +96,18 @@ func violates(err error, table string) bool {
 // FinishCall records the outcome of a started call and its audit record. A call
 // ends once: if an outcome is stored already, that one is returned and nothing
 // is written. The state of result must be final.
-func (db *DB) FinishCall(ctx context.Context, run string, result ops.ToolResult, audit ops.AuditRecord) (ops.ToolResult, error) {
+func (db *DB) FinishCall(ctx context.Context, holder string, result ops.ToolResult, audit ops.AuditRecord) (ops.ToolResult, error) {
 	if !result.State.Final() {
 		return result, fmt.Errorf("finish call: state %q is not final", result.State)
 	}
-	err := db.withAudit(ctx, audit, func(b *pgx.Batch) { queueStep(b, run, result.ID, result.State, result) })
+	err := db.withAudit(ctx, audit, func(b *pgx.Batch) { queueStep(b, holder, result.ID, result.State, result) })
 	if err == nil {
 		return result, nil
 	}
 	if !violates(err, "tool_steps") {
 		return result, fmt.Errorf("finish call: %w", mapError(err))
 	}
-	r, err := db.Call(ctx, run, result.ID)
+	r, err := db.Call(ctx, holder, result.ID)
 	if err != nil {
 		return result, err
 	}
@@ -108,38 +117,42 @@ func (db *DB) FinishCall(ctx context.Context, run string, result ops.ToolResult,
 	return *r.Result, nil
 }
 
-// Call gives one stored call.
-func (db *DB) Call(ctx context.Context, run, call string) (*CallRecord, error) {
-	calls, err := db.calls(ctx, `WHERE c.run_id = $1 AND c.call_id = $2`, run, call)
+// Call gives one stored call of a run or of a gateway token.
+func (db *DB) Call(ctx context.Context, holder, call string) (*CallRecord, error) {
+	calls, err := db.calls(ctx, `WHERE c.run_id = $1 AND c.call_id = $2`, holder, call)
 	if err != nil {
 		return nil, err
 	}
 	if len(calls) == 0 {
-		return nil, ops.Errorf(ops.CodeNotFound, "there is no call %s in this run", call)
+		return nil, ops.Errorf(ops.CodeNotFound, "there is no such call %s", call)
 	}
 	return &calls[0], nil
 }
 
 // Calls gives the calls of all runs of an incident, oldest first.
 func (db *DB) Calls(ctx context.Context, incident string) ([]ops.ToolCall, error) {
-	records, err := db.calls(ctx, `JOIN runs r ON r.id = c.run_id WHERE r.incident_id = $1`, incident)
+	records, err := db.calls(ctx, `JOIN runs r ON r.id = c.run_id WHERE r.incident_id = $1 ORDER BY c.created_at, c.call_id LIMIT 1000`, incident)
+	return callsOf(records), err
+}
+
+func callsOf(records []CallRecord) []ops.ToolCall {
 	calls := make([]ops.ToolCall, len(records))
 	for i := range records {
 		calls[i] = records[i].ToolCall
 	}
-	return calls, err
+	return calls
 }
 
-func (db *DB) calls(ctx context.Context, where string, args ...any) ([]CallRecord, error) {
-	rows, err := db.pool.Query(ctx, `SELECT c.run_id, c.call_id, c.tool, c.arguments, c.digest, c.created_at,
+func (db *DB) calls(ctx context.Context, which string, args ...any) ([]CallRecord, error) {
+	rows, err := db.pool.Query(ctx, `SELECT coalesce(c.of_run::text, ''), coalesce(c.token_id::text, ''), c.call_id, c.tool, c.arguments, c.digest, c.created_at,
 			(SELECT jsonb_object_agg(s.state, s.data) FROM tool_steps s WHERE s.run_id = c.run_id AND s.call_id = c.call_id)
-		FROM tool_calls c `+where+` ORDER BY c.created_at, c.call_id LIMIT 1000`, args...)
+		FROM tool_calls c `+which, args...)
 	if err != nil {
 		return nil, mapError(err)
 	}
 	records, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r CallRecord, err error) {
 		var steps map[ops.CallState]json.RawMessage
-		if err := row.Scan(&r.RunID, &r.ID, &r.Tool, &r.Arguments, &r.Digest, &r.CreatedAt, &steps); err != nil {
+		if err := row.Scan(&r.RunID, &r.TokenID, &r.ID, &r.Tool, &r.Arguments, &r.Digest, &r.CreatedAt, &steps); err != nil {
 			return r, err
 		}
 		return r, r.read(steps)

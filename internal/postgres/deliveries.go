@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -10,43 +12,212 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// claimDeliveries says which of deliveries are to be stored. The others have
+// been stored before: their DuplicateOf says as what. It comes first in a
+// transaction: whoever else has the same delivery at the same moment, in another
+// process too, waits here and then finds it.
+//
+// Only what was understood is claimed. Of a body that could not be read, each
+// copy is kept: the next one may come after the mapping was corrected.
+func claimDeliveries(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (fresh []ops.Delivery, err error) {
+	var named, replayed []*ops.Delivery
+	for i := range deliveries {
+		d := &deliveries[i]
+		d.DuplicateOf = "" // of a try that failed
+		switch {
+		case d.Replay:
+			replayed = append(replayed, d)
+		case d.SenderID != "" && d.Problem == "":
+			named = append(named, d)
+		}
+	}
+	if len(named) > 0 {
+		if err := claimNames(ctx, tx, named); err != nil {
+			return nil, err
+		}
+	}
+	if len(replayed) > 0 {
+		if err := claimReplays(ctx, tx, replayed); err != nil {
+			return nil, err
+		}
+	}
+	if len(named)+len(replayed) == 0 {
+		return deliveries, nil
+	}
+	for _, d := range deliveries {
+		if d.DuplicateOf == "" {
+			fresh = append(fresh, d)
+		}
+	}
+	return fresh, nil
+}
+
+// idReused warns of names that name nothing.
+const idReused = "the sender gives different deliveries the same id: its repetitions cannot be told from news, so each one is stored. " +
+	"An Idempotency-Key or Webhook-Id must be another for each message; leave it out if it is a fixed text."
+
+func claimNames(ctx context.Context, tx pgx.Tx, named []*ops.Delivery) error {
+	n := len(named)
+	sources, names, digests, ids, at := make([]string, n), make([]string, n), make([][]byte, n), make([]string, n), make([]time.Time, n)
+	for i, d := range named {
+		sources[i], names[i], digests[i], ids[i], at[i] = d.SourceID, d.SenderID, orNoBytes(d.Digest), d.ID, d.ReceivedAt
+	}
+	// In order, since each row waits for another process that has it.
+	if _, err := tx.Exec(ctx, `INSERT INTO delivery_ids (source_id, sender_id, digest, delivery_id, at)
+		SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[]) ORDER BY 1, 2
+		ON CONFLICT DO NOTHING`, sources, names, digests, ids, at); err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, `SELECT k.n, i.digest, i.delivery_id FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (source, name, n)
+		JOIN delivery_ids i ON i.source_id = k.source AND i.sender_id = k.name`, sources, names)
+	if err != nil {
+		return err
+	}
+	var ordinal int
+	var digest []byte
+	var first string
+	_, err = pgx.ForEachRow(rows, []any{&ordinal, &digest, &first}, func() error {
+		d := named[ordinal-1]
+		switch {
+		case first == d.ID:
+		case bytes.Equal(digest, d.Digest):
+			d.DuplicateOf = first
+		default:
+			d.Warnings = warnOnce(d.Warnings, ops.SourceWarning{Code: "delivery_id_reused", Text: idReused})
+		}
+		return nil
+	})
+	return err
+}
+
+// warnOnce adds w unless it is there.
+func warnOnce(all []ops.SourceWarning, w ops.SourceWarning) []ops.SourceWarning {
+	if slices.ContainsFunc(all, func(have ops.SourceWarning) bool { return have.Code == w.Code }) {
+		return all
+	}
+	return append(slices.Clone(all), w)
+}
+
+// claimReplays locks dead letters. One that was replayed meanwhile, or that is
+// gone, repeats itself.
+func claimReplays(ctx context.Context, tx pgx.Tx, replayed []*ops.Delivery) error {
+	ids := make([]string, len(replayed))
+	for i, d := range replayed {
+		ids[i] = d.ID
+	}
+	rows, err := tx.Query(ctx, `SELECT id FROM deliveries WHERE id = ANY ($1::uuid[]) AND problem <> '' AND replayed_at IS NULL ORDER BY id FOR UPDATE`, ids)
+	if err != nil {
+		return err
+	}
+	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, d := range replayed {
+		if i := slices.Index(open, d.ID); i >= 0 {
+			open[i] = "" // the same one twice in a batch is once too many
+		} else {
+			d.DuplicateOf = d.ID
+		}
+	}
+	return nil
+}
+
 // queueDeliveries writes deliveries as they came, and what their sources' health
-// counts of them.
+// counts of them. A replayed one is there already and was counted; it is marked.
+// One that we made ourselves says nothing of its source.
 func queueDeliveries(b *pgx.Batch, deliveries []ops.Delivery) {
 	type count struct {
-		deliveries, unparsable int
-		last                   time.Time
-		problem                string
+		deliveries, duplicates, alerts, errors int
+		last                                   time.Time
+		kinds                                  map[string]SourceErrorCount
 	}
 	counts := map[string]*count{}
+	var news []ops.Delivery
 	for _, d := range deliveries {
-		b.Queue(`INSERT INTO deliveries (id, source_id, received_at, content_type, body, alert_count, problem, truncated)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, d.ID, d.SourceID, d.ReceivedAt, d.ContentType, d.Body, len(d.Alerts), d.Problem, d.Truncated)
+		if d.Replay {
+			if d.DuplicateOf == "" {
+				queueReplayed(b, d)
+			}
+			continue
+		}
+		if d.Reason != "" { // our own, which says nothing of how the sender does
+			news = append(news, d)
+			continue
+		}
+		if d.ContentType == ops.OwnContentType {
+			news = append(news, d)
+			continue
+		}
 		c := counts[d.SourceID]
 		if c == nil {
-			c = &count{}
+			c = &count{kinds: map[string]SourceErrorCount{}}
 			counts[d.SourceID] = c
 		}
 		c.deliveries++
 		c.last = d.ReceivedAt
+		if d.DuplicateOf != "" {
+			c.duplicates++
+			continue
+		}
+		news = append(news, d)
+		c.alerts += len(d.Alerts)
+		fail := func(kind, text string) {
+			c.errors++
+			c.kinds[kind] = SourceErrorCount{Source: d.SourceID, Kind: kind, Count: c.kinds[kind].Count + 1, At: d.ReceivedAt, Text: text}
+		}
 		if d.Problem != "" {
-			c.unparsable++
-			c.problem = d.Problem
+			fail(cmp.Or(d.ProblemKind, ops.ErrorUnparsable), d.Problem)
+		}
+		if d.Truncated > 0 {
+			fail(ops.ErrorTruncated, "")
 		}
 	}
-	for _, source := range sortedKeys(counts) { // sorted: another process counts the same rows
+	queueRows(b, news...)
+	// Sources, and kinds within, in order: another process counts the same rows.
+	sources := sortedKeys(counts)
+	for _, source := range sources {
 		c := counts[source]
-		b.Queue(`INSERT INTO source_health AS h (source_id, deliveries, unparsable, last_delivery_at, last_error, last_error_at)
-			VALUES ($1, $2, $3, $4::timestamptz, $5::text, CASE WHEN $5 <> '' THEN $4 END)
-			ON CONFLICT (source_id) DO UPDATE SET deliveries = h.deliveries + $2, unparsable = h.unparsable + $3, last_delivery_at = $4,
-				last_error = CASE WHEN $5 <> '' THEN $5 ELSE h.last_error END,
-				last_error_at = CASE WHEN $5 <> '' THEN $4 ELSE h.last_error_at END`,
-			source, c.deliveries, c.unparsable, c.last, c.problem)
+		b.Queue(`INSERT INTO source_health AS h (source_id, deliveries, duplicates, last_delivery_at) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (source_id) DO UPDATE SET deliveries = h.deliveries + $2, duplicates = h.duplicates + $3,
+				last_delivery_at = greatest(h.last_delivery_at, $4), rejected_since = 0`, source, c.deliveries, c.duplicates, c.last)
+	}
+	for _, source := range sources {
+		c := counts[source]
+		queueRates(b, source, c.last, c.deliveries, c.alerts, c.errors)
+	}
+	for _, source := range sources {
+		for _, kind := range sortedKeys(counts[source].kinds) {
+			queueError(b, counts[source].kinds[kind])
+		}
 	}
 	for _, w := range warnings(deliveries) {
 		b.Queue(`INSERT INTO source_warnings AS w (source_id, code, text, count, at) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (source_id, code) DO UPDATE SET text = $3, count = w.count + $4, at = $5`, w.source, w.Code, w.Text, w.Count, w.At)
 	}
+}
+
+// queueRows writes deliveries in one statement.
+func queueRows(b *pgx.Batch, deliveries ...ops.Delivery) {
+	n := len(deliveries)
+	if n == 0 {
+		return
+	}
+	ids, sources, at, types, bodies := make([]string, n), make([]string, n), make([]time.Time, n), make([]string, n), make([][]byte, n)
+	alerts, problems, truncated, unproven := make([]int32, n), make([]string, n), make([]int32, n), make([]bool, n)
+	for i, d := range deliveries {
+		ids[i], sources[i], at[i], types[i], bodies[i] = d.ID, d.SourceID, d.ReceivedAt, d.ContentType, orNoBytes(d.Body)
+		alerts[i], problems[i], truncated[i], unproven[i] = int32(len(d.Alerts)), d.Problem, int32(d.Truncated), d.Unproven
+	}
+	b.Queue(`INSERT INTO deliveries (id, source_id, received_at, content_type, body, alert_count, problem, truncated, unproven)
+		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::bytea[], $6::int[], $7::text[], $8::int[], $9::boolean[])`,
+		ids, sources, at, types, bodies, alerts, problems, truncated, unproven)
+}
+
+// queueReplayed marks a dead letter. It stays one if a part of it still cannot be read.
+func queueReplayed(b *pgx.Batch, d ops.Delivery) {
+	b.Queue(`UPDATE deliveries SET alert_count = $2, replay_problem = $3, replayed_at = CASE WHEN $3 = '' THEN now() END WHERE id = $1`,
+		d.ID, len(d.Alerts), d.Problem)
 }
 
 type sourceWarning struct {
@@ -55,10 +226,13 @@ type sourceWarning struct {
 }
 
 // warnings counts those of deliveries, one a source and code, in the order in
-// which their rows are locked.
+// which their rows are locked. What is stored already has warned before.
 func warnings(deliveries []ops.Delivery) []sourceWarning {
 	byKey := map[[2]string]*sourceWarning{}
 	for _, d := range deliveries {
+		if d.DuplicateOf != "" || d.Replay {
+			continue
+		}
 		for _, w := range d.Warnings {
 			k := [2]string{d.SourceID, w.Code}
 			if byKey[k] == nil {
@@ -85,4 +259,40 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.SortFunc(keys, strings.Compare)
 	return keys
+}
+
+// KeepUnproven stores a delivery whose secret or signature was wrong, if its
+// source is in set-up mode and has fewer than most of them within the last hour.
+// It says whether it did.
+func (db *DB) KeepUnproven(ctx context.Context, d ops.Delivery, most int) (kept bool, err error) {
+	d.Unproven, d.Alerts = true, nil
+	err = db.tx(ctx, func(tx pgx.Tx) error {
+		kept = false
+		// The row's lock makes the count hold until the insert; a statement of its
+		// own, since one that waited for the lock would count as of before.
+		tag, err := tx.Exec(ctx, `SELECT FROM sources WHERE id = $1 AND enabled AND verify_until > clock_timestamp() FOR NO KEY UPDATE`, d.SourceID)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		var recent int
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM (SELECT FROM deliveries WHERE source_id = $1 AND unproven
+				AND received_at > clock_timestamp() - interval '1 hour' LIMIT $2) AS recent`, d.SourceID, most).Scan(&recent); err != nil || recent >= most {
+			return err
+		}
+		b := &pgx.Batch{}
+		queueRows(b, d)
+		queueRates(b, d.SourceID, d.ReceivedAt, 0, 0, 1)
+		queueError(b, SourceErrorCount{Source: d.SourceID, Kind: ops.ErrorUnproven, Count: 1, At: d.ReceivedAt, Text: d.Problem})
+		kept = true
+		return tx.SendBatch(ctx, b).Close()
+	})
+	return kept && err == nil, err
+}
+
+// DeleteOldDeliveryIDs forgets the senders' names of deliveries from before
+// then, at most limit of them, and says how many.
+func (db *DB) DeleteOldDeliveryIDs(ctx context.Context, before time.Time, limit int) (int64, error) {
+	tag, err := db.pool.Exec(ctx, `DELETE FROM delivery_ids WHERE (source_id, sender_id) IN
+		(SELECT source_id, sender_id FROM delivery_ids WHERE at < $1 ORDER BY at LIMIT $2)`, before, limit)
+	return tag.RowsAffected(), mapError(err)
 }

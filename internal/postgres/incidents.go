@@ -4,75 +4,34 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
 )
 
-const selectIncidents = `SELECT i.id, i.number, i.title, i.description, i.severity, i.status, i.investigation, i.investigation_reason,
+const incidentColumns = `i.id, i.number, i.title, i.description, i.severity, i.status, i.investigation, i.investigation_reason,
 	coalesce(i.source_id::text, ''), coalesce(s.name, ''), i.service, i.group_key, i.alert_count, i.firing_count, i.assignee,
-	i.opened_at, i.updated_at, i.resolved_at, coalesce(i.run_id::text, ''), i.last_seq
-	FROM incidents i LEFT JOIN sources s ON s.id = i.source_id`
+	i.opened_at, i.updated_at, i.resolved_at, coalesce(i.run_id::text, ''), i.last_seq,
+	i.resolved_by, i.resolve_at, i.edited, coalesce(i.merged_into::text, ''), i.reopened, i.transitions,
+	i.flap_count >= 5 AND i.flap_since > now() - interval '1 hour', coalesce(i.rule_id::text, ''), i.storm, i.maintenance, i.maintenance_until`
 
-func scanIncident(row pgx.CollectableRow) (i ops.Incident, err error) {
-	var resolved *time.Time
-	err = row.Scan(&i.ID, &i.Number, &i.Title, &i.Description, &i.Severity, &i.Status, &i.Investigation, &i.InvestigationReason,
+const selectIncidents = `SELECT ` + incidentColumns + ` FROM incidents i LEFT JOIN sources s ON s.id = i.source_id`
+
+// scanIncident reads [incidentColumns], and more if there are more columns.
+func scanIncident(row pgx.CollectableRow) (i ops.Incident, err error) { return scanIncidentAnd(row) }
+
+func scanIncidentAnd(row pgx.CollectableRow, more ...any) (i ops.Incident, err error) {
+	var resolved, resolve, maintained *time.Time
+	var flapping *bool
+	err = row.Scan(append([]any{&i.ID, &i.Number, &i.Title, &i.Description, &i.Severity, &i.Status, &i.Investigation, &i.InvestigationReason,
 		&i.SourceID, &i.SourceName, &i.Service, &i.GroupKey, &i.AlertCount, &i.FiringCount, &i.Assignee,
-		&i.OpenedAt, &i.UpdatedAt, &resolved, &i.RunID, &i.LastSeq)
-	i.ResolvedAt = orZero(resolved)
+		&i.OpenedAt, &i.UpdatedAt, &resolved, &i.RunID, &i.LastSeq,
+		&i.ResolvedBy, &resolve, &i.Edited, &i.MergedInto, &i.Reopened, &i.Transitions,
+		&flapping, &i.RuleID, &i.Storm, &i.Maintenance, &maintained}, more...)...)
+	i.ResolvedAt, i.ResolveAt, i.MaintenanceUntil = orZero(resolved), orZero(resolve), orZero(maintained)
+	i.Flapping = flapping != nil && *flapping
 	return i, err
-}
-
-// IncidentFilter selects incidents; empty fields select all.
-type IncidentFilter struct {
-	Statuses []ops.IncidentStatus
-	Severity ops.Severity
-	SourceID string
-	Text     string // words of title and service
-	Before   int64  // numbers below it; 0 means from the newest
-	Limit    int    // at most 200; 0 means 50
-}
-
-// Incidents gives a page of incidents, newest first.
-func (db *DB) Incidents(ctx context.Context, f IncidentFilter) ([]ops.Incident, error) {
-	var where []string
-	var args []any
-	add := func(cond string, arg any) {
-		args = append(args, arg)
-		where = append(where, fmt.Sprintf(cond, len(args)))
-	}
-	if len(f.Statuses) > 0 {
-		add(`i.status = ANY($%d)`, f.Statuses)
-	}
-	if f.Severity != "" {
-		add(`i.severity = $%d`, f.Severity)
-	}
-	if f.SourceID != "" {
-		add(`i.source_id = $%d`, f.SourceID)
-	}
-	if f.Text != "" {
-		add(`to_tsvector('simple', i.title || ' ' || i.service) @@ plainto_tsquery('simple', $%d)`, f.Text)
-	}
-	if f.Before > 0 {
-		add(`i.number < $%d`, f.Before)
-	}
-	if f.Limit <= 0 || f.Limit > 200 {
-		f.Limit = 50
-	}
-	query := selectIncidents
-	if len(where) > 0 {
-		query += ` WHERE ` + strings.Join(where, ` AND `)
-	}
-	args = append(args, f.Limit)
-	rows, err := db.pool.Query(ctx, query+fmt.Sprintf(` ORDER BY i.number DESC LIMIT $%d`, len(args)), args...)
-	if err != nil {
-		return nil, mapError(err)
-	}
-	items, err := pgx.CollectRows(rows, scanIncident)
-	return items, mapError(err)
 }
 
 // Incident gives one incident by its id.
@@ -177,6 +136,9 @@ func (db *DB) CreateIncident(ctx context.Context, n NewIncident) (ops.Incident, 
 			VALUES ($1, $2, $3, $4, 'triggered', now(), now())`, id, n.Title, n.Description, n.Severity); err != nil {
 			return err
 		}
+		if err := searchable(ctx, tx, id, []string{n.Title}); err != nil {
+			return err
+		}
 		e := ops.NewEvent(ops.EventIncidentOpened, ops.IncidentChange{Status: ops.IncidentTriggered, Severity: n.Severity,
 			Title: n.Title, Reason: "opened by hand"})
 		e.Actor = n.Actor
@@ -192,36 +154,6 @@ func (db *DB) CreateIncident(ctx context.Context, n NewIncident) (ops.Incident, 
 		return ops.Incident{}, err
 	}
 	return db.Incident(ctx, id)
-}
-
-// SetIncidentStatus is a person's change of the status. Only an open incident
-// can be acknowledged or resolved; any can be closed.
-func (db *DB) SetIncidentStatus(ctx context.Context, incident string, to ops.IncidentStatus, actor string) error {
-	return db.tx(ctx, func(tx pgx.Tx) error {
-		var from ops.IncidentStatus
-		if err := tx.QueryRow(ctx, `SELECT status FROM incidents WHERE id = $1 FOR UPDATE`, incident).Scan(&from); err != nil {
-			return err
-		}
-		open := from == ops.IncidentTriggered || from == ops.IncidentAcknowledged
-		if from == to {
-			return nil
-		}
-		if !open && to != ops.IncidentClosed || from == ops.IncidentMerged {
-			return ops.Errorf(ops.CodeConflict, "the incident is %s", from)
-		}
-		if _, err := tx.Exec(ctx, `UPDATE incidents SET status = $2,
-			resolved_at = CASE WHEN $2 IN ('resolved', 'closed') THEN coalesce(resolved_at, now()) END WHERE id = $1`, incident, to); err != nil {
-			return err
-		}
-		kind := ops.EventIncidentChanged
-		if to == ops.IncidentResolved {
-			kind = ops.EventIncidentResolved
-		}
-		e := ops.NewEvent(kind, ops.IncidentChange{Status: to, Reason: "by hand"})
-		e.Actor = actor
-		_, err := appendEvents(ctx, tx, incident, e)
-		return err
-	})
 }
 
 // StoredFinding is the finding of one run.

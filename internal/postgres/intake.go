@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/grouping"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
 )
@@ -12,30 +14,51 @@ import (
 // DefaultAgent investigates what alerts open.
 const DefaultAgent = "investigator"
 
+// beginIntake keeps the plans of intake's queries. Postgres would make a new one
+// for each batch, since it thinks nothing of what an array will hold, and that
+// costs more than the query. A plan that is kept must be right for a table that
+// has grown since, so it uses the indexes.
+const beginIntake = `begin; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off; set local jit = off`
+
 // Ingest stores deliveries with everything that follows from their alerts, in
 // one transaction: either all of it is stored or nothing is. Several callers at
 // once are safe, also in other processes: alerts of one group wait for each other.
 //
 // What follows, for each alert in the order given:
 //
-//   - An episode that is new and fires joins the open incident of its group, or
-//     opens one and queues one run.
+//   - An episode that is new and fires joins the incident of its group
+//     (package grouping says which group that is): the open one, or one that
+//     ended by itself a short while ago and is opened again, or a new one. It is
+//     investigated once. Beyond a source's rate of new incidents there is one
+//     for all the rest.
+//   - It closes older episodes of the same identity that still fire: their
+//     sender has never said that they ended.
 //   - A state that is older than the stored one changes nothing (a late or
-//     repeated notification); it is counted.
+//     repeated notification); it is counted. So is an episode that is older than
+//     another one of its identity.
+//   - An alert that is repeated may be worse than before, or named otherwise. The
+//     alert follows, and its incident as far as no person has set it.
 //   - An episode that is acknowledged at its sender still counts as firing; its
 //     incident is acknowledged if nobody has touched it yet.
-//   - When the last firing alert of an incident is resolved, so is the incident.
+//   - When the last firing alert of an incident is resolved, so is the incident,
+//     at once or when its source's flap hold is over.
 //   - A resolve of an unknown episode is kept, so that its late "firing" opens
 //     nothing; it opens nothing itself.
 func (db *DB) Ingest(ctx context.Context, deliveries []ops.Delivery) error {
-	err := db.tx(ctx, func(tx pgx.Tx) error {
-		in, err := loadIntake(ctx, tx, deliveries)
+	err := db.txAs(ctx, pgx.TxOptions{BeginQuery: beginIntake}, func(tx pgx.Tx) error {
+		fresh, err := claimDeliveries(ctx, tx, deliveries)
 		if err != nil {
 			return err
 		}
-		for i := range deliveries {
-			for j := range deliveries[i].Alerts {
-				in.apply(&deliveries[i], deliveries[i].Alerts[j])
+		in, decisions, err := db.loadIntake(ctx, tx, fresh)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for i := range fresh {
+			for j := range fresh[i].Alerts {
+				in.apply(&fresh[i], fresh[i].Alerts[j], decisions[n])
+				n++
 			}
 		}
 		return in.store(ctx, tx, deliveries)
@@ -50,230 +73,259 @@ func (db *DB) Ingest(ctx context.Context, deliveries []ops.Delivery) error {
 // what has changed of it. It is loaded with a few queries, changed in memory and
 // written in one batch, so the cost of a batch is a few round trips.
 type intake struct {
+	config    *grouping.Config
+	sources   map[string]*storedSource
 	alerts    map[alertKey]*storedAlert
-	newest    map[alertKey]*storedAlert    // of identities, under the empty episode
-	open      map[groupKey]*storedIncident // the open incident of each group
+	newest    map[identityKey]*storedAlert
+	firing    map[identityKey][]*storedAlert // not resolved when they were loaded or made
+	groups    map[string]*storedGroup
 	incidents map[string]*storedIncident
+	locked    map[string]bool // groups
+	actor     string          // of the events
+	because   string          // why the delivery was made by ourselves, if it was
 	events    []ops.Event
-	// order keeps writes in the order of first use.
+	// These keep writes in the order of first use.
 	alertOrder    []*storedAlert
 	incidentOrder []*storedIncident
+	groupOrder    []*storedGroup
 }
 
 type alertKey struct{ source, identity, episode string }
 
-type groupKey struct{ source, key string }
+type identityKey struct{ source, identity string }
+
+type storedSource struct {
+	ops.Source
+	storm      storm
+	stormDirty bool
+}
+
+// storm is what a source's storms row says.
+type storm struct {
+	since    time.Time
+	opened   int
+	incident string // empty: there is no storm
+	lastAt   time.Time
+	quietAt  time.Time
+}
 
 type storedAlert struct {
 	ops.Alert
-	delivery     string
-	fresh, dirty bool
+	delivery              string
+	fresh, dirty, changed bool // changed: more than its state
+}
+
+type storedGroup struct {
+	key            string
+	incident       string
+	openedAt, last time.Time
+	dirty          bool
 }
 
 type storedIncident struct {
 	ops.Incident
-	fresh, dirty bool
-	run          string // queued by this batch
+	flapSince     time.Time
+	flapCount     int
+	agent         string
+	maintenanceID string
+	fresh, dirty  bool
+	run           string // queued by this batch
+	escalated     bool   // its waiting run is more urgent now
 }
 
-func loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (*intake, error) {
-	in := &intake{alerts: map[alertKey]*storedAlert{}, newest: map[alertKey]*storedAlert{}, open: map[groupKey]*storedIncident{}, incidents: map[string]*storedIncident{}}
-	var sources, identities, episodes []string
-	groups := map[groupKey]bool{}
+func newIntake() *intake {
+	return &intake{sources: map[string]*storedSource{}, alerts: map[alertKey]*storedAlert{}, newest: map[identityKey]*storedAlert{},
+		firing: map[identityKey][]*storedAlert{}, groups: map[string]*storedGroup{}, incidents: map[string]*storedIncident{}, locked: map[string]bool{}}
+}
+
+// loadIntake locks and loads what deliveries touch, and decides on each of
+// their alerts, in their order.
+func (db *DB) loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (*intake, []grouping.Decision, error) {
+	in := newIntake()
+	n := 0
+	sources := map[string]bool{}
 	for _, d := range deliveries {
-		for _, a := range d.Alerts {
-			sources, identities, episodes = append(sources, d.SourceID), append(identities, a.Identity), append(episodes, a.Episode)
-			groups[groupKey{d.SourceID, a.GroupKey}] = true
+		if n += len(d.Alerts); len(d.Alerts) > 0 {
+			sources[d.SourceID] = true
 		}
 	}
-	if len(sources) == 0 {
-		return in, nil
+	if n == 0 {
+		return in, nil, nil
 	}
-	if err := lockGroups(ctx, tx, groups); err != nil {
-		return nil, err
+	if err := db.loadGrouping(ctx, tx, in, sortedKeys(sources)); err != nil {
+		return nil, nil, err
 	}
-	// The group's lock does not cover an alert that is known under another group
-	// (the sender was regrouped): the rows are locked as well.
-	rows, err := tx.Query(ctx, selectAlerts+` JOIN (
-			SELECT source, ident, CASE WHEN epi <> '' THEN epi ELSE
-				(SELECT n.episode FROM alerts n WHERE n.source_id = source AND n.identity = ident ORDER BY n.at DESC, n.id DESC LIMIT 1) END AS epi
-			FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given (source, ident, epi)) AS k
-		ON source_id = k.source AND identity = k.ident AND episode = k.epi ORDER BY id FOR UPDATE OF alerts`, sources, identities, episodes)
-	if err != nil {
-		return nil, err
-	}
-	known, err := pgx.CollectRows(rows, scanAlert)
-	if err != nil {
-		return nil, err
-	}
-	var ids []string
-	for _, a := range known {
-		in.remember(&storedAlert{Alert: a})
-		if a.IncidentID != "" {
-			ids = append(ids, a.IncidentID)
+	decisions := make([]grouping.Decision, 0, n)
+	want := map[alertKey]bool{}
+	groups := map[string]map[string]bool{} // by source
+	var now time.Time
+	for i := range deliveries {
+		d := &deliveries[i]
+		if d.ReceivedAt.After(now) {
+			now = d.ReceivedAt
+		}
+		for j := range d.Alerts {
+			a := &d.Alerts[j]
+			want[alertKey{d.SourceID, a.Identity, a.Episode}] = true
+			decision := in.config.Decide(in.subject(d.SourceID, a))
+			decisions = append(decisions, decision)
+			if groups[d.SourceID] == nil {
+				groups[d.SourceID] = map[string]bool{}
+			}
+			groups[d.SourceID][decision.Key] = true
+			in.locked[decision.Key] = true
 		}
 	}
-	var groupSources, groupKeys []string
-	for g := range groups {
-		groupSources, groupKeys = append(groupSources, g.source), append(groupKeys, g.key)
-	}
-	// Locked by id, so that two batches never wait for each other in a circle.
-	rows, err = tx.Query(ctx, selectIncidents+` WHERE i.id IN (
-			SELECT unnest($1::uuid[])
-			UNION SELECT g.id FROM incidents g JOIN unnest($2::uuid[], $3::text[]) AS k (source, key)
-				ON g.source_id = k.source AND g.group_key = k.key
-				WHERE g.status IN ('triggered', 'acknowledged') AND g.group_key <> '')
-		ORDER BY i.id FOR UPDATE OF i`, ids, groupSources, groupKeys)
-	if err != nil {
-		return nil, err
-	}
-	incidents, err := pgx.CollectRows(rows, scanIncident)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range incidents {
-		s := &storedIncident{Incident: i}
-		in.incidents[i.ID] = s
-		if isOpen(i.Status) {
-			in.open[groupKey{i.SourceID, i.GroupKey}] = s
+	for id, keys := range groups {
+		if src := in.sources[id]; src != nil && src.mayStorm(len(keys), now) {
+			in.locked[grouping.StormKey(id)] = true
 		}
 	}
-	return in, nil
+	incidents, err := in.lockAlerts(ctx, tx, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, decisions, in.loadGroups(ctx, tx, incidents)
 }
 
-func lockGroups(ctx context.Context, tx pgx.Tx, groups map[groupKey]bool) error {
-	names := make([]string, 0, len(groups))
-	for g := range groups {
-		names = append(names, g.source+" "+g.key)
+func (in *intake) subject(source string, a *ops.Alert) grouping.Subject {
+	s := grouping.Subject{Alert: a, SourceID: source}
+	if src := in.sources[source]; src != nil {
+		s.Source, s.SourceKind = src.Name, src.Kind
 	}
-	// Sorted by the very number that is locked: two names may share one.
-	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(h) FROM (
-		SELECT DISTINCT hashtextextended('group ' || n, 0) AS h FROM unnest($1::text[]) AS n ORDER BY h) AS sorted`, names)
+	return s
+}
+
+// loadGrouping reads, without a lock, what decides on alerts of these sources.
+func (db *DB) loadGrouping(ctx context.Context, tx pgx.Tx, in *intake, sources []string) error {
+	b := &pgx.Batch{}
+	var version int64
+	b.Queue(`SELECT version FROM grouping_version WHERE singleton`).QueryRow(func(row pgx.Row) error { return row.Scan(&version) })
+	b.Queue(`SELECT s.id, s.name, s.kind, s.options, t.since, coalesce(t.opened, 0), coalesce(t.incident_id::text, ''), t.last_at, t.quiet_at
+		FROM sources s LEFT JOIN storms t ON t.source_id = s.id WHERE s.id = ANY($1::uuid[])`, sources).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			s := &storedSource{}
+			var since, last, quiet *time.Time
+			if err := rows.Scan(&s.ID, &s.Name, &s.Kind, &s.Options, &since, &s.storm.opened, &s.storm.incident, &last, &quiet); err != nil {
+				return err
+			}
+			s.storm.since, s.storm.lastAt, s.storm.quietAt = orZero(since), orZero(last), orZero(quiet)
+			in.sources[s.ID] = s
+		}
+		return rows.Err()
+	})
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return err
+	}
+	var err error
+	in.config, err = db.rules.get(ctx, tx, version)
 	return err
 }
 
-func isOpen(s ops.IncidentStatus) bool {
-	return s == ops.IncidentTriggered || s == ops.IncidentAcknowledged
+// lockAlerts waits for whoever has these groups, then locks the alerts that are
+// wanted: the episodes that are named and, for those that are new or have ended,
+// what fires of their identities and the newest episode of each. It gives the
+// incidents that they are in.
+func (in *intake) lockAlerts(ctx context.Context, tx pgx.Tx, want map[alertKey]bool) (incidents []string, err error) {
+	var sources, identities, episodes []string
+	for k := range want {
+		sources, identities, episodes = append(sources, k.source), append(identities, k.identity), append(episodes, k.episode)
+	}
+	b := &pgx.Batch{}
+	queueLocks(b, sortedKeys(in.locked))
+	// The group's lock does not cover an alert that is known under another group
+	// (the sender was regrouped): the rows are locked as well.
+	b.Queue(selectAlerts+` WHERE id = ANY(ARRAY(SELECT found.id
+			FROM unnest($1::uuid[], $2::text[], $3::text[]) AS g (source, ident, epi)
+			LEFT JOIN LATERAL (SELECT x.id, x.status FROM alerts x
+				WHERE x.source_id = g.source AND x.identity = g.ident AND x.episode = g.epi) AS named ON true
+			CROSS JOIN LATERAL (
+				(SELECT named.id)
+				UNION ALL
+				(SELECT x.id FROM alerts x WHERE x.source_id = g.source AND x.identity = g.ident AND x.status <> 'resolved'
+					AND coalesce(named.status, 'resolved') = 'resolved' LIMIT 100)
+				UNION ALL
+				(SELECT x.id FROM alerts x WHERE x.source_id = g.source AND x.identity = g.ident
+					AND coalesce(named.status, 'resolved') = 'resolved' ORDER BY x.at DESC, x.id DESC LIMIT 1)
+			) AS found))
+		ORDER BY id FOR UPDATE`, sources, identities, episodes).Query(func(rows pgx.Rows) error {
+		known, err := pgx.CollectRows(rows, scanAlert)
+		for _, a := range known {
+			in.remember(&storedAlert{Alert: a})
+			if a.IncidentID != "" {
+				incidents = append(incidents, a.IncidentID)
+			}
+		}
+		return err
+	})
+	return incidents, tx.SendBatch(ctx, b).Close()
+}
+
+// maxLocks is how many groups are locked one by one: the server has room for a
+// few thousand locks in all.
+const maxLocks = 256
+
+// queueLocks locks groups until the transaction ends. Very many of them are
+// locked by locking all there are.
+func queueLocks(b *pgx.Batch, keys []string) {
+	if len(keys) > maxLocks {
+		b.Queue(`SELECT pg_advisory_xact_lock(hashtextextended('groups', 0))`)
+		return
+	}
+	b.Queue(`SELECT pg_advisory_xact_lock_shared(hashtextextended('groups', 0))`)
+	// Sorted by the very number that is locked: two names may share one.
+	b.Queue(`SELECT pg_advisory_xact_lock(h) FROM (
+		SELECT DISTINCT hashtextextended('group ' || n, 0) AS h FROM unnest($1::text[]) AS n ORDER BY h) AS sorted`, keys)
+}
+
+const selectStored = `SELECT ` + incidentColumns + `, i.flap_since, i.flap_count, i.agent_id, coalesce(i.maintenance_id::text, '')
+	FROM incidents i LEFT JOIN sources s ON s.id = i.source_id`
+
+func scanStored(row pgx.CollectableRow) (*storedIncident, error) {
+	i := &storedIncident{}
+	var flap *time.Time
+	var err error
+	i.Incident, err = scanIncidentAnd(row, &flap, &i.flapCount, &i.agent, &i.maintenanceID)
+	i.flapSince = orZero(flap)
+	return i, err
+}
+
+// loadGroups loads the locked groups, and locks their incidents and those given.
+func (in *intake) loadGroups(ctx context.Context, tx pgx.Tx, incidents []string) error {
+	keys := sortedKeys(in.locked)
+	b := &pgx.Batch{}
+	b.Queue(`SELECT key, incident_id, opened_at, last_at FROM groups WHERE key = ANY($1)`, keys).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			g := &storedGroup{}
+			if err := rows.Scan(&g.key, &g.incident, &g.openedAt, &g.last); err != nil {
+				return err
+			}
+			in.groups[g.key] = g
+		}
+		return rows.Err()
+	})
+	// Locked by id, so that two batches never wait for each other in a circle.
+	b.Queue(selectStored+` WHERE i.id = ANY($1::uuid[] || ARRAY(SELECT incident_id FROM groups WHERE key = ANY($2)))
+		ORDER BY i.id FOR UPDATE OF i`, incidents, keys).Query(in.addIncidents)
+	return tx.SendBatch(ctx, b).Close()
+}
+
+func (in *intake) addIncidents(rows pgx.Rows) error {
+	stored, err := pgx.CollectRows(rows, scanStored)
+	for _, i := range stored {
+		in.incidents[i.ID] = i
+	}
+	return err
 }
 
 func (in *intake) remember(s *storedAlert) {
 	in.alerts[alertKey{s.SourceID, s.Identity, s.Episode}] = s
-	identity := alertKey{s.SourceID, s.Identity, ""}
+	identity := identityKey{s.SourceID, s.Identity}
 	if n := in.newest[identity]; n == nil || s.At.After(n.At) {
 		in.newest[identity] = s
 	}
-}
-
-// episode says which occurrence an alert is of whose sender does not: the
-// newest one as long as it goes on, or if the alert is not from after its end.
-func (in *intake) episode(a ops.Alert) string {
-	n := in.newest[alertKey{a.SourceID, a.Identity, ""}]
-	if n == nil || n.Status == ops.AlertResolved && a.Status != ops.AlertResolved && a.At.After(n.At) {
-		return a.At.Format(time.RFC3339Nano)
-	}
-	return n.Episode
-}
-
-// apply changes the loaded part by one alert.
-func (in *intake) apply(d *ops.Delivery, a ops.Alert) {
-	a.SourceID = d.SourceID
-	if a.Episode == "" {
-		a.Episode = in.episode(a)
-	}
-	key := alertKey{a.SourceID, a.Identity, a.Episode}
-	s := in.alerts[key]
-	if s == nil {
-		a.ID, a.Count, a.FirstSeen, a.LastSeen = ops.NewID(), 1, d.ReceivedAt, d.ReceivedAt
-		s = &storedAlert{Alert: a, delivery: d.ID, fresh: true}
-		in.remember(s)
-		in.alertOrder = append(in.alertOrder, s)
-		if a.Status != ops.AlertResolved {
-			in.join(s)
-		}
-		if a.Status == ops.AlertAcknowledged {
-			in.acknowledge(s)
-		}
-		return
-	}
-	if !s.fresh && !s.dirty {
-		in.alertOrder = append(in.alertOrder, s)
-	}
-	s.dirty = true
-	s.Count++
-	s.LastSeen = d.ReceivedAt
-	if a.Status == s.Status || a.At.Before(s.At) || s.Status == ops.AlertResolved {
-		return // a repetition, or late: an episode that has ended stays ended
-	}
-	s.Status, s.At, s.EndsAt, s.delivery = a.Status, a.At, a.EndsAt, d.ID
-	switch a.Status {
-	case ops.AlertResolved:
-		in.leave(s)
-	case ops.AlertAcknowledged:
-		in.acknowledge(s)
-	case ops.AlertFiring: // no longer acknowledged; its incident is left to people
-		if i := in.incidents[s.IncidentID]; i != nil {
-			in.touch(i)
-			in.event(i, ops.EventAlertFiring, change(s))
-		}
-	}
-}
-
-// join puts a firing alert into its group's incident.
-func (in *intake) join(s *storedAlert) {
-	group := groupKey{s.SourceID, s.GroupKey}
-	i := in.open[group]
-	if i == nil {
-		i = &storedIncident{fresh: true, run: ops.NewID(), Incident: ops.Incident{
-			ID: ops.NewID(), Title: s.Title, Description: s.Description, Severity: s.Severity, Status: ops.IncidentTriggered,
-			SourceID: s.SourceID, Service: s.Service, GroupKey: s.GroupKey, OpenedAt: s.FirstSeen,
-			Investigation: ops.RunQueued,
-		}}
-		in.open[group], in.incidents[i.ID] = i, i
-		in.incidentOrder = append(in.incidentOrder, i)
-		in.event(i, ops.EventIncidentOpened, ops.IncidentChange{Status: i.Status, Severity: i.Severity, Title: i.Title,
-			Reason: "first alert of its group"})
-	}
-	s.IncidentID = i.ID
-	i.AlertCount++
-	i.FiringCount++
-	if s.Severity.Rank() > i.Severity.Rank() {
-		i.Severity = s.Severity
-	}
-	in.touch(i)
-	in.event(i, ops.EventAlertFiring, change(s))
-	if i.fresh && i.AlertCount == 1 {
-		in.event(i, ops.EventRunQueued, ops.RunChange{State: ops.RunQueued})
-		in.events[len(in.events)-1].RunID = i.run
-	}
-}
-
-// acknowledge notes that somebody has taken an alert at its sender.
-func (in *intake) acknowledge(s *storedAlert) {
-	i := in.incidents[s.IncidentID]
-	if i == nil {
-		return
-	}
-	in.touch(i)
-	in.event(i, ops.EventAlertAcked, change(s))
-	if i.Status == ops.IncidentTriggered {
-		i.Status = ops.IncidentAcknowledged
-		in.event(i, ops.EventIncidentChanged, ops.IncidentChange{Status: i.Status, Reason: "acknowledged at its source"})
-	}
-}
-
-// leave takes a resolved alert out of its incident's firing ones.
-func (in *intake) leave(s *storedAlert) {
-	i := in.incidents[s.IncidentID]
-	if i == nil {
-		return
-	}
-	i.FiringCount = max(0, i.FiringCount-1)
-	in.touch(i)
-	in.event(i, ops.EventAlertResolved, change(s))
-	if i.FiringCount == 0 && isOpen(i.Status) {
-		i.Status, i.ResolvedAt = ops.IncidentResolved, s.LastSeen
-		delete(in.open, groupKey{i.SourceID, i.GroupKey})
-		in.event(i, ops.EventIncidentResolved, ops.IncidentChange{Status: i.Status, Reason: "its last firing alert was resolved"})
+	if s.Status != ops.AlertResolved {
+		in.firing[identity] = append(in.firing[identity], s)
 	}
 }
 
@@ -284,67 +336,202 @@ func (in *intake) touch(i *storedIncident) {
 	}
 }
 
+func (in *intake) touchAlert(s *storedAlert) {
+	if !s.fresh && !s.dirty {
+		s.dirty = true
+		in.alertOrder = append(in.alertOrder, s)
+	}
+}
+
+func (in *intake) touchGroup(g *storedGroup) {
+	if !g.dirty {
+		g.dirty = true
+		in.groupOrder = append(in.groupOrder, g)
+	}
+}
+
 func (in *intake) event(i *storedIncident, kind ops.EventKind, data any) {
+	in.touch(i)
 	i.LastSeq++
+	if c, ok := data.(ops.AlertChange); ok && c.Reason == "" {
+		c.Reason = in.because
+		data = c
+	}
 	e := ops.NewEvent(kind, data)
-	e.IncidentID, e.Seq, e.Actor = i.ID, i.LastSeq, "source:"+i.SourceID
+	e.IncidentID, e.Seq, e.Actor = i.ID, i.LastSeq, in.actor
 	in.events = append(in.events, e)
 }
 
-func change(s *storedAlert) ops.AlertChange {
-	return ops.AlertChange{AlertID: s.ID, Title: s.Title, Severity: s.Severity, Host: s.Host, Summary: s.Summary}
+// say puts a reason on the timeline.
+func (in *intake) say(i *storedIncident, format string, args ...any) {
+	in.event(i, ops.EventIncidentChanged, ops.IncidentChange{Reason: fmt.Sprintf(format, args...)})
 }
 
-// store writes everything in one batch and one copy.
+// store writes everything in one batch.
 func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) error {
 	b := &pgx.Batch{}
-	queueDeliveries(b, deliveries)
 	for _, i := range in.incidentOrder {
-		if i.fresh {
-			b.Queue(`INSERT INTO incidents (id, title, description, severity, status, investigation, run_id, source_id, service, group_key,
-					alert_count, firing_count, opened_at, updated_at, resolved_at, last_seq)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now(), $14, $15)`,
-				i.ID, i.Title, i.Description, i.Severity, i.Status, i.Investigation, i.run, i.SourceID, i.Service, i.GroupKey,
-				i.AlertCount, i.FiringCount, i.OpenedAt, orNull(i.ResolvedAt), i.LastSeq)
-			b.Queue(`INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at)
-				VALUES ($1, $2, $3, 'queued', $4, now(), now())`, i.run, i.ID, DefaultAgent, priority(i.Severity))
-			b.Queue(`SELECT pg_notify($1, $2)`, ChannelRuns, i.run)
-		} else {
-			b.Queue(`UPDATE incidents SET severity = $2, status = $3, alert_count = $4, firing_count = $5, resolved_at = $6, last_seq = $7,
-				updated_at = now() WHERE id = $1`, i.ID, i.Severity, i.Status, i.AlertCount, i.FiringCount, orNull(i.ResolvedAt), i.LastSeq)
-		}
-		b.Queue(`SELECT pg_notify($1, $2)`, ChannelEvents, i.ID)
+		queueIncident(b, i)
 	}
-	for _, a := range in.alertOrder {
-		if a.fresh {
-			b.Queue(`INSERT INTO alerts (id, source_id, incident_id, identity, episode, group_key, status, at, starts_at, ends_at, severity,
-					title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, delivery_id, kind)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
-				a.ID, a.SourceID, orNullText(a.IncidentID), a.Identity, a.Episode, a.GroupKey, a.Status, a.At, a.StartsAt, orNull(a.EndsAt),
-				a.Severity, a.Title, a.Summary, a.Description, a.Service, a.Host, orEmpty(a.Labels), orEmpty(a.Annotations), orNone(a.Links),
-				a.Count, a.FirstSeen, a.LastSeen, a.delivery, a.Kind)
-		} else {
+	queueGroups(b, in.groupOrder)
+	queueAlerts(b, in.alertOrder)
+	queueSearch(b, in.incidentOrder, in.alertOrder)
+	for _, id := range sortedKeys(in.sources) { // sorted: another process counts the same rows
+		if s := in.sources[id]; s.stormDirty {
+			b.Queue(`INSERT INTO storms (source_id, since, opened, incident_id, last_at, quiet_at) VALUES ($1, $2, $3, $4, $5, $6)
+				ON CONFLICT (source_id) DO UPDATE SET since = $2, opened = $3, incident_id = $4, last_at = $5, quiet_at = $6`,
+				id, s.storm.since, s.storm.opened, orNullText(s.storm.incident), s.storm.lastAt, orNull(s.storm.quietAt))
+		}
+	}
+	queueEvents(b, in.events)
+	queueDeliveries(b, deliveries) // last, as its counts of a source stay locked until the commit
+	if b.Len() == 0 {
+		return nil
+	}
+	return tx.SendBatch(ctx, b).Close()
+}
+
+func queueIncident(b *pgx.Batch, i *storedIncident) {
+	if i.fresh {
+		b.Queue(`INSERT INTO incidents (id, title, description, severity, status, investigation, investigation_reason, run_id, source_id, service, group_key,
+				alert_count, firing_count, opened_at, updated_at, resolved_at, resolved_by, resolve_at, last_seq, reopened, transitions,
+				flap_since, flap_count, rule_id, agent_id, storm, maintenance, maintenance_id, maintenance_until)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, now(), $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)`,
+			i.ID, i.Title, i.Description, i.Severity, i.Status, i.Investigation, i.InvestigationReason, orNullText(i.run), orNullText(i.SourceID), i.Service, i.GroupKey,
+			i.AlertCount, i.FiringCount, i.OpenedAt, orNull(i.ResolvedAt), i.ResolvedBy, orNull(i.ResolveAt), i.LastSeq, i.Reopened, i.Transitions,
+			orNull(i.flapSince), i.flapCount, orNullText(i.RuleID), i.agent, i.Storm, i.Maintenance, orNullText(i.maintenanceID), orNull(i.MaintenanceUntil))
+	} else {
+		b.Queue(`UPDATE incidents SET title = $2, description = $3, severity = $4, status = $5, investigation = $6, investigation_reason = $7,
+				run_id = coalesce($8, run_id), alert_count = $9, firing_count = $10, resolved_at = $11, resolved_by = $12, resolve_at = $13, last_seq = $14,
+				reopened = $15, transitions = $16, flap_since = $17, flap_count = $18, maintenance = $19, maintenance_id = $20, maintenance_until = $21,
+				updated_at = now() WHERE id = $1`,
+			i.ID, i.Title, i.Description, i.Severity, i.Status, i.Investigation, i.InvestigationReason, orNullText(i.run), i.AlertCount, i.FiringCount,
+			orNull(i.ResolvedAt), i.ResolvedBy, orNull(i.ResolveAt), i.LastSeq, i.Reopened, i.Transitions, orNull(i.flapSince), i.flapCount,
+			i.Maintenance, orNullText(i.maintenanceID), orNull(i.MaintenanceUntil))
+	}
+	if i.run != "" {
+		// An agent that has been removed since must not keep alerts from being stored.
+		b.Queue(`INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at)
+			VALUES ($1, $2, coalesce((SELECT id FROM agents WHERE id = $3), $4), 'queued', $5, now(), now())`,
+			i.run, i.ID, i.agent, DefaultAgent, priority(i.Severity))
+		b.Queue(`SELECT pg_notify($1, $2)`, ChannelRuns, i.run)
+	} else if i.escalated && i.Investigation == ops.RunQueued {
+		b.Queue(`UPDATE runs SET priority = $2 WHERE id = $1 AND state = 'queued'`, i.RunID, priority(i.Severity))
+	}
+	b.Queue(`SELECT pg_notify($1, $2)`, ChannelEvents, i.ID)
+}
+
+// queueGroups writes groups in one statement.
+func queueGroups(b *pgx.Batch, groups []*storedGroup) {
+	n := len(groups)
+	if n == 0 {
+		return
+	}
+	keys, incidents, opened, last := make([]string, n), make([]string, n), make([]time.Time, n), make([]time.Time, n)
+	for i, g := range groups {
+		keys[i], incidents[i], opened[i], last[i] = g.key, g.incident, g.openedAt, g.last
+	}
+	b.Queue(`INSERT INTO groups (key, incident_id, opened_at, last_at)
+		SELECT * FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[])
+		ON CONFLICT (key) DO UPDATE SET incident_id = excluded.incident_id, opened_at = excluded.opened_at, last_at = excluded.last_at`,
+		keys, incidents, opened, last)
+}
+
+// queueAlerts writes alerts: new ones in one statement, since there may be many.
+func queueAlerts(b *pgx.Batch, alerts []*storedAlert) {
+	var fresh alertColumns
+	for _, a := range alerts {
+		switch {
+		case a.fresh:
+			fresh.add(a)
+		case a.changed:
+			b.Queue(`UPDATE alerts SET status = $2, at = $3, ends_at = $4, count = $5, last_seen = $6, delivery_id = coalesce($7, delivery_id),
+					severity = $8, title = $9, summary = $10, description = $11, service = $12, host = $13, labels = $14, annotations = $15, links = $16,
+					sender_severity = $17, starts_at = $18 WHERE id = $1`,
+				a.ID, a.Status, a.At, orNull(a.EndsAt), a.Count, a.LastSeen, orNullText(a.delivery),
+				a.Severity, a.Title, a.Summary, a.Description, a.Service, a.Host, orEmpty(a.Labels), orEmpty(a.Annotations), orNone(a.Links), a.SenderSeverity, a.StartsAt)
+		default:
 			b.Queue(`UPDATE alerts SET status = $2, at = $3, ends_at = $4, count = $5, last_seen = $6,
 				delivery_id = coalesce($7, delivery_id) WHERE id = $1`,
 				a.ID, a.Status, a.At, orNull(a.EndsAt), a.Count, a.LastSeen, orNullText(a.delivery))
 		}
 	}
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return err
+	fresh.queue(b)
+}
+
+// alertColumns are new alerts, by column. A statement of its own for each would
+// cost more than twice as much.
+type alertColumns struct {
+	ids, sources, identities, episodes, groups, statuses, severities, titles, summaries, descriptions []string
+	services, hosts, labels, annotations, links, deliveries, kinds, words, whys                       []string
+	incidents                                                                                         []*string
+	at, starts, first, last                                                                           []time.Time
+	ends                                                                                              []*time.Time
+	counts                                                                                            []int64
+}
+
+func (c *alertColumns) add(a *storedAlert) {
+	c.ids, c.sources, c.incidents = append(c.ids, a.ID), append(c.sources, a.SourceID), append(c.incidents, orNullText(a.IncidentID))
+	c.identities, c.episodes, c.groups = append(c.identities, a.Identity), append(c.episodes, a.Episode), append(c.groups, a.GroupKey)
+	c.statuses, c.severities = append(c.statuses, string(a.Status)), append(c.severities, string(a.Severity))
+	c.at, c.starts, c.ends = append(c.at, a.At), append(c.starts, a.StartsAt), append(c.ends, orNull(a.EndsAt))
+	c.titles, c.summaries, c.descriptions = append(c.titles, a.Title), append(c.summaries, a.Summary), append(c.descriptions, a.Description)
+	c.services, c.hosts = append(c.services, a.Service), append(c.hosts, a.Host)
+	c.labels, c.annotations, c.links = append(c.labels, asJSON(orEmpty(a.Labels))), append(c.annotations, asJSON(orEmpty(a.Annotations))), append(c.links, asJSON(orNone(a.Links)))
+	c.counts, c.first, c.last = append(c.counts, a.Count), append(c.first, a.FirstSeen), append(c.last, a.LastSeen)
+	c.deliveries, c.kinds = append(c.deliveries, a.delivery), append(c.kinds, a.Kind)
+	c.words, c.whys = append(c.words, a.SenderSeverity), append(c.whys, a.Why)
+}
+
+func (c *alertColumns) queue(b *pgx.Batch) {
+	if len(c.ids) == 0 {
+		return
 	}
-	if len(in.events) == 0 {
-		return nil
+	b.Queue(`INSERT INTO alerts (id, source_id, incident_id, identity, episode, group_key, status, at, starts_at, ends_at, severity,
+			title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, delivery_id, kind, sender_severity, why)
+		SELECT id, source, incident, identity, episode, grp, status, at, starts, ends, severity,
+			title, summary, description, service, host, labels::jsonb, annotations::jsonb, links::jsonb, count, first, last, delivery, kind, word, why
+		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[],
+				$11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[],
+				$21::timestamptz[], $22::timestamptz[], $23::uuid[], $24::text[], $25::text[], $26::text[])
+			AS a (id, source, incident, identity, episode, grp, status, at, starts, ends, severity,
+				title, summary, description, service, host, labels, annotations, links, count, first, last, delivery, kind, word, why)`,
+		c.ids, c.sources, c.incidents, c.identities, c.episodes, c.groups, c.statuses, c.at, c.starts, c.ends, c.severities,
+		c.titles, c.summaries, c.descriptions, c.services, c.hosts, c.labels, c.annotations, c.links, c.counts, c.first, c.last,
+		c.deliveries, c.kinds, c.words, c.whys)
+}
+
+// asJSON is for values that can always be written as JSON.
+func asJSON(v any) string {
+	text, _ := json.Marshal(v)
+	return string(text)
+}
+
+// queueEvents writes events of the api that have their numbers, in one statement.
+func queueEvents(b *pgx.Batch, events []ops.Event) {
+	if len(events) == 0 {
+		return
 	}
-	return insertEvents(ctx, tx, in.events)
+	n := len(events)
+	incidents, seqs, at, kinds := make([]string, n), make([]int64, n), make([]time.Time, n), make([]string, n)
+	runs, actors, data := make([]*string, n), make([]string, n), make([]string, n)
+	for i, e := range events {
+		incidents[i], seqs[i], at[i], kinds[i] = e.IncidentID, e.Seq, e.At, string(e.Kind)
+		runs[i], actors[i], data[i] = orNullText(e.RunID), e.Actor, string(e.Data)
+	}
+	b.Queue(`INSERT INTO events (incident_id, seq, at, kind, run_id, actor, data)
+		SELECT incident, seq, at, kind, run, actor, data::json FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::uuid[], $6::text[], $7::text[])
+			AS e (incident, seq, at, kind, run, actor, data)`, incidents, seqs, at, kinds, runs, actors, data)
 }
 
 const selectAlerts = `SELECT id, source_id, coalesce(incident_id::text, ''), identity, episode, group_key, status, at, starts_at, ends_at, severity,
-	title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, kind FROM alerts`
+	title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, kind, sender_severity, why FROM alerts`
 
 func scanAlert(row pgx.CollectableRow) (a ops.Alert, err error) {
 	var ends *time.Time
 	err = row.Scan(&a.ID, &a.SourceID, &a.IncidentID, &a.Identity, &a.Episode, &a.GroupKey, &a.Status, &a.At, &a.StartsAt, &ends, &a.Severity,
-		&a.Title, &a.Summary, &a.Description, &a.Service, &a.Host, &a.Labels, &a.Annotations, &a.Links, &a.Count, &a.FirstSeen, &a.LastSeen, &a.Kind)
+		&a.Title, &a.Summary, &a.Description, &a.Service, &a.Host, &a.Labels, &a.Annotations, &a.Links, &a.Count, &a.FirstSeen, &a.LastSeen, &a.Kind,
+		&a.SenderSeverity, &a.Why)
 	a.EndsAt = orZero(ends)
 	return a, err
 }

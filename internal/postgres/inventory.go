@@ -2,81 +2,10 @@ package postgres
 
 import (
 	"context"
-	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
 )
-
-// CreateSource stores a source.
-func (db *DB) CreateSource(ctx context.Context, s ops.Source) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash, auth, settings, secret_sealed)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, s.ID, s.Name, s.Kind, s.Enabled, orNoBytes(s.Secret.Hash), authOf(s), s.Settings, s.Secret.Sealed)
-	return mapError(err)
-}
-
-// ReplaceSourceSecret gives a source another secret. The one before it counts
-// until oldUntil, the one before that no more.
-func (db *DB) ReplaceSourceSecret(ctx context.Context, id string, secret ops.SourceSecret, oldUntil time.Time) error {
-	tag, err := db.pool.Exec(ctx, `UPDATE sources SET old_hash = secret_hash, old_sealed = secret_sealed, old_until = $4,
-		secret_hash = $2, secret_sealed = $3 WHERE id = $1`, id, orNoBytes(secret.Hash), secret.Sealed, oldUntil)
-	if err == nil && tag.RowsAffected() == 0 {
-		return ops.Errorf(ops.CodeNotFound, "there is no such source")
-	}
-	return mapError(err)
-}
-
-func authOf(s ops.Source) string {
-	if s.Auth == "" {
-		return ops.AuthSecret
-	}
-	return s.Auth
-}
-
-// orNoBytes makes nil empty: a column that is never null.
-func orNoBytes(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
-}
-
-// warnFor is how long a warning is shown after its last delivery.
-const warnFor = 7 * 24 * time.Hour
-
-// Sources gives all sources by name, with their health.
-func (db *DB) Sources(ctx context.Context) ([]ops.Source, error) {
-	rows, err := db.pool.Query(ctx, `SELECT s.id, s.name, s.kind, s.enabled, s.created_at, s.auth, s.settings,
-			s.secret_hash, s.secret_sealed, s.old_hash, s.old_sealed, s.old_until,
-			coalesce(h.deliveries, 0), coalesce(h.unparsable, 0), coalesce(h.rejected, 0),
-			h.last_delivery_at, h.last_rejected_at, coalesce(h.last_error, ''), h.last_error_at,
-			(SELECT json_agg(json_build_object('code', w.code, 'text', w.text, 'count', w.count, 'at', w.at) ORDER BY w.code)
-				FROM source_warnings w WHERE w.source_id = s.id AND w.at > now() - $1::interval)
-		FROM sources s LEFT JOIN source_health h ON h.source_id = s.id ORDER BY s.name`, warnFor)
-	if err != nil {
-		return nil, mapError(err)
-	}
-	sources, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s ops.Source, err error) {
-		var until, delivery, rejected, failed *time.Time
-		h := &s.Health
-		err = row.Scan(&s.ID, &s.Name, &s.Kind, &s.Enabled, &s.CreatedAt, &s.Auth, &s.Settings,
-			&s.Secret.Hash, &s.Secret.Sealed, &s.Old.Hash, &s.Old.Sealed, &until,
-			&h.Deliveries, &h.Unparsable, &h.Rejected, &delivery, &rejected, &h.LastError, &failed, &h.Warnings)
-		s.OldUntil, h.LastDeliveryAt, h.LastRejectedAt, h.LastErrorAt = orZero(until), orZero(delivery), orZero(rejected), orZero(failed)
-		return s, err
-	})
-	return sources, mapError(err)
-}
-
-// CountRejected adds refused requests to the health of sources.
-func (db *DB) CountRejected(ctx context.Context, rejected map[string]int) error {
-	b := &pgx.Batch{}
-	for _, source := range sortedKeys(rejected) {
-		b.Queue(`INSERT INTO source_health AS h (source_id, rejected, last_rejected_at) VALUES ($1, $2, now())
-			ON CONFLICT (source_id) DO UPDATE SET rejected = h.rejected + $2, last_rejected_at = now()`, source, rejected[source])
-	}
-	return mapError(db.pool.SendBatch(ctx, b).Close())
-}
 
 // CreateCredential stores a sealed credential.
 func (db *DB) CreateCredential(ctx context.Context, c ops.Credential) error {
@@ -114,9 +43,9 @@ func scanCredential(row pgx.CollectableRow) (c ops.Credential, err error) {
 
 // CreateTarget stores a target.
 func (db *DB) CreateTarget(ctx context.Context, t ops.Target) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO targets (id, name, kind, address, port, user_name, host_key, credential, labels, jump)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump))
+	_, err := db.pool.Exec(ctx, `INSERT INTO targets (id, name, kind, address, port, user_name, host_key, credential, labels, jump, scheme, path, ca)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump), t.Scheme, t.Path, t.CA)
 	return mapError(err)
 }
 
@@ -140,10 +69,11 @@ func (db *DB) TargetByName(ctx context.Context, name string) (ops.Target, error)
 	return t, mapError(err)
 }
 
-const selectTargets = `SELECT id, name, kind, address, port, user_name, host_key, coalesce(credential, ''), labels, coalesce(jump, ''), created_at FROM targets`
+const selectTargets = `SELECT id, name, kind, address, port, user_name, host_key, coalesce(credential, ''), labels, coalesce(jump, ''),
+	scheme, path, ca, created_at FROM targets`
 
 func scanTarget(row pgx.CollectableRow) (t ops.Target, err error) {
-	err = row.Scan(&t.ID, &t.Name, &t.Kind, &t.Address, &t.Port, &t.User, &t.HostKey, &t.Credential, &t.Labels, &t.Jump, &t.CreatedAt)
+	err = row.Scan(&t.ID, &t.Name, &t.Kind, &t.Address, &t.Port, &t.User, &t.HostKey, &t.Credential, &t.Labels, &t.Jump, &t.Scheme, &t.Path, &t.CA, &t.CreatedAt)
 	return t, err
 }
 

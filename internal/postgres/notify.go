@@ -13,6 +13,8 @@ const (
 	ChannelEvents = "akmatori_events" // an incident's id: its timeline has grown
 	ChannelRuns   = "akmatori_runs"   // a run is waiting
 	ChannelCancel = "akmatori_cancel" // a run's id: somebody wants it to stop
+	// ChannelApprovals has an approval's id: somebody is asked.
+	ChannelApprovals = "akmatori_approvals"
 )
 
 // Listen calls wake for each notification on the channels until ctx ends. It

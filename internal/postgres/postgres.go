@@ -38,6 +38,7 @@ type DB struct {
 	pool   *pgxpool.Pool
 	config *pgx.ConnConfig // for connections that listen or hold a lock, apart from the pool
 	tail   auditTail       // of the chain that this process appends call records to
+	rules  rulesCache      // how alerts are grouped
 }
 
 // Config says where and as whom to connect.
@@ -151,14 +152,22 @@ func errTooOld(have int64) error {
 // tx runs f in a transaction. What another transaction got in the way of is
 // tried again, a few times, from the start; so f must keep nothing from a failed try.
 func (db *DB) tx(ctx context.Context, f func(pgx.Tx) error) error {
+	return db.txAs(ctx, pgx.TxOptions{}, f)
+}
+
+func (db *DB) txAs(ctx context.Context, options pgx.TxOptions, f func(pgx.Tx) error) error {
 	for try := 0; ; try++ {
-		err := pgx.BeginFunc(ctx, db.pool, f)
-		if e, ok := errors.AsType[*pgconn.PgError](err); ok && interfered(e) && try < 4 {
+		err := pgx.BeginTxFunc(ctx, db.pool, options, f)
+		if e, ok := errors.AsType[*pgconn.PgError](err); (ok && interfered(e) || errors.Is(err, errAgain)) && try < 4 {
 			continue
 		}
 		return mapError(err)
 	}
 }
+
+// errAgain says that what a transaction has locked is no longer all that it
+// needs: it is tried again.
+var errAgain = &ops.Error{Code: ops.CodeUnavailable, Message: "others change the same thing", RetryAfter: time.Second}
 
 // interfered says whether e goes away in another try: a deadlock, a
 // serialization failure, or the same alert that came twice at once under two groups.
@@ -167,7 +176,7 @@ func interfered(e *pgconn.PgError) bool {
 	case "40P01", "40001":
 		return true
 	case "23505":
-		return e.TableName == "alerts" || e.TableName == "audit" || e.ConstraintName == "incidents_open_group"
+		return e.TableName == "alerts" || e.TableName == "audit"
 	}
 	return false
 }

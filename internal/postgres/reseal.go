@@ -35,8 +35,8 @@ func (db *DB) Exclusive(ctx context.Context, f func(context.Context) error) erro
 	return f(ctx)
 }
 
-// Reseal hands everything that is sealed to f, credentials and the webhook
-// secrets of sources, stores the sealed forms that f gives back (in the same
+// Reseal hands everything that is sealed to f, credentials and the secrets of
+// sources, stores the sealed forms that f gives back (in the same
 // order; nil leaves one as it is) and appends its records, all of one chain, in
 // one transaction. Meanwhile nobody adds or changes any of it; readers go on. f
 // may be called again if the transaction is, so it keeps nothing from a failed
@@ -47,7 +47,7 @@ func (db *DB) Reseal(ctx context.Context, f func([]ops.Credential) (sealed [][]b
 		if _, err := tx.Exec(ctx, `SET LOCAL row_security = off`); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `LOCK TABLE credentials, sources IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+		if _, err := tx.Exec(ctx, `LOCK TABLE credentials, sources, source_reconcile IN SHARE ROW EXCLUSIVE MODE`); err != nil {
 			return err
 		}
 		all, updates, err := everythingSealed(ctx, tx)
@@ -102,6 +102,20 @@ func everythingSealed(ctx context.Context, tx pgx.Tx) (all []ops.Credential, upd
 			c.Name = "source " + s.Name
 			all, updates = append(all, c), append(updates, place.update)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err = tx.Query(ctx, `SELECT s.id, s.name, coalesce(s.options->'reconcile'->>'url', ''), r.secret
+		FROM source_reconcile r JOIN sources s ON s.id = r.source_id WHERE r.secret IS NOT NULL ORDER BY s.name`)
+	if err != nil {
+		return nil, nil, err
+	}
+	var asked ops.Source
+	_, err = pgx.ForEachRow(rows, []any{&asked.ID, &asked.Name, &asked.Options.Reconcile.URL, &secret}, func() error {
+		all, updates = append(all, asked.ReconcileCredential(bytes.Clone(secret))),
+			append(updates, `UPDATE source_reconcile SET secret = $2 WHERE source_id = $1`)
 		return nil
 	})
 	return all, updates, err

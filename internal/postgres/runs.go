@@ -46,13 +46,14 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		var limits []byte
 		// Both rows are locked, or the run is left for the next try: a claim
 		// never waits, so it cannot be part of a deadlock.
-		err := tx.QueryRow(ctx, `SELECT r.id, r.incident_id, r.epoch, r.acked_seq, r.created_at,
+		var parked int
+		err := tx.QueryRow(ctx, `SELECT r.id, r.incident_id, r.epoch, r.parked, r.acked_seq, r.created_at,
 				a.id, a.prompt, a.provider, a.rules, a.limits
 			FROM runs r JOIN incidents i ON i.id = r.incident_id JOIN agents a ON a.id = r.agent_id
 			WHERE r.state = 'queued' AND r.available_at <= now()
 			ORDER BY r.priority, r.created_at
 			LIMIT 1 FOR UPDATE OF r, i SKIP LOCKED`).
-			Scan(&got.Run.ID, &got.Run.IncidentID, &got.Run.Epoch, &got.Run.AckedSeq, &got.Run.CreatedAt,
+			Scan(&got.Run.ID, &got.Run.IncidentID, &got.Run.Epoch, &parked, &got.Run.AckedSeq, &got.Run.CreatedAt,
 				&got.Agent.ID, &got.Agent.Prompt, &got.Agent.Provider, &got.Agent.Rules, &limits)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
@@ -63,8 +64,8 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		if err := json.Unmarshal(limits, &got.Agent.Limits); err != nil {
 			return fmt.Errorf("limits of agent %s: %w", got.Agent.ID, err)
 		}
-		if got.Run.Epoch >= MaxClaims {
-			return endRun(ctx, tx, &got.Run, ops.RunFailed, fmt.Sprintf("given up after %d workers lost it", got.Run.Epoch))
+		if lost := got.Run.Epoch - parked; lost >= MaxClaims {
+			return endRun(ctx, tx, &got.Run, ops.RunFailed, fmt.Sprintf("given up after %d workers lost it", lost))
 		}
 		got.Provider, err = provider(ctx, tx, got.Agent.Provider)
 		if ops.CodeOf(mapError(err)) == ops.CodeNotFound {
@@ -136,7 +137,8 @@ var errLost = ops.Errorf(ops.CodeConflict, "the run belongs to another worker or
 // to which all of it is stored. Events that are stored already are passed over.
 // A hole in the numbers is refused with code invalid, a claim that is not the
 // newest with code conflict. Findings are checked against the stored calls of
-// the run before they are stored; run.ended ends the run and its tokens.
+// the run before they are stored; run.ended ends the run and its tokens, and
+// run.parked ends this claim: the run waits until people have decided.
 func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (acked int64, err error) {
 	err = db.tx(ctx, func(tx pgx.Tx) error {
 		run, err := lockClaim(ctx, tx, c)
@@ -146,6 +148,7 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		acked = run.AckedSeq
 		fresh := make([]ops.Event, 0, len(events))
 		var end *ops.RunChange
+		parked := false
 		for _, e := range events {
 			if e.RunSeq <= acked {
 				continue
@@ -153,13 +156,15 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 			if e.RunSeq != acked+1 {
 				return ops.Errorf(ops.CodeInvalid, "event %d follows %d: there is a hole", e.RunSeq, acked)
 			}
-			if end != nil {
+			if end != nil || parked {
 				return ops.Errorf(ops.CodeInvalid, "there are events behind the end of the run")
 			}
 			acked++
 			e.RunID, e.Actor = c.Run, "agent:"+run.Agent
 			switch e.Kind {
 			case ops.EventTextDelta, ops.EventMessage, ops.EventToolCall, ops.EventToolOutput, ops.EventToolResult, ops.EventNotice:
+			case ops.EventRunParked:
+				parked = true
 			case ops.EventFindings:
 				if e.Data, err = storeFindings(ctx, tx, run, e); err != nil {
 					return err
@@ -189,8 +194,11 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		if _, err := tx.Exec(ctx, `UPDATE runs SET acked_seq = $2 WHERE id = $1`, c.Run, acked); err != nil {
 			return err
 		}
-		if end != nil {
+		switch {
+		case end != nil:
 			return finishRun(ctx, tx, run, end.State, end.Reason)
+		case parked:
+			return parkRun(ctx, tx, run)
 		}
 		return nil
 	})
@@ -261,6 +269,10 @@ func downgrade(ctx context.Context, tx pgx.Tx, run string, end *ops.RunChange) e
 func finishRun(ctx context.Context, tx pgx.Tx, run *ops.Run, state ops.RunState, reason string) error {
 	if _, err := tx.Exec(ctx, `UPDATE runs SET state = $2, reason = $3, ended_at = now(), lease_until = NULL,
 			gateway_token_hash = NULL, proxy_token_hash = NULL WHERE id = $1`, run.ID, state, reason); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE approvals SET state = 'void', decided_at = now() WHERE holder = $1 AND state IN ('pending', 'approved')
+			AND NOT EXISTS (SELECT FROM approval_uses WHERE approval_id = id)`, run.ID); err != nil {
 		return err
 	}
 	return setInvestigation(ctx, tx, run.IncidentID, run.ID, state, reason)
@@ -394,8 +406,8 @@ func (db *DB) Investigate(ctx context.Context, incident, agent, actor string) er
 // queueRun inserts a run for an incident that the transaction has locked or made.
 func queueRun(ctx context.Context, tx pgx.Tx, incident, agent string, severity ops.Severity, actor string) error {
 	id := ops.NewID()
-	if _, err := tx.Exec(ctx, `INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at)
-		VALUES ($1, $2, $3, 'queued', $4, now(), now())`, id, incident, agent, priority(severity)); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at, actor)
+		VALUES ($1, $2, $3, 'queued', $4, now(), now(), $5)`, id, incident, agent, priority(severity), actor); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `UPDATE incidents SET run_id = $2, investigation = 'queued', investigation_reason = '' WHERE id = $1`, incident, id); err != nil {
@@ -415,32 +427,34 @@ func priority(s ops.Severity) int { return 4 - s.Rank() }
 // CancelRun asks for the end of an incident's live run: at once if it waits,
 // through its worker if it runs. No live run is a conflict.
 func (db *DB) CancelRun(ctx context.Context, incident, reason string) error {
-	return db.tx(ctx, func(tx pgx.Tx) error {
-		var id string
-		err := tx.QueryRow(ctx, `SELECT id FROM runs WHERE incident_id = $1 AND state IN ('queued', 'running', 'waiting_approval')`, incident).Scan(&id)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return ops.Errorf(ops.CodeConflict, "nothing investigates the incident now")
-		}
-		if err != nil {
-			return err
-		}
-		run, err := lockRun(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		switch {
-		case run.State.Final():
-			return nil
-		case run.State != ops.RunRunning:
-			return endRun(ctx, tx, run, ops.RunCancelled, reason)
-		}
-		// The tokens die now, whatever the worker does.
-		if _, err := tx.Exec(ctx, `UPDATE runs SET cancel_requested = $2, gateway_token_hash = NULL, proxy_token_hash = NULL,
-			lease_until = least(lease_until, now() + interval '10 seconds') WHERE id = $1`, id, reason); err != nil {
-			return err
-		}
-		return notify(ctx, tx, ChannelCancel, id)
-	})
+	return db.tx(ctx, func(tx pgx.Tx) error { return cancelRun(ctx, tx, incident, reason) })
+}
+
+func cancelRun(ctx context.Context, tx pgx.Tx, incident, reason string) error {
+	var id string
+	err := tx.QueryRow(ctx, `SELECT id FROM runs WHERE incident_id = $1 AND state IN ('queued', 'running', 'waiting_approval')`, incident).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ops.Errorf(ops.CodeConflict, "nothing investigates the incident now")
+	}
+	if err != nil {
+		return err
+	}
+	run, err := lockRun(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	switch {
+	case run.State.Final():
+		return nil
+	case run.State != ops.RunRunning:
+		return endRun(ctx, tx, run, ops.RunCancelled, reason)
+	}
+	// The tokens die now, whatever the worker does.
+	if _, err := tx.Exec(ctx, `UPDATE runs SET cancel_requested = $2, gateway_token_hash = NULL, proxy_token_hash = NULL,
+		lease_until = least(lease_until, now() + interval '10 seconds') WHERE id = $1`, id, reason); err != nil {
+		return err
+	}
+	return notify(ctx, tx, ChannelCancel, id)
 }
 
 // Cancelled gives, of the claims, those whose end was asked for, with the reason.
@@ -479,28 +493,16 @@ func (db *DB) QueueDepth(ctx context.Context) (queued, running int, err error) {
 	return queued, running, mapError(err)
 }
 
-// RunGrant is what a live run token stands for.
+// RunGrant is what a live run token stands for at the proxy.
 type RunGrant struct {
 	RunID      string
 	IncidentID string
-	Agent      string
-	Rules      []string // of the agent; filled for the gateway alone
-	ProviderID string   // filled for the proxy alone
+	ProviderID string
 	Deadline   time.Time
 }
 
-// RunByGatewayToken gives the running run whose gateway token has this hash.
+// RunByProxyToken gives the running run whose proxy token has this hash.
 // Unknown, ended and overdue ones are all code unauthenticated.
-func (db *DB) RunByGatewayToken(ctx context.Context, hash []byte) (RunGrant, error) {
-	var g RunGrant
-	err := db.pool.QueryRow(ctx, `SELECT r.id, r.incident_id, r.agent_id, a.rules, r.deadline
-		FROM runs r JOIN agents a ON a.id = r.agent_id
-		WHERE r.gateway_token_hash = $1 AND r.state = 'running' AND r.deadline > now()`, hash).
-		Scan(&g.RunID, &g.IncidentID, &g.Agent, &g.Rules, &g.Deadline)
-	return g, deadToken(err)
-}
-
-// RunByProxyToken is the same for the proxy.
 func (db *DB) RunByProxyToken(ctx context.Context, hash []byte) (RunGrant, error) {
 	var g RunGrant
 	err := db.pool.QueryRow(ctx, `SELECT id, incident_id, provider_id, deadline FROM runs
@@ -514,19 +516,6 @@ func deadToken(err error) error {
 		return ops.Errorf(ops.CodeUnauthenticated, "the token is not that of a running run")
 	}
 	return mapError(err)
-}
-
-// RunsAlive gives those of the runs whose calls may go on: a gateway asks for
-// all that it works for. A run that waits for another worker is alive, as that
-// one will ask for the results.
-func (db *DB) RunsAlive(ctx context.Context, runs []string) ([]string, error) {
-	rows, err := db.pool.Query(ctx, `SELECT id FROM runs WHERE id = ANY($1::uuid[])
-		AND state IN ('queued', 'running') AND cancel_requested = ''`, runs)
-	if err != nil {
-		return nil, mapError(err)
-	}
-	alive, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	return alive, mapError(err)
 }
 
 // ProxyTokensAlive gives those of the proxy token hashes that still stand for a

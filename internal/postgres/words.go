@@ -1,0 +1,215 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/jackc/pgx/v5"
+)
+
+// What is kept to find an incident by. An incident of 10,000 alerts is found by
+// the labels and words of the first of them.
+const (
+	maxSearchLabels = 200
+	maxSearchWords  = 300
+	maxWord         = 64  // runes; longer ones are cut, in a query as well
+	maxLabel        = 200 // bytes, key and value; longer ones are cut, in a filter as well
+)
+
+// QueueSearchable makes an incident, which the batch has stored before, be found
+// by more texts and alerts. What it was found by already stays; if nothing is
+// new, or there is enough, nothing is written.
+func QueueSearchable(b *pgx.Batch, incident string, texts []string, alerts ...ops.Alert) {
+	labels := map[string]bool{}
+	for _, a := range alerts {
+		texts = append(texts, a.Title, a.Service, a.Host, a.Summary)
+		for key, value := range a.Labels {
+			if len(labels) < maxSearchLabels {
+				labels[searchLabel(key, value)] = true
+				texts = append(texts, value)
+			}
+		}
+	}
+	b.Queue(`INSERT INTO incident_search AS s (number, opened_at, status, severity, investigation, source_id, service, assignee, labels, words)
+		SELECT number, opened_at, status, severity, investigation, source_id, service, assignee, $2, array_to_tsvector($3::text[]) FROM incidents WHERE id = $1
+		ON CONFLICT (number) DO UPDATE SET
+			labels = CASE WHEN s.labels @> excluded.labels OR cardinality(s.labels) >= $4 THEN s.labels
+				ELSE ARRAY(SELECT DISTINCT l COLLATE "C" FROM unnest(s.labels || excluded.labels) AS l ORDER BY 1 LIMIT $4) END,
+			words = CASE WHEN length(s.words) >= $5 THEN s.words ELSE s.words || excluded.words END
+		WHERE NOT s.labels @> excluded.labels AND cardinality(s.labels) < $4
+			OR length(s.words) < $5 AND length(s.words || excluded.words) > length(s.words)`,
+		incident, sortedKeys(labels), searchWords(texts...), maxSearchLabels, maxSearchWords)
+}
+
+// searchable does the same at once.
+func searchable(ctx context.Context, tx pgx.Tx, incident string, texts []string, alerts ...ops.Alert) error {
+	b := &pgx.Batch{}
+	QueueSearchable(b, incident, texts, alerts...)
+	return tx.SendBatch(ctx, b).Close()
+}
+
+// queueSearch makes incidents be found by what a batch of alerts brings.
+func queueSearch(b *pgx.Batch, incidents []*storedIncident, alerts []*storedAlert) {
+	texts, joined := map[string][]string{}, map[string][]ops.Alert{}
+	for _, i := range incidents {
+		if i.fresh {
+			texts[i.ID] = []string{i.Title, i.Service}
+		}
+	}
+	for _, a := range alerts {
+		if (a.fresh || a.changed) && a.IncidentID != "" {
+			joined[a.IncidentID] = append(joined[a.IncidentID], a.Alert)
+			texts[a.IncidentID] = append(texts[a.IncidentID], "")
+		}
+	}
+	for _, id := range sortedKeys(texts) {
+		QueueSearchable(b, id, texts[id], joined[id]...)
+	}
+}
+
+// inheritSearch makes an incident be found by what another one is found by.
+func inheritSearch(ctx context.Context, tx pgx.Tx, from, into string) error {
+	_, err := tx.Exec(ctx, `UPDATE incident_search AS s SET
+			labels = ARRAY(SELECT DISTINCT l COLLATE "C" FROM unnest(s.labels || f.labels) AS l ORDER BY 1 LIMIT $3),
+			words = CASE WHEN length(s.words) >= $4 THEN s.words ELSE s.words || f.words END
+		FROM incident_search f JOIN incidents fi ON fi.number = f.number, incidents si
+		WHERE fi.id = $1 AND si.id = $2 AND s.number = si.number`, from, into, maxSearchLabels, maxSearchWords)
+	return err
+}
+
+// searchLabel is how a label is kept.
+func searchLabel(key, value string) string {
+	label := key + ":" + value
+	if len(label) > maxLabel {
+		label = strings.ToValidUTF8(label[:maxLabel], "")
+	}
+	return label
+}
+
+// searchWords gives the words that texts are found by, sorted, each once and at
+// most maxSearchWords. Words are runs of letters and digits in lower case.
+//
+//   - One that is written together of several, such as db-main_1 or DiskFull,
+//     is kept as it is and in its parts.
+//   - A name with dots, such as db-1.example.com, is also kept from each dot to
+//     its end, so that any stretch of it is the beginning of a word.
+//   - Scripts that are written without spaces give each pair of neighbouring characters.
+func searchWords(texts ...string) []string {
+	found := map[string]bool{}
+	add := func(word string) {
+		if word != "" && len(found) < maxSearchWords {
+			found[word] = true
+		}
+	}
+	for _, text := range texts {
+		for _, piece := range pieces(text) {
+			if unspaced(piece) {
+				for i := range piece {
+					add(string(piece[i:min(i+2, len(piece))]))
+				}
+				continue
+			}
+			for {
+				add(lower(piece))
+				dot := slices.Index(piece, '.')
+				if dot < 0 {
+					break
+				}
+				addParts(piece[:dot], add)
+				piece = piece[dot+1:]
+			}
+			addParts(piece, add)
+		}
+	}
+	return sortedKeys(found)
+}
+
+func addParts(piece []rune, add func(string)) {
+	add(lower(piece))
+	for _, part := range parts(piece) {
+		add(lower(part))
+	}
+}
+
+// searchQuery gives the tsquery for what somebody types: every word, the last
+// one as the beginning of a word. It is empty if there is no word in it.
+func searchQuery(text string) string {
+	var terms []string
+	all := pieces(text)
+	for n, piece := range all {
+		if unspaced(piece) {
+			for i := range max(1, len(piece)-1) {
+				terms = append(terms, lexeme(string(piece[i:min(i+2, len(piece))]), len(piece) == 1))
+			}
+			continue
+		}
+		unfinished := n == len(all)-1 && len(piece) > 1 && !strings.HasSuffix(text, " ")
+		terms = append(terms, lexeme(lower(piece), unfinished || slices.Contains(piece, '.')))
+	}
+	slices.Sort(terms)
+	return strings.Join(slices.Compact(terms), " & ")
+}
+
+// lexeme writes a word as tsquery takes it.
+func lexeme(word string, prefix bool) string {
+	out := "'" + strings.NewReplacer(`'`, `''`, `\`, `\\`).Replace(word) + "'"
+	if prefix {
+		out += ":*"
+	}
+	return out
+}
+
+// pieces splits a text at everything that is no letter, digit, hyphen,
+// underscore or dot, and where a script begins or ends that is written without spaces.
+func pieces(text string) (out [][]rune) {
+	var now []rune
+	end := func() {
+		if word := []rune(strings.Trim(string(now), "-_.")); len(word) > 0 {
+			out = append(out, word)
+		}
+		now = nil
+	}
+	for _, r := range text {
+		switch {
+		case !unicode.In(r, unicode.L, unicode.N, unicode.M) && r != '-' && r != '_' && r != '.':
+			end()
+			continue
+		case len(now) > 0 && joined(r) != joined(now[len(now)-1]):
+			end()
+		}
+		now = append(now, r)
+	}
+	end()
+	return out
+}
+
+// parts splits a piece at its hyphens and underscores, and where a capital
+// letter follows a small one.
+func parts(piece []rune) (out [][]rune) {
+	from := 0
+	for i, r := range piece {
+		switch {
+		case r == '-' || r == '_':
+			out = append(out, piece[from:i])
+			from = i + 1
+		case i > from && unicode.IsUpper(r) && unicode.IsLower(piece[i-1]):
+			out = append(out, piece[from:i])
+			from = i
+		}
+	}
+	return append(out, piece[from:])
+}
+
+func lower(word []rune) string {
+	return strings.ToLower(string(word[:min(len(word), maxWord)]))
+}
+
+func unspaced(piece []rune) bool { return joined(piece[0]) }
+
+// joined says whether r is of a script that is written without spaces.
+func joined(r rune) bool {
+	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
+}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/akmatori/akmatori/cmd/internal/process"
 	"github.com/akmatori/akmatori/internal/gateway"
@@ -16,12 +17,14 @@ type settings struct {
 	OpsListen   string     `env:"OPS_LISTEN" envDefault:"127.0.0.1:9092"`
 	DatabaseURL ops.Secret `env:"DATABASE_URL,required"` // or DATABASE_URL_FILE
 	ToolsKey    ops.Secret `env:"TOOLS_KEY,required"`    // or TOOLS_KEY_FILE: the key ring of zone tools
+	// How long a run's call is held while people decide on it, before its worker is freed.
+	ApprovalWait time.Duration `env:"APPROVAL_WAIT" envDefault:"2m"`
 }
 
 func main() {
 	process.Main("mcp-gateway", func(ctx context.Context, s settings, log *slog.Logger) error {
 		g, err := gateway.New(ctx, gateway.Config{
-			Listen: s.Listen, OpsListen: s.OpsListen, DatabaseURL: s.DatabaseURL,
+			Listen: s.Listen, OpsListen: s.OpsListen, DatabaseURL: s.DatabaseURL, RunWaits: s.ApprovalWait,
 			Keys: s.ToolsKey, ReadKeys: process.Reread("TOOLS_KEY"), Log: log,
 		})
 		if err != nil {

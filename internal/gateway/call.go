@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -22,16 +23,21 @@ import (
 
 // request is a call as it came, from whoever holds the token of grant.
 type request struct {
-	grant postgres.RunGrant
+	grant postgres.Grant
 	id    string
 	tool  tool.Tool
 	raw   json.RawMessage
+	// asked is the request that may cancel the call: the one that made it, if it
+	// gave the call no id of its own, under which it could be asked for again.
+	asked string
 }
 
 // verdict is a call that was judged: one that may start, or one with a refusal.
 type verdict struct {
 	call    ops.ToolCall
-	refusal string // for the model; empty: it may start
+	refusal string // for the model; empty: it may start, or people are asked
+	asks    bool   // nobody has allowed it yet: people must
+	raw     bool   // the command is as it was written: it could not be understood whole
 	reasons []string
 	args    tool.Args
 	hops    []tool.Hop
@@ -47,8 +53,9 @@ var forbidden = []string{
 }
 
 // perform is everything that happens to a call that is the first of its id
-// here, in order. The run and its token were checked for this very request by
-// the middleware in front ([Gateway.authenticate]). Any error means no.
+// here, in order. The token, and that its run still runs, were checked for this
+// very request by the middleware in front ([Gateway.authenticate]). Any error
+// means no.
 func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (ops.ToolResult, error) {
 	began := time.Now()
 
@@ -58,12 +65,33 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 		return ops.ToolResult{}, err
 	}
 
+	// What the rules leave open, people decide.
+	var approval string
+	if v.asks && v.refusal == "" {
+		var waiting *ops.ToolResult
+		if v, approval, waiting, err = g.approved(ctx, r, v); err != nil {
+			return ops.ToolResult{}, err
+		}
+		if waiting != nil {
+			return *waiting, nil
+		}
+	}
+
 	// Audit the intent, and take the right to start: it is given once.
-	start := postgres.StartCall{Call: v.call, Instance: g.instance, Audit: g.audit(r, v, "tool.intent", "intent")}
+	start := postgres.StartCall{Call: v.call, Instance: g.instance, Approval: approval, Audit: g.audit(r, v, "tool.intent", "intent")}
+	if approval != "" {
+		start.Audit.Detail["approval"] = approval
+	}
 	if v.refusal != "" {
 		start.Denied = &ops.ToolResult{ID: r.id, State: ops.CallDenied, Text: v.refusal, Target: v.call.Target, Duration: time.Since(began)}
 		start.Audit.Action, start.Audit.Outcome = "tool.denied", "denied"
 		start.Audit.Detail["why"] = strings.Join(v.reasons, "; ")
+	}
+	// A channel to the host may open meanwhile; nothing is sent in it before.
+	var ahead *tool.Ahead
+	if start.Denied == nil && r.tool.Ahead != nil {
+		ahead = r.tool.Ahead(v.hops)
+		defer ahead.Close()
 	}
 	start.Audit.Detail["latency_us"] = strconv.FormatInt(time.Since(began).Microseconds(), 10)
 	known, err := g.db.StartCall(ctx, start)
@@ -79,7 +107,7 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 	}
 
 	// Open the credential, act, redact; then the outcome and its audit record.
-	result, outcome := g.act(ctx, r, v, live)
+	result, outcome := g.act(ctx, r, v, ahead, live)
 	result.Duration = time.Since(began)
 	outcome.Detail["duration_us"] = strconv.FormatInt(result.Duration.Microseconds(), 10)
 	g.metrics.calls.WithLabelValues(r.tool.Name, string(result.State)).Inc()
@@ -90,7 +118,7 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 // decide judges a call. What is wrong with the call itself is a refusal, which
 // is recorded; an error is that it could not be judged.
 func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
-	v := verdict{call: ops.ToolCall{RunID: r.grant.RunID, ID: r.id, Tool: r.tool.Name, Verdict: string(policy.Deny)}}
+	v := verdict{call: ops.ToolCall{RunID: r.grant.RunID, TokenID: r.grant.TokenID, ID: r.id, Tool: r.tool.Name, Verdict: string(policy.Deny)}}
 	refuse := func(reason, format string, args ...any) (verdict, error) {
 		v.refusal, v.reasons = fmt.Sprintf(format, args...), append([]string{reason}, v.reasons...)
 		return v, nil
@@ -109,19 +137,24 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 
 	// Target, from the inventory alone.
 	if r.tool.Target == "" {
-		if v.targets, err = g.db.Targets(ctx); err != nil {
+		all, err := g.db.Targets(ctx)
+		if err != nil {
 			return v, err
 		}
+		v.targets = slices.DeleteFunc(all, func(t ops.Target) bool { return !reaches(r.grant, t.Name) })
 	} else {
-		name := args.String(r.tool.Target)
-		way, problem, err := g.way(ctx, name, r.tool.Kind)
+		way, problem, err := g.way(ctx, r.grant, args.String(r.tool.Target), r.tool.Kind)
 		if err != nil {
 			return v, err
 		}
 		if problem != "" {
 			return refuse("target", "The call was refused: %s.", problem)
 		}
-		v.call.Target = name
+		v.call.Target = way[len(way)-1].Name
+		// One that was left out is judged and shown as if it had been named.
+		args = maps.Clone(args)
+		args[r.tool.Target] = v.call.Target
+		v.args, v.call.Arguments = args, storable(args.Canonical())
 		for _, t := range way {
 			hop, problem, err := g.hop(ctx, t)
 			if err != nil {
@@ -135,19 +168,38 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 	}
 
 	// What the platform forbids, whatever the agent's rules.
-	ask := policy.Call{Tool: r.tool.Name, Command: args.String(r.tool.Command)}
+	ask, err := policy.ReadCall(r.tool.Name, args.Canonical())
+	if err != nil {
+		return v, err
+	}
 	if d := g.platform.Decide(ask); d.Verdict == policy.Deny {
 		v.call.Rule, v.call.Command, v.reasons = d.Rule, d.Canonical, d.Reasons
 		return refuse("platform", "The call was refused: the platform forbids it (%s).", d.Reasons[0])
 	}
 
-	// The agent's rules.
-	rules, err := g.rules.get(r.grant.Rules)
+	// What the token is for, if it was issued for itself.
+	lists, err := g.lists(r.grant)
 	if err != nil {
 		g.log.Error("the rules of an agent cannot be read", "agent", r.grant.Agent, "err", err)
 		return refuse("rules", "The call was refused: the rules of agent %s are not valid; a person must correct them.", r.grant.Agent)
 	}
-	d := rules.Decide(ask)
+	if lists.token != nil {
+		// It says what the token is for, not what is safe: that say the agent's
+		// rules, and for a service, which has none, this list alone.
+		d := lists.token.Decide(ask)
+		service := lists.agent == nil
+		if d.Verdict == policy.Deny || service && d.Verdict != policy.Allow {
+			v.call.Command, v.reasons = d.Canonical, d.Reasons
+			return refuse("token", "The call was refused: it is not what this token is for.")
+		}
+		if service {
+			v.call.Verdict, v.call.Rule, v.call.Command, v.reasons = string(d.Verdict), d.Rule, d.Canonical, d.Reasons
+			return v, nil
+		}
+	}
+
+	// The agent's rules.
+	d := lists.agent.Decide(ask)
 	v.call.Verdict, v.call.Rule, v.call.Command, v.reasons = string(d.Verdict), d.Rule, d.Canonical, d.Reasons
 	switch d.Verdict {
 	case policy.Allow:
@@ -155,12 +207,75 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 	case policy.Deny:
 		return refuse("rules", "The call was denied by the rules of this agent: %s.", strings.Join(d.Reasons, "; "))
 	default:
-		return refuse("approval", "The call needs a person's approval, and nobody can be asked yet: %s.", strings.Join(d.Reasons, "; "))
+		v.asks = true
+		if v.call.Command == "" && r.tool.Command != "" {
+			// It could not be rebuilt from its words: people see, and the host gets,
+			// what was written, byte for byte.
+			v.call.Command, v.raw = args.String(r.tool.Command), true
+		}
+		return v, nil
 	}
 }
 
-// way gives the targets on the way to name, outermost first.
-func (g *Gateway) way(ctx context.Context, name, kind string) (way []ops.Target, problem string, err error) {
+// lists are the rules that count for a grant: those that its token brings, nil
+// for a run, and those of its agent, nil for a service. One of them is there.
+type lists struct{ token, agent *policy.Rules }
+
+func (g *Gateway) lists(grant postgres.Grant) (l lists, err error) {
+	if grant.TokenID != "" {
+		lines := make([]string, 0, len(grant.Tools)+1)
+		for _, t := range grant.Tools {
+			lines = append(lines, "allow:"+t)
+		}
+		if l.token, err = g.rules.get(append(lines, "deny:*")); err != nil {
+			return lists{}, err
+		}
+		if grant.Agent == "" {
+			return l, nil
+		}
+	}
+	l.agent, err = g.rules.get(grant.Rules)
+	return l, err
+}
+
+// reaches says whether a grant covers the target of that name.
+func reaches(grant postgres.Grant, name string) bool {
+	return grant.TokenID == "" || matches(grant.Targets, name)
+}
+
+// matches says whether one of the globs is for name.
+func matches(globs []string, name string) bool {
+	return slices.ContainsFunc(globs, func(glob string) bool {
+		ok, err := path.Match(glob, name)
+		return ok && err == nil
+	})
+}
+
+// way gives the targets on the way to name, outermost first. No name means the
+// only target of the kind.
+func (g *Gateway) way(ctx context.Context, grant postgres.Grant, name, kind string) (way []ops.Target, problem string, err error) {
+	missing := func() ([]ops.Target, string, error) {
+		names, err := g.reachable(ctx, grant, kind)
+		switch {
+		case err != nil:
+			return nil, "", err
+		case len(names) == 0:
+			return nil, fmt.Sprintf("there is no %s target in the inventory", kind), nil
+		case name == "":
+			return nil, fmt.Sprintf("there are several %s targets, so one must be named: %s", kind, strings.Join(names, ", ")), nil
+		}
+		return nil, fmt.Sprintf("there is no %s target %q in the inventory; there are: %s", kind, name, strings.Join(names, ", ")), nil
+	}
+	if name == "" {
+		names, err := g.reachable(ctx, grant, kind)
+		if err != nil {
+			return nil, "", err
+		}
+		if len(names) != 1 {
+			return missing()
+		}
+		name = names[0]
+	}
 	for next := name; next != ""; {
 		if slices.ContainsFunc(way, func(t ops.Target) bool { return t.Name == next }) {
 			return nil, fmt.Sprintf("the jump hosts of %q lead in a circle; a person must correct the inventory", name), nil
@@ -172,14 +287,27 @@ func (g *Gateway) way(ctx context.Context, name, kind string) (way []ops.Target,
 		if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
 			return nil, "", err
 		}
-		if ops.CodeOf(err) == ops.CodeNotFound || t.Kind != kind {
-			return nil, fmt.Sprintf("there is no host %q in the inventory; ssh_hosts lists those that are", name), nil
+		// One that the token does not reach is as one that is not there.
+		if ops.CodeOf(err) == ops.CodeNotFound || t.Kind != kind || next == name && !reaches(grant, name) {
+			return missing()
 		}
 		way = append(way, t)
 		next = t.Jump
 	}
 	slices.Reverse(way)
 	return way, "", nil
+}
+
+// reachable names the targets of a kind that a grant covers: those of the
+// inventory's first 30, so that a refusal stays short.
+func (g *Gateway) reachable(ctx context.Context, grant postgres.Grant, kind string) (names []string, err error) {
+	all, err := g.db.Targets(ctx)
+	for _, t := range all {
+		if t.Kind == kind && reaches(grant, t.Name) && len(names) < 30 {
+			names = append(names, t.Name)
+		}
+	}
+	return names, err
 }
 
 // maxHops bounds a chain, the target included.
@@ -198,26 +326,23 @@ func (g *Gateway) hop(ctx context.Context, t ops.Target) (h tool.Hop, problem st
 	if err != nil {
 		return h, "", err
 	}
-	if !slices.ContainsFunc(c.Targets, func(glob string) bool {
-		ok, err := path.Match(glob, t.Name)
-		return ok && err == nil
-	}) {
+	if !matches(c.Targets, t.Name) {
 		return h, fmt.Sprintf("credential %s may not be used for host %s", c.Name, t.Name), nil
 	}
 	return tool.Hop{Target: t, Credential: c, Open: func() (ops.Secret, error) { return g.keys.Open(c) }}, "", nil
 }
 
 // act does what was allowed and recorded. It gives the result with its audit record.
-func (g *Gateway) act(ctx context.Context, r request, v verdict, live func(string)) (ops.ToolResult, ops.AuditRecord) {
+func (g *Gateway) act(ctx context.Context, r request, v verdict, ahead *tool.Ahead, live func(string)) (ops.ToolResult, ops.AuditRecord) {
 	deadline := time.Now().Add(r.tool.Limit(v.args))
 	if r.grant.Deadline.Before(deadline) {
 		deadline = r.grant.Deadline
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	out, err := r.tool.Run(ctx, tool.Call{Args: v.args, Hops: v.hops, Command: v.call.Command, Inventory: v.targets, Live: live})
+	out, err := r.tool.Run(ctx, tool.Call{Args: v.args, Hops: v.hops, Ahead: ahead, Command: v.call.Command, Inventory: v.targets, Live: live})
 
-	result := ops.ToolResult{ID: r.id, State: ops.CallDone, Text: out.Text, Truncated: out.Truncated, ExitCode: out.ExitCode, Target: v.call.Target}
+	result := ops.ToolResult{ID: r.id, State: ops.CallDone, Text: out.Text, Data: out.Data, Truncated: out.Truncated, ExitCode: out.ExitCode, Target: v.call.Target}
 	audit := g.audit(r, v, "tool.outcome", "ok")
 	var refused *tool.HostKeyError
 	switch {
@@ -227,12 +352,12 @@ func (g *Gateway) act(ctx context.Context, r request, v verdict, live func(strin
 		audit.Detail["host"] = refused.Target
 		audit.Detail["pinned"] = strings.Join(refused.Pinned, ", ")
 		audit.Detail["offered"] = refused.Offered
-		g.log.Warn("a host has another key than the pinned one", "target", refused.Target, "pinned", refused.Pinned, "offered", refused.Offered, "run", r.grant.RunID)
+		g.log.Warn("a host has another key than the pinned one", "target", refused.Target, "pinned", refused.Pinned, "offered", refused.Offered, "holder", r.grant.Holder())
 	case err != nil:
 		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
 		audit.Outcome = "failed"
 		audit.Detail["why"] = ops.MessageOf(err)
-		g.log.Warn("a tool call failed", "tool", r.tool.Name, "target", v.call.Target, "run", r.grant.RunID, "call", r.id, "err", err)
+		g.log.Warn("a tool call failed", "tool", r.tool.Name, "target", v.call.Target, "holder", r.grant.Holder(), "call", r.id, "err", err)
 	case out.Stopped != "":
 		result.State = ops.CallFailed
 		if result.Text != "" && !strings.HasSuffix(result.Text, "\n") {
@@ -259,17 +384,17 @@ func (g *Gateway) finish(ctx context.Context, r request, result ops.ToolResult, 
 	defer cancel()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		try, done := context.WithTimeout(ctx, 10*time.Second)
-		stored, err := g.db.FinishCall(try, r.grant.RunID, result, audit)
+		stored, err := g.db.FinishCall(try, r.grant.Holder(), result, audit)
 		done()
 		if err == nil {
 			return stored, nil
 		}
-		g.log.Error("the outcome of a call is not stored yet", "run", r.grant.RunID, "call", r.id, "err", err)
+		g.log.Error("the outcome of a call is not stored yet", "holder", r.grant.Holder(), "call", r.id, "err", err)
 		select {
 		case <-ctx.Done():
 			return ops.ToolResult{}, fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "the outcome of the call could not be recorded"), err)
 		case <-g.running.hurry(): // the process is stopping: one more try and no waiting
-			stored, err := g.db.FinishCall(ctx, r.grant.RunID, result, audit)
+			stored, err := g.db.FinishCall(ctx, r.grant.Holder(), result, audit)
 			return stored, err
 		case <-time.After(wait):
 		}
@@ -309,7 +434,7 @@ func (g *Gateway) settled(ctx context.Context, r request, known *postgres.CallRe
 		case <-time.After(pollEvery):
 		}
 		var err error
-		if known, err = g.db.Call(ctx, r.grant.RunID, r.id); err != nil {
+		if known, err = g.db.Call(ctx, r.grant.Holder(), r.id); err != nil {
 			return ops.ToolResult{}, err
 		}
 	}
@@ -318,12 +443,16 @@ func (g *Gateway) settled(ctx context.Context, r request, known *postgres.CallRe
 // audit is a record of this call. Arguments are in it by digest alone.
 func (g *Gateway) audit(r request, v verdict, action, outcome string) ops.AuditRecord {
 	a := ops.AuditRecord{
-		Chain: "gateway", At: time.Now().UTC(), Actor: "run:" + r.grant.RunID, Action: action, Object: "call:" + r.id,
+		Chain: "gateway", At: time.Now().UTC(), Actor: r.grant.Actor, Action: action, Object: "call:" + r.id,
 		RunID: r.grant.RunID, Outcome: outcome,
 		Detail: map[string]string{
 			"agent": r.grant.Agent, "incident": r.grant.IncidentID, "tool": r.tool.Name, "digest": hex.EncodeToString(v.call.Digest),
 			"verdict": v.call.Verdict, "policy": policyVersion(r.grant.Rules),
 		},
+	}
+	if r.grant.TokenID != "" {
+		a.Detail["token"] = r.grant.TokenID
+		a.Detail["grant"] = policyVersion(append(slices.Clone(r.grant.Tools), r.grant.Targets...))
 	}
 	if v.call.Target != "" {
 		a.Detail["target"] = v.call.Target

@@ -11,13 +11,15 @@
 //
 // # Once
 //
-// A call is known by its run and its id. The first to come starts it; whoever
+// A call is known by its holder, which is a run or a token that was issued for
+// itself, and its id. The first to come starts it; whoever
 // comes later with the same id, over whatever connection, waits for the same
 // outcome or is given the stored one. The same id with other arguments is
-// refused. So a call belongs to its run and not to the connection that asked: an
-// agent that goes away does not stop it and finds the result when it asks again.
-// It is stopped by its own time limit and by the end of its run, which the
-// gateway looks for twice a second.
+// refused. So a call belongs to its holder and not to the connection that asked:
+// an agent that goes away does not stop it and finds the result when it asks again.
+// It is stopped by its own time limit and by the end of its run or token, which
+// the gateway looks for twice a second. Only a call that its client gave no id,
+// and so nobody can ask for again, is stopped when the client cancels the request.
 //
 // A gateway that dies between the start and the outcome leaves a call that
 // nobody can know the end of. Each instance holds an advisory lock as long as it
@@ -32,7 +34,7 @@
 //
 // # Limits
 //
-// A request is at most 1 MiB. A run has at most [maxPerRun] calls at a time and
+// A request is at most 1 MiB. A holder has at most [maxPerHolder] calls at a time and
 // the gateway [maxRunning]; more are refused as unavailable, not queued. Live
 // output that a client does not read fast enough is dropped, and the reader is
 // told; the result has it.
@@ -61,12 +63,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config says how to run a gateway. All fields but ReadKeys are required.
+// Config says how to run a gateway. All fields but ReadKeys and RunWaits are required.
 type Config struct {
 	Listen      string     // MCP, for agents
 	OpsListen   string     // health and metrics
 	DatabaseURL ops.Secret // role akmatori_gateway
 	Keys        ops.Secret // the key ring of zone tools, as of seal.ParseRing
+	// RunWaits is how long a run's call is held while people decide on it; then
+	// its run is parked. 0 means two minutes.
+	RunWaits time.Duration
 	// ReadKeys reads the ring again, when a credential is sealed with a key that
 	// is not in it; nil means that it never changes.
 	ReadKeys func() (ops.Secret, error)
@@ -79,10 +84,13 @@ type Gateway struct {
 	db       *postgres.DB
 	keys     *seal.Opener
 	ssh      *tool.Pool
+	zabbix   *tool.Zabbix
 	tools    map[string]tool.Tool
 	platform *policy.Rules
 	rules    ruleCache
 	running  registry
+	waits    waits
+	runWaits time.Duration
 	instance int32
 	held     chan struct{} // closed when the instance's lock is held for the first time
 	metrics  *metrics
@@ -94,6 +102,9 @@ type Gateway struct {
 
 // New checks the configuration, connects and binds.
 func New(ctx context.Context, c Config) (_ *Gateway, err error) {
+	if c.RunWaits < 0 {
+		return nil, errors.New("gateway: the time that a call waits for approval is negative")
+	}
 	ring, err := seal.ParseRing(ops.ZoneTools, c.Keys)
 	if err != nil {
 		return nil, fmt.Errorf("tools key: %w", err)
@@ -132,14 +143,17 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	g := &Gateway{
-		log: c.Log, db: db, keys: keys, ssh: tool.NewPool(c.Log), tools: map[string]tool.Tool{}, platform: platform,
+		log: c.Log, db: db, keys: keys, ssh: tool.NewPool(c.Log), zabbix: tool.NewZabbix(c.Log), tools: map[string]tool.Tool{}, platform: platform,
 		instance: newInstance(), held: make(chan struct{}), registry: prometheus.NewRegistry(),
-		listener: listener, opsListener: opsListener,
+		listener: listener, opsListener: opsListener, runWaits: c.RunWaits,
+	}
+	if g.runWaits == 0 {
+		g.runWaits = runWaits
 	}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g.rules.warn = func(err error) { g.log.Warn("a rule of an agent can never decide", "err", err) }
 	g.metrics = newMetrics(g.registry)
-	for _, t := range tool.Table(g.ssh) {
+	for _, t := range tool.Table(g.ssh, g.zabbix) {
 		g.tools[t.Name] = t
 	}
 	g.handler = g.routes()
@@ -170,12 +184,17 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer holder.Wait()
 	defer die()
 	defer g.ssh.Close()
+	defer g.zabbix.Close()
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve.HTTP(ctx, g.listener, g.handler, g.log) })
 	group.Go(func() error { return serve.HTTP(ctx, g.opsListener, serve.Ops(g.registry, g.ready), g.log) })
 	group.Go(func() error {
 		g.watch(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		g.look(ctx)
 		return nil
 	})
 	g.log.Info("the gateway is ready", "listen", g.URL(), "ops", g.OpsURL(), "instance", g.instance)
@@ -196,11 +215,11 @@ func (g *Gateway) ready(ctx context.Context) error {
 	return nil
 }
 
-// watchEvery is how often the gateway looks whether the runs that it works for
-// still run. A command ends within this, the query and the way to the host.
+// watchEvery is how often the gateway looks whether the runs and tokens that it
+// works for still live. A command ends within this, the query and the way to the host.
 const watchEvery = 400 * time.Millisecond
 
-// watch stops calls whose run has ended.
+// watch stops calls whose run or token has ended.
 func (g *Gateway) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -210,20 +229,20 @@ func (g *Gateway) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		runs := g.running.runs()
-		if len(runs) == 0 {
+		holders := g.running.holders()
+		if len(holders) == 0 {
 			continue
 		}
 		query, cancel := context.WithTimeout(ctx, 5*time.Second)
-		alive, err := g.db.RunsAlive(query, runs)
+		alive, err := g.db.HoldersAlive(query, holders)
 		cancel()
 		if err != nil {
 			// Not known is not ended: calls have their own deadlines.
 			if ctx.Err() == nil {
-				g.log.Warn("cannot look whether runs have ended", "err", err)
+				g.log.Warn("cannot look whether runs and tokens have ended", "err", err)
 			}
 			continue
 		}
-		g.running.stopOthers(runs, alive, ops.Errorf(ops.CodeForbidden, "its run has ended"))
+		g.running.stopOthers(holders, alive, ops.Errorf(ops.CodeForbidden, "its run or token has ended"))
 	}
 }

@@ -57,12 +57,16 @@ func newWorld(t testing.TB) *world {
 }
 
 // start runs one more gateway on the same database.
-func (w *world) start() (*gateway.Gateway, func()) {
+func (w *world) start(change ...func(*gateway.Config)) (*gateway.Gateway, func()) {
 	w.t.Helper()
-	g, err := gateway.New(w.t.Context(), gateway.Config{
+	conf := gateway.Config{
 		Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: w.urls.Gateway, Keys: w.keys,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
-	})
+	}
+	for _, c := range change {
+		c(&conf)
+	}
+	g, err := gateway.New(w.t.Context(), conf)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	done := make(chan error, 1)
@@ -75,6 +79,15 @@ func (w *world) start() (*gateway.Gateway, func()) {
 	})
 	w.t.Cleanup(stop)
 	return g, stop
+}
+
+// owner is the database as its owner.
+func (w *world) owner() *postgres.DB {
+	w.t.Helper()
+	db, err := postgres.Open(w.t.Context(), postgres.Config{URL: w.urls.Owner})
+	require.NoError(w.t, err)
+	w.t.Cleanup(db.Close)
+	return db
 }
 
 // host puts an SSH server into the inventory.
@@ -182,11 +195,7 @@ func receive[T any](t testing.TB, c <-chan T) T {
 // audits gives the gateway's audit records of a run, after checking the chain.
 func (r run) audits() (mine []ops.AuditRecord) {
 	r.w.t.Helper()
-	all, err := r.w.api.Audit(r.w.t.Context(), "gateway", 0, 1000)
-	require.NoError(r.w.t, err)
-	_, err = ops.VerifyChain(nil, all)
-	require.NoError(r.w.t, err)
-	for _, a := range all {
+	for _, a := range r.w.audits() {
 		if a.RunID == r.id {
 			mine = append(mine, a)
 		}
@@ -209,9 +218,7 @@ func TestCalls(t *testing.T) {
 	r := w.run("deny:ssh_execute(rm *)", "allow:ssh_execute(echo *)", "allow:ssh_execute(sh *)", "allow:ssh_execute(cat *)", "allow:ssh_execute(exit *)", "allow:ssh_hosts")
 	c := r.client(w.gateway)
 
-	list, err := c.ListTools(t.Context(), mcp.ListToolsRequest{})
-	require.NoError(t, err)
-	require.Len(t, list.Tools, 2)
+	require.Subset(t, tools(t, c), []string{"ssh_execute", "ssh_hosts", "zabbix_problems"})
 
 	require.Equal(t, "demo env=test\n", call(t, c, "c1", "ssh_hosts", args{}).Text)
 	got := call(t, c, "c2", "ssh_execute", args{"target": "demo", "command": "echo  'a b'   # comment"})
@@ -230,13 +237,11 @@ func TestCalls(t *testing.T) {
 	}{
 		{args{"target": "demo", "command": "rm -rf /tmp/x"}, "denied by the rules of this agent"},
 		{args{"target": "demo", "command": "echo x; rm x"}, "deny:ssh_execute(rm *)"},
-		{args{"target": "demo", "command": "id"}, "needs a person's approval"},
-		{args{"target": "demo", "command": "echo x > /tmp/y"}, "redirects"},
 		{args{"target": "demo", "command": "shutdown -h now"}, "the platform forbids it"},
 		{args{"target": "demo", "command": "sh -c reboot"}, "the platform forbids it"},
 		{args{"target": "demo", "command": "echo \x00"}, "control character"},
-		{args{"target": "nope", "command": "echo x"}, "no host"},
-		{args{"target": "127.0.0.1", "command": "echo x"}, "no host"},
+		{args{"target": "nope", "command": "echo x"}, "no ssh target"},
+		{args{"target": "127.0.0.1", "command": "echo x"}, "no ssh target"},
 		{args{"target": "demo"}, "command is missing"},
 		{args{"target": "demo", "command": "echo x", "user": "root"}, `no argument "user"`},
 		{args{"target": "demo", "command": 5}, "must be a string"},
@@ -259,7 +264,7 @@ func TestCalls(t *testing.T) {
 	}
 	// Unknown tools, and ids that are none.
 	for _, name := range []string{"nope", "ssh_execute\u200b", "SSH_Execute"} {
-		_, err = c.CallTool(t.Context(), request("x1", name, args{}, nil))
+		_, err := c.CallTool(t.Context(), request("x1", name, args{}, nil))
 		require.Error(t, err, name)
 	}
 	for _, id := range []string{"a b", strings.Repeat("x", 65), "a;b", "../x"} {
@@ -276,7 +281,7 @@ func TestCalls(t *testing.T) {
 
 	audits := r.audits()
 	require.Equal(t, []string{"tool.intent intent", "tool.outcome ok", "tool.intent intent", "tool.outcome ok", "tool.intent intent", "tool.outcome ok", "tool.denied denied"}, actions(audits)[:7])
-	require.Len(t, audits, 6+13)
+	require.Len(t, audits, 6+11)
 	require.Equal(t, "demo-key version 1", audits[2].Detail["credential"])
 	require.Equal(t, "demo", audits[2].Detail["target"])
 	require.NotEmpty(t, audits[2].Detail["policy"])
@@ -348,16 +353,13 @@ func TestTokens(t *testing.T) {
 func TestHidden(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.run("deny:ssh_execute", "allow:*").client(w.gateway)
-	list, err := c.ListTools(t.Context(), mcp.ListToolsRequest{})
-	require.NoError(t, err)
-	require.Len(t, list.Tools, 1)
+	c := w.run("deny:ssh_execute", "deny:zabbix_*", "allow:*").client(w.gateway)
+	require.Equal(t, []string{"ssh_hosts"}, tools(t, c))
 	_, hidden := c.CallTool(t.Context(), request("c1", "ssh_execute", args{"target": "x", "command": "id"}, nil))
 	_, missing := c.CallTool(t.Context(), request("c2", "ssh_nothing", args{}, nil))
 	require.Equal(t, strings.ReplaceAll(missing.Error(), "ssh_nothing", "ssh_execute"), hidden.Error())
 
-	// No rules, and rules that cannot be read, allow nothing.
-	require.Equal(t, ops.CallDenied, call(t, w.run().client(w.gateway), "c1", "ssh_hosts", args{}).State)
+	// Rules that cannot be read allow nothing.
 	broken := call(t, w.run("allow: ssh_hosts").client(w.gateway), "c1", "ssh_hosts", args{})
 	require.Equal(t, ops.CallDenied, broken.State)
 	require.Contains(t, broken.Text, "not valid")
@@ -501,7 +503,7 @@ func TestRunEnds(t *testing.T) {
 	got := receive(t, mine)
 	require.Less(t, time.Since(ended), 2*time.Second)
 	require.Equal(t, ops.CallFailed, got.State)
-	require.True(t, strings.HasPrefix(got.Text, "begun\n[stopped: its run has ended"), got.Text)
+	require.True(t, strings.HasPrefix(got.Text, "begun\n[stopped: its run or token has ended"), got.Text)
 	require.Equal(t, []string{"tool.intent intent", "tool.outcome failed"}, actions(r.audits()))
 	require.Equal(t, ops.CallDone, receive(t, theirs).State)
 }
@@ -644,10 +646,8 @@ func TestDatabaseAway(t *testing.T) {
 	}()
 	receive(t, begun)
 	// The gateway's role may not write for a while: every statement of it fails.
-	owner, err := postgres.Open(t.Context(), postgres.Config{URL: w.urls.Owner})
-	require.NoError(t, err)
-	defer owner.Close()
-	_, err = owner.Pool().Exec(t.Context(), `REVOKE INSERT ON audit FROM akmatori_gateway`)
+	owner := w.owner()
+	_, err := owner.Pool().Exec(t.Context(), `REVOKE INSERT ON audit FROM akmatori_gateway`)
 	require.NoError(t, err)
 	s.Script(s.Dir+"/go", "")
 	require.Eventually(t, func() bool { return strings.Contains(w.log.String(), "not stored yet") }, 10*time.Second, 10*time.Millisecond)

@@ -39,7 +39,8 @@ var methods = []string{"initialize", "ping", "server/discover", "tools/list", "t
 // holder is who a request comes from; the middleware puts it into the context,
 // which is the only way through the MCP library.
 type holder struct {
-	grant postgres.RunGrant
+	grant   postgres.Grant
+	request string // its id in JSON-RPC
 }
 
 type holderKey struct{}
@@ -66,8 +67,10 @@ func (g *Gateway) routes() http.Handler {
 	return r
 }
 
+const wantToken = "the token of a running run, or one that was issued for the gateway, is required"
+
 // authenticate lets a request through that carries the token of a run that
-// runs, and reads its body.
+// runs, or one that was issued for itself and lives, and reads its body.
 func (g *Gateway) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse := func(status int, reason, text string) {
@@ -82,17 +85,17 @@ func (g *Gateway) authenticate(next http.Handler) http.Handler {
 			}
 		}
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !ok || !strings.HasPrefix(token, ops.GatewayTokenPrefix) || len(r.Header.Values("Authorization")) != 1 {
+		if !ok || !strings.HasPrefix(token, ops.GatewayTokenPrefix) && !strings.HasPrefix(token, ops.ClientTokenPrefix) || len(r.Header.Values("Authorization")) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(http.StatusUnauthorized, "token", "the token of a running run is required")
+			refuse(http.StatusUnauthorized, "token", wantToken)
 			return
 		}
-		grant, err := g.db.RunByGatewayToken(r.Context(), ops.HashToken(ops.NewSecret(token)))
+		grant, err := g.db.GrantByToken(r.Context(), ops.HashToken(ops.NewSecret(token)))
 		switch ops.CodeOf(err) {
 		case "":
 		case ops.CodeUnauthenticated:
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(http.StatusUnauthorized, "token", "the token of a running run is required")
+			refuse(http.StatusUnauthorized, "token", wantToken)
 			return
 		default:
 			if r.Context().Err() == nil {
@@ -111,24 +114,28 @@ func (g *Gateway) authenticate(next http.Handler) http.Handler {
 			}
 			return
 		}
-		if done := g.screen(w, body); done {
+		h := holder{grant: grant}
+		if done := g.screen(w, r, &h, body); done {
 			return
 		}
-		r = r.WithContext(context.WithValue(r.Context(), holderKey{}, holder{grant}))
+		r = r.WithContext(context.WithValue(r.Context(), holderKey{}, h))
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		// The library keys what is under way by this; a client must not choose it.
-		r.Header.Set("Mcp-Session-Id", grant.RunID)
+		r.Header.Set("Mcp-Session-Id", grant.Holder())
 		next.ServeHTTP(newPatient(w), r)
 	})
 }
 
-// screen answers what the library is not to see. A notification that cancels a
-// request is accepted and has no effect: a call ends with its run, not with who
-// asked, and the library would look the request up among those of all runs.
-func (g *Gateway) screen(w http.ResponseWriter, body []byte) (done bool) {
+// screen answers what the library is not to see, and notes the id of what it is.
+// A notification that cancels a request is obeyed here: the library would look
+// the request up among those of all holders.
+func (g *Gateway) screen(w http.ResponseWriter, r *http.Request, h *holder, body []byte) (done bool) {
 	var m struct {
 		ID     json.RawMessage `json:"id"`
 		Method string          `json:"method"`
+		Params struct {
+			RequestID json.RawMessage `json:"requestId"`
+		} `json:"params"`
 	}
 	switch err := json.Unmarshal(body, &m); {
 	case err != nil || m.Method == "":
@@ -136,15 +143,22 @@ func (g *Gateway) screen(w http.ResponseWriter, body []byte) (done bool) {
 		http.Error(w, "the body is not one JSON-RPC request", http.StatusBadRequest)
 		return true
 	case strings.HasPrefix(m.Method, "notifications/"):
+		if m.Method == "notifications/cancelled" && len(m.Params.RequestID) > 0 {
+			g.running.cancelAsked(h.grant.Holder(), string(m.Params.RequestID), ops.Errorf(ops.CodeUnavailable, "the client cancelled it"))
+		}
 		w.WriteHeader(http.StatusAccepted)
 		return true
 	case !slices.Contains(methods, m.Method):
 		g.metrics.refused.WithLabelValues("method").Inc()
 		w.Header().Set("Content-Type", "application/json")
+		if r.Header.Get("Mcp-Protocol-Version") >= "2026-07-28" { // as that revision of MCP wants it
+			w.WriteHeader(http.StatusNotFound)
+		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"jsonrpc": "2.0", "id": m.ID,
 			"error": map[string]any{"code": mcp.METHOD_NOT_FOUND, "message": "there is no such method here"}})
 		return true
 	}
+	h.request = string(m.ID)
 	return false
 }
 
@@ -175,27 +189,29 @@ func (p *patient) Flush() { _ = p.control.Flush() }
 // Unwrap is for [http.ResponseController].
 func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
-// visible hides tools that the agent's rules deny altogether. The library also
+// visible hides tools that the token is not for or the agent's rules deny altogether. The library also
 // asks it before a call, so a hidden tool answers as one that does not exist.
 func (g *Gateway) visible(ctx context.Context, all []mcp.Tool) []mcp.Tool {
 	h, ok := ctx.Value(holderKey{}).(holder)
 	if !ok {
 		return nil
 	}
-	rules, err := g.rules.get(h.grant.Rules)
+	lists, err := g.lists(h.grant)
 	if err != nil {
 		return all // each call is refused, with the reason
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(t mcp.Tool) bool { return rules.Hides(t.Name) })
+	return slices.DeleteFunc(slices.Clone(all), func(t mcp.Tool) bool {
+		return lists.token != nil && lists.token.Hides(t.Name) || lists.agent != nil && lists.agent.Hides(t.Name)
+	})
 }
 
 // handle answers one tools/call.
 func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 	h, ok := ctx.Value(holderKey{}).(holder)
 	if !ok {
-		return nil, errors.New("no run")
+		return nil, errors.New("no token")
 	}
-	r := request{grant: h.grant, tool: g.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID()}
+	r := request{grant: h.grant, tool: g.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID(), asked: h.request}
 	var progress mcp.ProgressToken
 	if meta := m.Params.Meta; meta != nil {
 		progress = meta.ProgressToken
@@ -204,7 +220,7 @@ func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallT
 			if !callIDPattern.MatchString(s) {
 				return failed(ops.ToolResult{State: ops.CallFailed, Text: "the call's id must match " + callIDPattern.String()}), nil
 			}
-			r.id = s
+			r.id, r.asked = s, ""
 		}
 	}
 	select {
@@ -221,7 +237,7 @@ func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallT
 	default:
 		// Not a result: nothing is known to have happened, and the same id may be tried again.
 		if ctx.Err() == nil {
-			g.log.Error("a tool call got no result", "tool", r.tool.Name, "run", r.grant.RunID, "call", r.id, "err", err)
+			g.log.Error("a tool call got no result", "tool", r.tool.Name, "holder", r.grant.Holder(), "call", r.id, "err", err)
 		}
 		return nil, errors.New(ops.MessageOf(err))
 	}
@@ -263,7 +279,7 @@ func (g *Gateway) await(ctx context.Context, r request, progress mcp.ProgressTok
 		digest = r.tool.Digest(args)
 	}
 	joined := make(chan struct{})
-	e, err := g.running.enter(callKey{r.grant.RunID, r.id}, digest, func(ctx context.Context, e *entry) (ops.ToolResult, error) {
+	e, err := g.running.enter(callKey{r.grant.Holder(), r.id}, r.asked, digest, func(ctx context.Context, e *entry) (ops.ToolResult, error) {
 		<-joined // so that its first reader misses nothing
 		return g.perform(ctx, r, e.live)
 	})

@@ -15,24 +15,26 @@ import (
 
 // Limits of what runs at a time.
 const (
-	maxRunning = 256
-	maxPerRun  = 16
+	maxRunning   = 256
+	maxPerHolder = 16
 )
 
 // registry is the calls that this process works on. The zero value is ready.
 type registry struct {
 	mu       sync.Mutex
 	calls    map[callKey]*entry
-	stopping chan struct{}
+	stopping chan struct{} // closed when the process waits for nothing any more
+	ending   chan struct{} // closed when it begins to stop
 	stopped  bool
 	wg       sync.WaitGroup
 }
 
-type callKey struct{ run, call string }
+type callKey struct{ holder, call string }
 
 // entry is one call under way, with whoever waits for it.
 type entry struct {
 	digest []byte
+	asked  string // the request that may cancel it, if any
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when result and err are set
 	result ops.ToolResult
@@ -45,7 +47,7 @@ type entry struct {
 // enter gives the entry of a call. If it is new, work is started for it, with a
 // context that ends with stop and not with that of any request. An entry of
 // another digest is a conflict.
-func (r *registry) enter(key callKey, digest []byte, work func(context.Context, *entry) (ops.ToolResult, error)) (*entry, error) {
+func (r *registry) enter(key callKey, asked string, digest []byte, work func(context.Context, *entry) (ops.ToolResult, error)) (*entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e, ok := r.calls[key]; ok {
@@ -56,21 +58,21 @@ func (r *registry) enter(key callKey, digest []byte, work func(context.Context, 
 	}
 	mine := 0
 	for k := range r.calls {
-		if k.run == key.run {
+		if k.holder == key.holder {
 			mine++
 		}
 	}
 	switch {
 	case r.stopped:
 		return nil, ops.Errorf(ops.CodeUnavailable, "the gateway is stopping")
-	case mine >= maxPerRun || len(r.calls) >= maxRunning:
+	case mine >= maxPerHolder || len(r.calls) >= maxRunning:
 		return nil, &ops.Error{Code: ops.CodeUnavailable, Message: "too many calls at a time; wait for some to end", RetryAfter: time.Second}
 	}
 	if r.calls == nil {
 		r.calls = map[callKey]*entry{}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	e := &entry{digest: digest, cancel: cancel, done: make(chan struct{})}
+	e := &entry{digest: digest, asked: asked, cancel: cancel, done: make(chan struct{})}
 	r.calls[key] = e
 	r.wg.Go(func() {
 		defer cancel(nil)
@@ -86,23 +88,39 @@ func (r *registry) enter(key callKey, digest []byte, work func(context.Context, 
 	return e, nil
 }
 
-// runs are those that calls are under way for.
-func (r *registry) runs() []string {
+// cancelAsked stops the call of a holder that this request made. Several of a
+// holder's clients may number their requests alike: then it is nobody's.
+func (r *registry) cancelAsked(holder, request string, cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []*entry
+	for key, e := range r.calls {
+		if key.holder == holder && e.asked == request {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 1 {
+		found[0].cancel(cause)
+	}
+}
+
+// holders are those that calls are under way for.
+func (r *registry) holders() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seen := map[string]bool{}
 	for key := range r.calls {
-		seen[key.run] = true
+		seen[key.holder] = true
 	}
 	return slices.Collect(maps.Keys(seen))
 }
 
-// stopOthers stops the calls of those asked runs that are not alive.
+// stopOthers stops the calls of those asked holders that are not alive.
 func (r *registry) stopOthers(asked, alive []string, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, e := range r.calls {
-		if slices.Contains(asked, key.run) && !slices.Contains(alive, key.run) {
+		if slices.Contains(asked, key.holder) && !slices.Contains(alive, key.holder) {
 			e.cancel(cause)
 		}
 	}
@@ -114,6 +132,10 @@ func (r *registry) stop(grace time.Duration, cause error) {
 	r.mu.Lock()
 	r.stopped = true
 	hurry := r.hurryLocked()
+	if r.ending == nil {
+		r.ending = make(chan struct{})
+	}
+	close(r.ending)
 	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -130,6 +152,17 @@ func (r *registry) stop(grace time.Duration, cause error) {
 	})
 	<-done
 	late.Stop()
+}
+
+// stops is closed when the process begins to stop: calls may end, nobody is
+// waited for who may take long.
+func (r *registry) stops() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending == nil {
+		r.ending = make(chan struct{})
+	}
+	return r.ending
 }
 
 // hurry is closed when waiting has no sense any more.

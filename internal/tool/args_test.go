@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -21,7 +22,9 @@ func table(t testing.TB) []tool.Tool {
 	t.Helper()
 	pool := tool.NewPool(slog.New(slog.DiscardHandler))
 	t.Cleanup(pool.Close)
-	return tool.Table(pool)
+	zabbix := tool.NewZabbix(slog.New(slog.DiscardHandler))
+	t.Cleanup(zabbix.Close)
+	return tool.Table(pool, zabbix)
 }
 
 func find(t testing.TB, name string) tool.Tool {
@@ -49,9 +52,14 @@ func TestTable(t *testing.T) {
 		require.NotNil(t, tl.Run)
 		require.Equal(t, tl.Target != "", tl.Kind != "")
 		for _, f := range tl.Fields {
-			if f.Type == tool.String {
+			require.NotEmpty(t, f.Description, f.Name)
+			switch f.Type {
+			case tool.String:
 				require.Positive(t, f.MaxLength, f.Name)
-			} else {
+			case tool.Strings:
+				require.Positive(t, f.MaxLength, f.Name)
+				require.Positive(t, f.MaxItems, f.Name)
+			case tool.Integer:
 				require.Less(t, f.Min, f.Max, f.Name)
 			}
 		}
@@ -119,6 +127,46 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseMore is TestParse for the other types.
+func TestParseMore(t *testing.T) {
+	t.Parallel()
+	problems, api := find(t, "zabbix_problems"), find(t, "zabbix_api")
+	for _, c := range []struct {
+		name       string
+		tool       tool.Tool
+		raw, wrong string
+	}{
+		{"boolean", problems, `{"acknowledged":false}`, ""},
+		{"D9 text for a boolean", problems, `{"acknowledged":"false"}`, "must be true or false"},
+		{"D9 number for a boolean", problems, `{"acknowledged":0}`, "must be true or false"},
+		{"enum", problems, `{"min_severity":"high"}`, ""},
+		{"not in the enum", problems, `{"min_severity":"High"}`, "must be one of not_classified, information"},
+		{"a time", problems, `{"since":"2026-01-31T08:00:00+02:00"}`, ""},
+		{"no time", problems, `{"since":"yesterday"}`, "must match"},
+		{"object", api, `{"method":"host.get","params":{"filter":{"a":[1,"b",null,{"c":true}]}}}`, ""},
+		{"text for an object", api, `{"method":"host.get","params":"{}"}`, "must be an object"},
+		{"array for an object", api, `{"method":"host.get","params":[1]}`, "must be an object"},
+		{"twice inside", api, `{"method":"host.get","params":{"a":[{"b":1,"b":2}]}}`, `"b" is given twice`},
+		{"too deep", api, `{"method":"host.get","params":{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}}`, "nested more than"},
+		{"not closed", api, `{"method":"host.get","params":{"a":[1}}`, "not valid JSON"},
+		{"ids", api, `{"method":"host.delete","ids":["1","2"]}`, ""},
+		{"D9 numbers for ids", api, `{"method":"host.delete","ids":[1]}`, "must be a string"},
+		{"no id", api, `{"method":"host.delete","ids":["1 or 1=1"]}`, "must match"},
+		{"too many", api, `{"method":"host.delete","ids":["1"` + strings.Repeat(`,"1"`, 1000) + `]}`, "more than 1000 items"},
+		{"no method", api, `{"method":"host get"}`, "must match"},
+	} {
+		args, err := c.tool.Parse(json.RawMessage(c.raw))
+		if c.wrong != "" {
+			require.ErrorContains(t, err, c.wrong, c.name)
+			continue
+		}
+		require.NoError(t, err, c.name)
+		again, err := c.tool.Parse(args.Canonical())
+		require.NoError(t, err, c.name)
+		require.Equal(t, args, again, c.name)
+	}
+}
+
 func TestDigest(t *testing.T) {
 	t.Parallel()
 	execute, hosts := find(t, "ssh_execute"), find(t, "ssh_hosts")
@@ -135,17 +183,21 @@ func TestDigest(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	execute := find(f, "ssh_execute")
+	tools := []tool.Tool{find(f, "ssh_execute"), find(f, "zabbix_api"), find(f, "zabbix_problems")}
 	f.Add([]byte(`{"target":"a","command":"df","timeout_seconds":5}`))
+	f.Add([]byte(`{"method":"host.get","params":{"a":[{"b":1e999,"c":null}]},"ids":["1"]}`))
+	f.Add([]byte(`{"acknowledged":true,"since":"2h","min_severity":"high"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		args, err := execute.Parse(raw)
-		if err != nil {
-			require.Equal(t, ops.CodeInvalid, ops.CodeOf(err))
-			return
+		for _, tl := range tools {
+			args, err := tl.Parse(raw)
+			if err != nil {
+				require.Equal(t, ops.CodeInvalid, ops.CodeOf(err))
+				continue
+			}
+			again, err := tl.Parse(args.Canonical())
+			require.NoError(t, err)
+			require.Equal(t, args, again)
 		}
-		again, err := execute.Parse(args.Canonical())
-		require.NoError(t, err)
-		require.Equal(t, args, again)
 	})
 }
 

@@ -38,8 +38,9 @@ func sshExecute(pool *Pool) Tool {
 		Limit: func(a Args) time.Duration {
 			return time.Duration(a.Integer("timeout_seconds", defaultTimeout)) * time.Second
 		},
+		Ahead: pool.Ahead,
 		Run: func(ctx context.Context, c Call) (Outcome, error) {
-			return pool.Run(ctx, c.Hops, c.Command, c.Live)
+			return pool.Run(ctx, c.Hops, c.Ahead, c.Command, c.Live)
 		},
 	}
 }

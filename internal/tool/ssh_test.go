@@ -46,7 +46,7 @@ func hop(target ops.Target, secret ops.Secret, opened *atomic.Int32) tool.Hop {
 
 func run(t testing.TB, p *tool.Pool, command string, hops ...tool.Hop) tool.Outcome {
 	t.Helper()
-	out, err := p.Run(t.Context(), hops, command, nil)
+	out, err := p.Run(t.Context(), hops, nil, command, nil)
 	require.NoError(t, err)
 	return out
 }
@@ -96,7 +96,7 @@ func TestOpenSSH(t *testing.T) {
 		done := make(chan tool.Outcome, 1)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() {
-			out, err := p.Run(ctx, []tool.Hop{h}, "echo first; sleep 60; echo second", func(s string) { live <- s })
+			out, err := p.Run(ctx, []tool.Hop{h}, nil, "echo first; sleep 60; echo second", func(s string) { live <- s })
 			if err == nil {
 				done <- out
 			}
@@ -115,7 +115,7 @@ func TestOpenSSH(t *testing.T) {
 		marker := "akmatori-test-" + ops.NewID()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		out, err := p.Run(ctx, []tool.Hop{h}, "sh -c 'sleep 61; true' "+marker, nil)
+		out, err := p.Run(ctx, []tool.Hop{h}, nil, "sh -c 'sleep 61; true' "+marker, nil)
 		require.NoError(t, err)
 		require.Equal(t, unconfirmed("the time is over"), out.Stopped)
 		require.Nil(t, out.ExitCode)
@@ -130,7 +130,7 @@ func TestOpenSSH(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(ops.Errorf(ops.CodeForbidden, "the run has ended"))
-		_, err := p.Run(ctx, []tool.Hop{hop(s.Target("other"), s.Key, nil)}, "echo x", nil)
+		_, err := p.Run(ctx, []tool.Hop{hop(s.Target("other"), s.Key, nil)}, nil, "echo x", nil)
 		require.ErrorContains(t, err, "before the command was started")
 	})
 	t.Run("many at once", func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestOpenSSH(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 60 {
 			wg.Go(func() {
-				out, err := p.Run(t.Context(), []tool.Hop{h}, fmt.Sprintf("sleep 0.05; echo %d", i), nil)
+				out, err := p.Run(t.Context(), []tool.Hop{h}, nil, fmt.Sprintf("sleep 0.05; echo %d", i), nil)
 				if err != nil || out.Text != fmt.Sprintf("%d\n", i) {
 					t.Errorf("%d: %q %v", i, out.Text, err)
 				}
@@ -159,32 +159,32 @@ func TestOpenSSH(t *testing.T) {
 	t.Run("wrong login", func(t *testing.T) {
 		t.Parallel()
 		other, _ := sshtest.Key(t, "")
-		_, err := p.Run(t.Context(), []tool.Hop{hop(s.Target("stranger"), other, nil)}, "id", nil)
+		_, err := p.Run(t.Context(), []tool.Hop{hop(s.Target("stranger"), other, nil)}, nil, "id", nil)
 		require.Equal(t, ops.CodeForbidden, ops.CodeOf(err))
 		require.Contains(t, ops.MessageOf(err), "refuses the login")
 	})
 	t.Run("unusable credential", func(t *testing.T) {
 		t.Parallel()
 		for secret, want := range map[string]string{"garbage": "not a PEM", `{"key":"x","pass":"y"}`: "JSON is not"} {
-			_, err := p.Run(t.Context(), []tool.Hop{hop(s.Target("x"), ops.NewSecret(secret), nil)}, "id", nil)
+			_, err := p.Run(t.Context(), []tool.Hop{hop(s.Target("x"), ops.NewSecret(secret), nil)}, nil, "id", nil)
 			require.Contains(t, ops.MessageOf(err), want)
 			require.NotContains(t, err.Error(), secret)
 		}
 		h := hop(s.Target("x"), s.Key, nil)
 		h.Open = func() (ops.Secret, error) { return ops.Secret{}, errors.New("the seal is broken") }
-		_, err := p.Run(t.Context(), []tool.Hop{h}, "id", nil)
+		_, err := p.Run(t.Context(), []tool.Hop{h}, nil, "id", nil)
 		require.ErrorContains(t, err, "the seal is broken")
 		require.Equal(t, ops.CodeInternal, ops.CodeOf(err))
 		h = hop(s.Target("x"), s.Key, nil)
 		h.Credential.Kind = "llm_key"
-		_, err = p.Run(t.Context(), []tool.Hop{h}, "id", nil)
+		_, err = p.Run(t.Context(), []tool.Hop{h}, nil, "id", nil)
 		require.Equal(t, ops.CodeInvalid, ops.CodeOf(err))
 	})
 	t.Run("nobody there", func(t *testing.T) {
 		t.Parallel()
 		gone := s.Target("gone")
 		gone.Port = 1
-		_, err := p.Run(t.Context(), []tool.Hop{hop(gone, s.Key, nil)}, "id", nil)
+		_, err := p.Run(t.Context(), []tool.Hop{hop(gone, s.Key, nil)}, nil, "id", nil)
 		require.Equal(t, ops.CodeUnavailable, ops.CodeOf(err))
 		require.Contains(t, ops.MessageOf(err), "cannot be reached")
 	})
@@ -201,11 +201,11 @@ func TestOpenSSHPassphrase(t *testing.T) {
 	h := hop(s.Target("a"), ops.NewSecret(string(both)), nil)
 	require.Equal(t, "[redacted]\n", run(t, p, "echo correct' 'horse", h).Text)
 
-	_, err = p.Run(t.Context(), []tool.Hop{hop(s.Target("b"), private, nil)}, "id", nil)
+	_, err = p.Run(t.Context(), []tool.Hop{hop(s.Target("b"), private, nil)}, nil, "id", nil)
 	require.Contains(t, ops.MessageOf(err), "passphrase is missing")
 	wrong, err := json.Marshal(map[string]string{"key": private.Reveal(), "passphrase": "battery staple"})
 	require.NoError(t, err)
-	_, err = p.Run(t.Context(), []tool.Hop{hop(s.Target("c"), ops.NewSecret(string(wrong)), nil)}, "id", nil)
+	_, err = p.Run(t.Context(), []tool.Hop{hop(s.Target("c"), ops.NewSecret(string(wrong)), nil)}, nil, "id", nil)
 	require.Contains(t, ops.MessageOf(err), "does not open with its passphrase")
 }
 
@@ -225,7 +225,7 @@ func TestOpenSSHHostKey(t *testing.T) {
 	} {
 		target := s.Target("host")
 		target.HostKey = pinned
-		_, err := p.Run(t.Context(), []tool.Hop{hop(target, s.Key, &opened)}, "id", nil)
+		_, err := p.Run(t.Context(), []tool.Hop{hop(target, s.Key, &opened)}, nil, "id", nil)
 		var changed *tool.HostKeyError
 		require.ErrorAs(t, err, &changed, name)
 		require.Equal(t, "host", changed.Target)
@@ -239,7 +239,7 @@ func TestOpenSSHHostKey(t *testing.T) {
 	}
 	broken := s.Target("broken")
 	broken.HostKey = "ssh-ed25519 AAAA"
-	_, err := p.Run(t.Context(), []tool.Hop{hop(broken, s.Key, &opened)}, "id", nil)
+	_, err := p.Run(t.Context(), []tool.Hop{hop(broken, s.Key, &opened)}, nil, "id", nil)
 	require.Equal(t, ops.CodeInvalid, ops.CodeOf(err))
 
 	require.Zero(t, opened.Load(), "the credential was opened for a host that is not the pinned one")
@@ -259,7 +259,7 @@ func TestOpenSSHHostKey(t *testing.T) {
 	s.NewHostKey()
 	s.Restart()
 	h.Credential.Version++
-	_, err = p.Run(t.Context(), []tool.Hop{h}, "echo x", nil)
+	_, err = p.Run(t.Context(), []tool.Hop{h}, nil, "echo x", nil)
 	var changed *tool.HostKeyError
 	require.ErrorAs(t, err, &changed)
 }
@@ -290,19 +290,64 @@ func TestOpenSSHJump(t *testing.T) {
 	for i, name := range []string{"jump", "inner"} {
 		hops := []tool.Hop{first, last}
 		hops[i].Target.HostKey = other
-		_, err := p.Run(t.Context(), hops, "id", nil)
+		_, err := p.Run(t.Context(), hops, nil, "id", nil)
 		var changed *tool.HostKeyError
 		require.ErrorAs(t, err, &changed)
 		require.Equal(t, name, changed.Target)
 	}
 	// A jump host that does not forward.
 	closed := sshtest.New(t, "AllowTcpForwarding no")
-	_, err := p.Run(t.Context(), []tool.Hop{hop(closed.Target("closed"), closed.Key, nil), last}, "id", nil)
+	_, err := p.Run(t.Context(), []tool.Hop{hop(closed.Target("closed"), closed.Key, nil), last}, nil, "id", nil)
 	require.Equal(t, ops.CodeUnavailable, ops.CodeOf(err))
 }
 
 // TestOpenSSHFewSessions: a server that allows one channel per connection gets
 // more connections.
+// TestOpenSSHAhead: a channel that is opened before it is used, or is not.
+func TestOpenSSHAhead(t *testing.T) {
+	t.Parallel()
+	s := sshtest.New(t)
+	p := newPool(t)
+	h := []tool.Hop{hop(s.Target("demo"), s.Key, nil)}
+	var none *tool.Ahead
+	none.Close()
+	require.Nil(t, p.Ahead(h), "there is no connection, and none is made ahead")
+	run := func(a *tool.Ahead, command, want string) {
+		out, err := p.Run(t.Context(), h, a, command, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, out.Text)
+	}
+	run(nil, "echo x", "x\n")
+	for range 20 { // more than a connection has channels: each is given back
+		a := p.Ahead(h)
+		require.NotNil(t, a)
+		run(a, "echo y", "y\n")
+		a.Close()
+		unused := p.Ahead(h)
+		require.NotNil(t, unused)
+		unused.Close()
+		unused.Close()
+	}
+	// Used up, it is as none.
+	a := p.Ahead(h)
+	run(a, "echo z", "z\n")
+	run(a, "echo z", "z\n")
+	// All channels of the connection are taken: none ahead, and the call gets another connection.
+	var held []*tool.Ahead
+	require.Eventually(t, func() bool {
+		a := p.Ahead(h)
+		if a != nil {
+			held = append(held, a)
+		}
+		return len(held) == 8
+	}, 5*time.Second, time.Millisecond)
+	require.Nil(t, p.Ahead(h))
+	run(nil, "echo w", "w\n")
+	for _, a := range held {
+		a.Close()
+	}
+}
+
 func TestOpenSSHFewSessions(t *testing.T) {
 	t.Parallel()
 	s := sshtest.New(t, "MaxSessions 1")
@@ -311,7 +356,7 @@ func TestOpenSSHFewSessions(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			out, err := p.Run(t.Context(), []tool.Hop{h}, "sleep 0.3; echo x", nil)
+			out, err := p.Run(t.Context(), []tool.Hop{h}, nil, "sleep 0.3; echo x", nil)
 			if err != nil || out.Text != "x\n" {
 				t.Errorf("%q %v", out.Text, err)
 			}

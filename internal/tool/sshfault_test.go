@@ -175,7 +175,7 @@ func TestSignalAndHangUp(t *testing.T) {
 	p := pool(t)
 	for _, command := range []string{"obedient", "stubborn"} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		out, err := p.Run(ctx, []Hop{h.hop(t)}, command, func(string) { cancel(ops.Errorf(ops.CodeForbidden, "the run has ended")) })
+		out, err := p.Run(ctx, []Hop{h.hop(t)}, nil, command, func(string) { cancel(ops.Errorf(ops.CodeForbidden, "the run has ended")) })
 		require.NoError(t, err)
 		require.Contains(t, out.Stopped, "the run has ended")
 		require.Nil(t, out.ExitCode)
@@ -196,7 +196,7 @@ func TestHostThatHangs(t *testing.T) {
 		h.accept = func(net.Conn) bool { return true }
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		_, err := pool(t).Run(ctx, []Hop{h.hop(t)}, "x", nil)
+		_, err := pool(t).Run(ctx, []Hop{h.hop(t)}, nil, "x", nil)
 		require.Equal(t, ops.CodeUnavailable, ops.CodeOf(err))
 	})
 	t.Run("with a command", func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestHostThatHangs(t *testing.T) {
 		p.dial = freezeAt(started)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		out, err := p.Run(ctx, []Hop{h.hop(t)}, "x", nil)
+		out, err := p.Run(ctx, []Hop{h.hop(t)}, nil, "x", nil)
 		require.NoError(t, err)
 		require.Contains(t, out.Stopped, "did not confirm")
 		p.mu.Lock()
@@ -224,7 +224,7 @@ func TestHostThatHangs(t *testing.T) {
 		p.keepalive, p.answer = 20*time.Millisecond, 50*time.Millisecond
 		p.dial = freezeAt(started)
 		hop := h.hop(t)
-		out, err := p.Run(t.Context(), []Hop{hop}, "x", nil)
+		out, err := p.Run(t.Context(), []Hop{hop}, nil, "x", nil)
 		require.NoError(t, err)
 		require.Contains(t, out.Stopped, "was lost; whether the command ended is not known")
 	})
@@ -270,13 +270,13 @@ func TestConnectionLost(t *testing.T) {
 	}
 	p := pool(t)
 	hop := h.hop(t)
-	out, err := p.Run(t.Context(), []Hop{hop}, "cut", nil)
+	out, err := p.Run(t.Context(), []Hop{hop}, nil, "cut", nil)
 	require.NoError(t, err)
 	require.Contains(t, out.Stopped, "lost")
 	require.Nil(t, out.ExitCode)
 	// A dead connection costs the next command nothing, and is not noticed by its caller.
 	for range 20 {
-		out, err = p.Run(t.Context(), []Hop{hop}, "fine", nil)
+		out, err = p.Run(t.Context(), []Hop{hop}, nil, "fine", nil)
 		require.NoError(t, err)
 		require.Equal(t, "part\n", out.Text)
 		h.cut()
@@ -319,7 +319,7 @@ func TestGigabyte(t *testing.T) {
 		}
 	})
 	live := 0
-	out, err := pool(t).Run(t.Context(), []Hop{h.hop(t)}, "x", func(s string) { live += len(s) })
+	out, err := pool(t).Run(t.Context(), []Hop{h.hop(t)}, nil, "x", func(s string) { live += len(s) })
 	close(stop)
 	wg.Wait()
 	require.NoError(t, err)
@@ -343,7 +343,7 @@ func TestPassword(t *testing.T) {
 	hop.Open = func() (ops.Secret, error) { return ops.NewSecret("hunter2hunter2"), nil }
 	p := pool(t)
 	for range 2 { // the second time on the pooled connection, where nothing is opened
-		out, err := p.Run(t.Context(), []Hop{hop}, "x", nil)
+		out, err := p.Run(t.Context(), []Hop{hop}, nil, "x", nil)
 		require.NoError(t, err)
 		require.NotContains(t, out.Text, "hunter2")
 		require.NotContains(t, out.Text, "aHVudGVyMmh1bnRl")
@@ -355,7 +355,7 @@ func TestPassword(t *testing.T) {
 	}
 	hop.Credential.Version++
 	hop.Open = func() (ops.Secret, error) { return ops.NewSecret("wrong wrong"), nil }
-	_, err := p.Run(t.Context(), []Hop{hop}, "x", nil)
+	_, err := p.Run(t.Context(), []Hop{hop}, nil, "x", nil)
 	require.Equal(t, ops.CodeForbidden, ops.CodeOf(err))
 	require.NotContains(t, err.Error(), "wrong wrong")
 }
@@ -366,7 +366,7 @@ func TestIdleConnectionCloses(t *testing.T) {
 	h.exec = func(ch ssh.Channel, _ string, _ <-chan *ssh.Request) { exit(ch, 0) }
 	p := pool(t)
 	p.idle, p.keepalive = 10*time.Millisecond, 5*time.Millisecond
-	_, err := p.Run(t.Context(), []Hop{h.hop(t)}, "x", nil)
+	_, err := p.Run(t.Context(), []Hop{h.hop(t)}, nil, "x", nil)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		p.mu.Lock()
@@ -387,12 +387,12 @@ func TestClosedPool(t *testing.T) {
 	p := pool(t)
 	done := make(chan Outcome, 1)
 	go func() {
-		out, _ := p.Run(t.Context(), []Hop{h.hop(t)}, "x", nil)
+		out, _ := p.Run(t.Context(), []Hop{h.hop(t)}, nil, "x", nil)
 		done <- out
 	}()
 	<-running
 	p.Close()
 	require.Contains(t, (<-done).Stopped, "lost")
-	_, err := p.Run(t.Context(), []Hop{h.hop(t)}, "x", nil)
+	_, err := p.Run(t.Context(), []Hop{h.hop(t)}, nil, "x", nil)
 	require.Equal(t, ops.CodeUnavailable, ops.CodeOf(err))
 }

@@ -93,6 +93,16 @@ func fingerprints(keys []ssh.PublicKey) []string {
 	return all
 }
 
+// Pinned gives the fingerprints of a target's pinned keys, with their types;
+// none if they cannot be read.
+func Pinned(t ops.Target) []string {
+	keys, err := pins(t)
+	if err != nil {
+		return nil
+	}
+	return fingerprints(keys)
+}
+
 func fingerprint(k ssh.PublicKey) string { return k.Type() + " " + ssh.FingerprintSHA256(k) }
 
 // dialer opens the network connection to a hop: directly or through the one before.

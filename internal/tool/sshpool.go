@@ -83,17 +83,92 @@ func (p *Pool) Close() {
 // command was not sent.
 var errNotOpened = errors.New("the channel was not opened")
 
-// Run runs a command on the last of hops. It ends when the command does, or
+// Ahead is a channel that was opened before it was known whether there will be
+// something to run in it. The zero value and nil have none.
+type Ahead struct {
+	pool   *Pool
+	conn   *conn
+	opened chan opening // has one
+}
+
+type opening struct {
+	session *ssh.Session
+	err     error
+}
+
+// Ahead starts to open a channel to the last of hops, if there is a connection
+// already: without one there is a login to do, with a credential to open, and
+// that is not done ahead of anything. What it gives may be nil, is for one
+// [Pool.Run], and must be closed.
+func (p *Pool) Ahead(hops []Hop) *Ahead {
+	key := chainKey(hops)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns[key] {
+		if p.closed || c.used >= c.limit {
+			continue
+		}
+		select {
+		case <-c.ready:
+		default:
+			continue // it is being made
+		}
+		if c.err != nil {
+			continue
+		}
+		c.used++
+		p.wg.Add(1)
+		a := &Ahead{pool: p, conn: c, opened: make(chan opening, 1)}
+		p.wg.Go(func() {
+			s, err := c.last().NewSession()
+			a.opened <- opening{s, err}
+		})
+		return a
+	}
+	return nil
+}
+
+// Close gives the channel back if it was not used.
+func (a *Ahead) Close() {
+	if a == nil || a.conn == nil {
+		return
+	}
+	c, opened, p := a.conn, a.opened, a.pool
+	a.conn = nil
+	p.wg.Go(func() { // the host may take its time
+		defer p.release(c)
+		if o := <-opened; o.err == nil {
+			_ = o.session.Close()
+		}
+	})
+}
+
+// take gives the connection and what opens a channel on it: the one that was
+// opened ahead, or a new one on a connection that is acquired for it.
+func (p *Pool) take(ctx context.Context, key string, hops []Hop, a *Ahead) (*conn, func() (*ssh.Session, error), error) {
+	if a != nil && a.conn != nil {
+		c, opened := a.conn, a.opened
+		a.conn = nil
+		return c, func() (*ssh.Session, error) { o := <-opened; return o.session, o.err }, nil
+	}
+	c, err := p.acquire(ctx, key, hops)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.last().NewSession, nil
+}
+
+// Run runs a command on the last of hops, in the channel ahead if there is one. It ends when the command does, or
 // when ctx does: then the command is killed and [Outcome.Stopped] says so. An
 // error means that the command did not start, or that nobody knows how it ended.
-func (p *Pool) Run(ctx context.Context, hops []Hop, command string, live func(string)) (Outcome, error) {
+func (p *Pool) Run(ctx context.Context, hops []Hop, ahead *Ahead, command string, live func(string)) (Outcome, error) {
 	key := chainKey(hops)
 	for try := 1; ; try++ {
-		c, err := p.acquire(ctx, key, hops)
+		c, open, err := p.take(ctx, key, hops, ahead)
 		if err != nil {
 			return Outcome{}, err
 		}
-		out, err := p.run(ctx, c, hops[len(hops)-1].Target.Name, command, live)
+		out, err := p.run(ctx, c, open, hops[len(hops)-1].Target.Name, command, live)
 		again := errors.Is(err, errNotOpened) && try < maxTries && ctx.Err() == nil
 		if again {
 			p.shrink(c, err)
@@ -301,14 +376,14 @@ func (p *Pool) alive(c *conn) bool {
 	return late.Stop() && err == nil
 }
 
-// run runs a command on c.
-func (p *Pool) run(ctx context.Context, c *conn, target, command string, live func(string)) (Outcome, error) {
+// run runs a command on c, in a channel that open opens.
+func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, error), target, command string, live func(string)) (Outcome, error) {
 	out := NewOutput(c.redactor, live)
 	var mu sync.Mutex // over session
 	var session *ssh.Session
 	done := make(chan error, 1)
 	p.wg.Go(func() {
-		s, err := c.last().NewSession()
+		s, err := open()
 		if err != nil {
 			done <- fmt.Errorf("%w: %w", errNotOpened, err)
 			return

@@ -27,6 +27,15 @@
 // deadline, and a connection whose host does not answer a keepalive is closed
 // under its commands, which then fail.
 //
+// # Zabbix
+//
+// The client [Zabbix] speaks to the inventory's instances alone, by the address
+// that the inventory says, follows no redirect and trusts no other certificate
+// authority than the target's own, if it has one. A password makes one session
+// that calls share, which is kept in memory alone and given back at the end. What
+// comes back is at most 16 MiB, is stripped and redacted text by text, and goes
+// out as a text that a model can read and as data.
+//
 // A command is never started twice: only a channel that could not be opened is
 // tried again, a few times.
 package tool
@@ -34,6 +43,7 @@ package tool
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -48,13 +58,17 @@ type Tool struct {
 	Fields      []Field
 	// Mutates says that it may change something outside of this program.
 	Mutates bool
-	// Target names the field with the name of the target, and Command the one
-	// with a shell command; empty if the tool has none.
+	// Target names the field with the name of the target (if that is left out, the
+	// only one of Kind is meant), and Command the one with a shell command; empty
+	// if the tool has none.
 	Target, Command string
 	// Kind is the kind of target, for tools that have one.
 	Kind string
 	// Limit is how long a call with these arguments may take.
 	Limit func(Args) time.Duration
+	// Ahead prepares a call while its intent is being recorded. It sends nothing
+	// of the call and opens no credential. nil: there is nothing to prepare.
+	Ahead func([]Hop) *Ahead
 	Run   func(context.Context, Call) (Outcome, error)
 }
 
@@ -63,6 +77,8 @@ type Call struct {
 	Args Args
 	// Hops lead to the target: its jump hosts, outermost first, and itself.
 	Hops []Hop
+	// Ahead is what Tool.Ahead gave. It may be nil.
+	Ahead *Ahead
 	// Command is the canonical form of the command.
 	Command string
 	// Inventory is for tools that list targets.
@@ -75,6 +91,8 @@ type Call struct {
 // Outcome is what became of a call that did act.
 type Outcome struct {
 	Text string
+	// Data is what Text says, for a program to read: JSON, or nil.
+	Data json.RawMessage
 	// Truncated counts bytes of output that Text leaves out.
 	Truncated int64
 	// ExitCode is set if a command ended by itself.
@@ -95,9 +113,17 @@ func description(name string) string {
 }
 
 // Table lists the tools.
-func Table(ssh *Pool) []Tool {
+func Table(ssh *Pool, zabbix *Zabbix) []Tool {
 	return []Tool{
 		sshExecute(ssh),
 		sshHosts(),
+		zabbixProblems(zabbix),
+		zabbixHosts(zabbix),
+		zabbixItems(zabbix),
+		zabbixHistory(zabbix),
+		zabbixTriggers(zabbix),
+		zabbixEvents(zabbix),
+		zabbixAcknowledge(zabbix),
+		zabbixAPI(zabbix),
 	}
 }

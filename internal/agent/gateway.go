@@ -268,7 +268,7 @@ func (g *gateway) call(ctx context.Context, use ops.ToolUse, output func(string)
 			return err
 		}
 		out = readResult(res)
-		if !out.State.Final() {
+		if !out.State.Final() && out.State != ops.CallWaiting {
 			return errUnfinished
 		}
 		return nil
@@ -299,6 +299,7 @@ func (g *gateway) call(ctx context.Context, use ops.ToolUse, output func(string)
 func readResult(res *mcp.CallToolResult) ops.ToolResult {
 	var out ops.ToolResult
 	if json.Unmarshal(res.RawStructuredContent, &out) == nil && out.State != "" {
+		out.Data = nil // the model reads the text, which says the same
 		return out
 	}
 	var text strings.Builder

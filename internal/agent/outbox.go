@@ -28,7 +28,7 @@ type outbox struct {
 	bytes   int
 	next    int64 // number of the next event
 	sent    int   // how many of events are sent on this connection
-	final   bool  // the run's end is in it, or was
+	final   bool  // the run's end or its parking is in it, or was
 	closed  bool
 }
 
@@ -50,7 +50,7 @@ func (o *outbox) add(ctx context.Context, e ops.Event, last bool) (int64, error)
 			o.next++
 			o.events = append(o.events, e)
 			o.bytes += len(e.Data)
-			o.final = o.final || e.Kind == ops.EventRunEnded
+			o.final = o.final || e.Kind == ops.EventRunEnded || e.Kind == ops.EventRunParked
 			o.mu.Unlock()
 			o.wake()
 			return e.RunSeq, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/llm"
@@ -46,6 +47,7 @@ var (
 	errStopping = errors.New("the worker stops")
 	errTimeUp   = errors.New("the run's time is up")
 	errNearEnd  = errors.New("the run's time is nearly up")
+	errParked   = errors.New("the run waits for people")
 )
 
 // cancelled says that people have stopped the run.
@@ -113,6 +115,11 @@ func (r *run) work(ctx context.Context) bool {
 		r.log.Info("the run is left to another worker")
 		_, _ = r.out.add(context.WithoutCancel(ctx), ops.NewEvent(ops.EventNotice,
 			ops.Notice{Text: "Worker " + r.worker + " stops. Another one goes on from here."}), true)
+		return true
+	case errors.Is(err, errParked):
+		r.log.Info("the run waits for an approval")
+		_, _ = r.out.add(context.WithoutCancel(ctx), ops.NewEvent(ops.EventRunParked,
+			ops.RunChange{State: ops.RunWaitingApproval, Worker: r.worker}), true)
 		return true
 	case errors.Is(err, errLost), errors.Is(err, errDeadToken), errors.Is(err, errOutboxClosed):
 		r.log.Info("the run is dropped", "why", err)
@@ -320,7 +327,9 @@ func (r *run) ask(ctx context.Context, req llm.Request) (llm.Reply, error) {
 }
 
 // answer makes the calls of the last turn that have no result, several at once,
-// and gives a verdict if one of them submits findings that are accepted.
+// and gives a verdict if one of them submits findings that are accepted. If one
+// waits for people for longer than the gateway holds it, the error is errParked:
+// whoever resumes the run makes that call again under the same id.
 func (r *run) answer(ctx, near context.Context, toolsLeft bool) (*verdict, error) {
 	pending := r.t.pending()
 	var mu sync.Mutex // of the transcript
@@ -337,6 +346,7 @@ func (r *run) answer(ctx, near context.Context, toolsLeft bool) (*verdict, error
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelCalls)
 	twins := map[string]string{} // calls of this turn
+	var waits atomic.Bool        // one of them is for people to decide
 	for _, c := range pending {
 		if c.Name == submitFindings {
 			submitted = append(submitted, c)
@@ -369,11 +379,18 @@ func (r *run) answer(ctx, near context.Context, toolsLeft bool) (*verdict, error
 			if err != nil {
 				return err
 			}
+			if res.State == ops.CallWaiting { // its siblings may still end
+				waits.Store(true)
+				return nil
+			}
 			return finish(res)
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
+	}
+	if waits.Load() {
+		return nil, errParked
 	}
 	for _, c := range submitted {
 		f, why := r.judge(c)

@@ -14,6 +14,7 @@ import (
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/sandbox"
+	"github.com/akmatori/akmatori/internal/wire"
 )
 
 // bash is the name of the workspace shell, which the agent has itself.
@@ -70,7 +71,28 @@ func (r *run) openShell() *shell {
 		r.log.Error("a run has no shell", "err", err)
 		return nil
 	}
-	return &shell{folder: folder, rules: rules, log: r.log}
+	s := &shell{folder: folder, rules: rules, log: r.log}
+	if err := s.fill(r.task); err != nil {
+		r.log.Error("a run has no shell", "err", err)
+		s.close()
+		return nil
+	}
+	return s
+}
+
+// incidentFile is what the api says about the incident, all alerts included: the
+// model's first message has the first ones alone. Commands read it, and cannot change it.
+const incidentFile = "incident.json"
+
+func (s *shell) fill(t wire.Task) error {
+	text, err := json.MarshalIndent(struct {
+		Incident ops.Incident `json:"incident"`
+		Alerts   []ops.Alert  `json:"alerts"`
+	}{t.Incident, t.Alerts}, "", " ")
+	if err != nil {
+		return err
+	}
+	return s.folder.Put(incidentFile, append(text, '\n'))
 }
 
 func (s *shell) close() {

@@ -62,11 +62,13 @@ turns:
       - {tool: Bash, arguments: {command: wc list, timeout_seconds: 0}}
       - {tool: Bash, arguments: {command: sleep 60, timeout_seconds: 1}}
       - {tool: Bash, arguments: {command: wc nothing}}
+      - {tool: Bash, arguments: {command: 'grep DiskFull ../incident.json'}}
+      - {tool: Bash, arguments: {command: 'cp list ../incident.json'}}
   - calls: [{tool: submit_findings, arguments: {summary: s, root_cause: r, confidence: 1, evidence: [{call: c3}]}}]
   - calls: [{tool: submit_findings, arguments: {summary: s, root_cause: r, confidence: 1, evidence: [{call: c1}, {call: c3}]}}]
 `)
 	run := w.task(rules("allow:ssh_execute(df)", "allow:Bash(printf *)", "allow:Bash(tee list)", "allow:Bash(wc *)", "allow:Bash(env)", "allow:Bash(sleep *)",
-		"deny:Bash(rm *)"))
+		"allow:Bash(grep *)", "allow:Bash(cp *)", "deny:Bash(rm *)"))
 	space := workspace(t)
 	w.worker(space)
 	require.Equal(t, ops.RunConcluded, w.end(run).State)
@@ -90,18 +92,21 @@ turns:
 		"c10": {ops.CallDenied, "timeout_seconds must be a whole number from 1 to 600"},
 		"c11": {ops.CallFailed, "[stopped: it did not end within 1s]\n"},
 		"c12": {ops.CallDone, "No such file"},
+		"c13": {ops.CallDone, `"title": "DiskFull"`},
+		"c14": {ops.CallDone, "cannot create regular file '../incident.json'"},
 	} {
 		require.Equal(t, want.state, results[id].State, "%s %s", id, results[id].Text)
 		require.Contains(t, results[id].Text, want.text, id)
 	}
 	require.Equal(t, 0, *results["c3"].ExitCode)
 	require.Equal(t, 1, *results["c12"].ExitCode)
+	require.Equal(t, 1, *results["c14"].ExitCode)
 	require.Nil(t, results["c11"].ExitCode)
 	require.NotContains(t, results["c4"].Text, "akm")
 	require.Contains(t, all[ops.ToolCallStarted](t, events, ops.EventToolCall),
 		ops.ToolCallStarted{ID: "c3", Name: "Bash", Arguments: []byte(`{"command":"wc -l list"}`)})
 	require.Contains(t, all[ops.ToolOutput](t, events, ops.EventToolOutput), ops.ToolOutput{ID: "c3", Text: "2 list\n"})
-	require.Contains(t, results["c13"].Text, "calls of Bash are no evidence")
+	require.Contains(t, results["c15"].Text, "calls of Bash are no evidence")
 	require.Equal(t, []string{"c1"}, w.gateway.ran(), "the gateway sees nothing of the shell")
 	require.Eventually(t, func() bool { return len(folders(t, space)) == 0 }, 5*time.Second, 5*time.Millisecond)
 

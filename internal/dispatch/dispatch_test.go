@@ -195,7 +195,7 @@ func TestTaskIsSelfContained(t *testing.T) {
 	require.NotEqual(t, got.GatewayToken, got.Model.Token)
 	require.True(t, got.Deadline.After(time.Now().Add(20*time.Minute)))
 
-	grant, err := r.db.RunByGatewayToken(t.Context(), ops.HashToken(ops.NewSecret(got.GatewayToken)))
+	grant, err := r.db.GrantByToken(t.Context(), ops.HashToken(ops.NewSecret(got.GatewayToken)))
 	require.NoError(t, err)
 	require.Equal(t, got.Run, grant.RunID)
 	proxied, err := r.db.RunByProxyToken(t.Context(), ops.HashToken(ops.NewSecret(got.Model.Token)))

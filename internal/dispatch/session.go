@@ -160,7 +160,7 @@ func (s *session) store(ctx context.Context, e wire.Events) error {
 		if y := e.Events[i].At.Year(); y < 2000 || y > 9999 { // a worker without a clock
 			e.Events[i].At = time.Now().UTC()
 		}
-		ended = ended || e.Events[i].Kind == ops.EventRunEnded
+		ended = ended || e.Events[i].Kind == ops.EventRunEnded || e.Events[i].Kind == ops.EventRunParked
 	}
 	acked, err := s.d.db.StoreEvents(ctx, postgres.RunClaim{Run: e.Run, Worker: s.worker, Epoch: e.Epoch}, e.Events)
 	switch ops.CodeOf(err) {

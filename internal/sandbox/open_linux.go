@@ -155,7 +155,10 @@ type Folder struct {
 	dir     string
 }
 
-var folderName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+var (
+	folderName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+	fileName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+)
 
 // Folder makes a folder with work/ and tmp/ in it. It must not exist.
 func (s *Sandbox) Folder(name string) (*Folder, error) {
@@ -181,6 +184,26 @@ func (s *Sandbox) Folder(name string) (*Folder, error) {
 		}
 	}
 	return f, nil
+}
+
+// Put makes a file beside work/: commands can read it and, confined by Landlock,
+// neither change, replace nor remove it. It must not exist.
+func (f *Folder) Put(name string, content []byte) error {
+	if !fileName.MatchString(name) {
+		return fmt.Errorf("sandbox: %.40q is no name for a file", name)
+	}
+	w, err := os.OpenFile(filepath.Join(f.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	_, err = w.Write(content)
+	if os.Geteuid() == 0 { // commands are another user's
+		err = errors.Join(err, w.Chmod(0o444))
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	return nil
 }
 
 func (f *Folder) work() string { return filepath.Join(f.dir, "work") }

@@ -24,6 +24,9 @@ func (*Sandbox) Close() error { return nil }
 // Folder fails.
 func (*Sandbox) Folder(string) (*Folder, error) { return nil, errLinux }
 
+// Put fails.
+func (*Folder) Put(string, []byte) error { return errLinux }
+
 // Run fails.
 func (*Folder) Run(context.Context, Command) (Outcome, error) { return Outcome{}, errLinux }
 

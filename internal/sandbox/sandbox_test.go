@@ -185,7 +185,11 @@ func TestNothingOutsideIsReadOrWritten(t *testing.T) {
 	outside := filepath.Join(tempDir(t), "token")
 	require.NoError(t, os.WriteFile(outside, []byte("akmw_token"), 0o666))
 	require.NoError(t, os.Chmod(outside, 0o666))
-	require.NoError(t, os.WriteFile(filepath.Join(f.dir, "incident.json"), []byte("given"), 0o644))
+	require.NoError(t, f.Put("incident.json", []byte("given")))
+	require.Error(t, f.Put("incident.json", []byte("again")))
+	for _, name := range []string{"", "..", ".x", "work", "work/x", "/x", "a b"} {
+		require.Error(t, f.Put(name, nil), name)
+	}
 	require.Equal(t, "given", run(t, f, "cat ../incident.json").Text)
 
 	secret := filepath.Join(other.work(), "secret")
@@ -193,6 +197,8 @@ func TestNothingOutsideIsReadOrWritten(t *testing.T) {
 		"cat " + outside, "echo x > " + outside, "echo x >> " + outside, "truncate -s 0 " + outside, "rm " + outside, "mv " + outside + " .",
 		"ln " + outside + " hard", "ln -s " + outside + " soft; cat soft", "ln -sf " + outside + " soft; echo x > soft",
 		"cat " + secret, "echo x > " + secret, "ls " + other.work(), "ls ..//..", "touch ../x", "echo x > ../incident.json", "mkdir ../../r3",
+		"chmod 666 ../incident.json ; echo x > ../incident.json", "rm -f ../incident.json", "mv ../incident.json .", "cp /etc/passwd ../incident.json",
+		"echo x > y && mv y ../incident.json", "ln ../incident.json z", "truncate -s 0 ../incident.json", "sed -i s/given/taken/ ../incident.json", "mv ../work ../w",
 		"touch /tmp/x", "touch /var/tmp/x", "touch /dev/shm/x", "touch /x", "mknod null c 1 3", "mkfifo /tmp/p", "ls /root", "ls /home", "ls /run", "ls /var/log",
 		"ls /proc", "cat /proc/self/environ", "cat /proc/1/cmdline", "echo 0 > /proc/self/oom_score_adj", "ls /sys",
 		"cp /bin/true t && chmod 755 t && ./t", "printf '#!/bin/sh\\n' > s && chmod 755 s && ./s", "cat /etc/shadow",

@@ -42,9 +42,14 @@ type settings struct {
 	TLSCertFile string `env:"TLS_CERT_FILE"`
 	TLSKeyFile  string `env:"TLS_KEY_FILE"`
 
-	GatewayURL string        `env:"GATEWAY_URL,required"` // what agents use, such as http://mcp-gateway:8082/mcp
+	GatewayURL string        `env:"GATEWAY_URL,required"` // for agents, and to ask Zabbix; such as http://mcp-gateway:8082/mcp
 	ProxyURL   string        `env:"PROXY_URL,required"`   // what agents use, such as http://credential-proxy:8083
 	Lease      time.Duration `env:"LEASE"`                // of a run whose worker is silent
+
+	// How many days incidents are kept after their end, with all that belongs to
+	// them, and deliveries as they came; 0 is for ever.
+	KeepIncidentsDays  int `env:"KEEP_INCIDENTS_DAYS" envDefault:"400"`
+	KeepDeliveriesDays int `env:"KEEP_DELIVERIES_DAYS" envDefault:"30"`
 }
 
 // migration are the settings of migrate.
@@ -93,12 +98,15 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		Keys: s.APIKey, ReadKeys: process.Reread("API_KEY"),
 		TLSCertFile: s.TLSCertFile, TLSKeyFile: s.TLSKeyFile,
 		GatewayURL: s.GatewayURL, ProxyURL: s.ProxyURL, Lease: s.Lease, Log: log,
+		Keep: postgres.Retention{Incidents: days(s.KeepIncidentsDays), Deliveries: days(s.KeepDeliveriesDays)},
 	})
 	if err != nil {
 		return err
 	}
 	return server.Run(ctx)
 }
+
+func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 // rereadPublicKeys gives what reads the keys that came from files again.
 func rereadPublicKeys(s settings) func() (tools, egress string, err error) {

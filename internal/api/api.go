@@ -51,11 +51,16 @@ type Config struct {
 	// speak TLS. They are read again when they have changed.
 	TLSCertFile, TLSKeyFile string
 
-	// GatewayURL (its MCP endpoint) and ProxyURL are what agents reach those by.
+	// GatewayURL (its MCP endpoint) and ProxyURL are what agents reach those by;
+	// the api asks Zabbix through the gateway.
 	GatewayURL, ProxyURL string
 
 	Lease time.Duration // of a run whose worker is silent; 0 means dispatch.DefaultLease
-	Log   *slog.Logger
+
+	// Keep says how long things are kept; its zero value keeps all for ever.
+	Keep postgres.Retention
+
+	Log *slog.Logger
 }
 
 // API is the process.
@@ -66,6 +71,7 @@ type API struct {
 	readKeys  func() (map[ops.Zone]seal.PublicKey, error)
 	ring      func() (seal.Ring, error) // of the zone api
 	metrics   *metrics
+	keep      postgres.Retention
 	registry  *prometheus.Registry
 
 	sessions *scs.SessionManager
@@ -77,6 +83,10 @@ type API struct {
 	hub      *hub
 	dispatch *dispatch.Dispatcher
 
+	began      time.Time
+	fetch      fetcher
+	gatewayURL string
+
 	public, agents, ops net.Listener
 }
 
@@ -86,7 +96,11 @@ func New(ctx context.Context, c Config) (*API, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	if err := c.Keep.Check(); err != nil {
+		return nil, err
+	}
 	s := newServer(c.Log)
+	s.keep = c.Keep
 	if c.ReadPublicKeys == nil {
 		c.ReadPublicKeys = func() (tools, egress string, err error) { return c.ToolsPublicKey, c.EgressPublicKey, nil }
 	}
@@ -171,6 +185,7 @@ func (s *API) bind(ctx context.Context, c Config) (err error) {
 	}
 	s.publicURL = &url.URL{Scheme: u.Scheme, Host: u.Host}
 	s.sessions = newSessions(s.db, u.Scheme == "https")
+	s.began, s.fetch, s.gatewayURL = time.Now(), newFetcher(), c.GatewayURL
 	s.sources = newSources(s.db, s.ring, s.log)
 	s.intake = newIntake(s.db, s.metrics, s.log)
 	s.page, err = newPage()
@@ -220,7 +235,8 @@ func (s *API) Run(ctx context.Context) error {
 	front.Go(func() error { return serve.HTTP(fctx, s.ops, serve.Ops(s.registry, s.db.CheckSchema), s.log) })
 	front.Go(func() error { return s.dispatch.Run(fctx) })
 	front.Go(func() error { return s.db.Listen(fctx, []string{postgres.ChannelEvents}, s.hub.wake) })
-	front.Go(func() error { return s.sweep(fctx) })
+	front.Go(func() error { return s.noteApprovals(fctx) })
+	front.Go(func() error { return s.runChores(fctx, s.chores()) })
 	s.log.Info("the api serves", "public", s.PublicURL(), "agents", s.agents.Addr().String(), "ops", s.ops.Addr().String())
 	err := front.Wait()
 	stop()
@@ -231,19 +247,16 @@ func (s *API) Run(ctx context.Context) error {
 	return err
 }
 
-// sweep removes what has expired.
-func (s *API) sweep(ctx context.Context) error {
-	tick := time.NewTicker(10 * time.Minute)
-	defer tick.Stop()
-	for {
-		if err := s.db.DeleteExpiredSessions(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("expired sessions were not removed", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+// chores is what the api does by itself.
+func (s *API) chores() []chore {
+	return []chore{
+		{"sessions", 10 * time.Minute, s.db.DeleteExpiredSessions},
+		{"delivery ids", time.Hour, s.forgetDeliveryIDs},
+		{"retention", 10 * time.Minute, s.deleteExpired},
+		{"tallies", time.Minute, s.db.SettleTallies},
+		{"settle", 5 * time.Second, s.db.Settle},
+		{"reconcile", 5 * time.Second, s.reconcileDue},
+		{"silence", 15 * time.Second, s.watchSilence},
 	}
 }
 

@@ -147,7 +147,10 @@ func benchRig(b *testing.B) (*rig, source) {
 	r := start(b, pgtest.New(b), nil)
 	r.makeUser()
 	require.Equal(b, 201, r.call("POST", "/api/v1/llm-providers", map[string]any{"name": "p", "kind": "openai", "base_url": "https://x", "model": "m"}).status)
-	return r, r.source("am")
+	src := r.source("am")
+	calm := r.call("PATCH", "/api/v1/sources/"+src.ID, map[string]any{"options": map[string]any{"storm_incidents_per_minute": -1}})
+	require.Equal(b, 200, calm.status, calm.body)
+	return r, src
 }
 
 func report(b *testing.B, took []time.Duration) {

@@ -2,7 +2,8 @@
 // alerts in, keeps accounts and configuration, shows incidents while they are
 // worked on, serves the page, and hands runs to workers (package dispatch). It
 // seals credentials with the public keys of the zones and can open none; its
-// own zone holds nothing but the secrets that its senders sign with.
+// own zone holds nothing but the secrets that its senders sign with and those
+// that prove us to a sender that is asked.
 //
 // # Listeners
 //
@@ -21,6 +22,19 @@
 // next one, so an idle api adds no delay and a busy one shares its commits.
 // When the queue is full, the bodies under way are more than maxBodies bytes,
 // or the database is away, the answer is 503 with Retry-After.
+//
+// # Reconciliation
+//
+// Deliveries get lost: in an outage that is longer than a sender's tries, in a
+// proxy that answers in our place. So senders that can be asked are asked for
+// their open alerts, and what differs for longer than a delivery may take is
+// stored as a delivery of our own, through the same intake. A wrong resolve is
+// worse than a late one: a list counts as a whole or not at all, and an
+// Alertmanager that has just started, which knows of nothing, resolves nothing.
+// What was resolved wrongly all the same goes on as another episode.
+//
+// Alertmanager is asked directly. Zabbix is asked by the gateway, with a token
+// for the one tool and the one target: its credential opens there alone.
 //
 // # Streams
 //

@@ -16,15 +16,6 @@ type incidentPath struct {
 	ID string `path:"id" maxLength:"64" doc:"The incident's id or its number."`
 }
 
-type incidentQuery struct {
-	Status   string `query:"status" maxLength:"100" doc:"One or several, separated by commas."`
-	Severity string `query:"severity" enum:"critical,high,warning,info"`
-	Source   string `query:"source" maxLength:"64" doc:"A source's id."`
-	Text     string `query:"q" maxLength:"200" doc:"Words of title and service."`
-	Cursor   string `query:"cursor" maxLength:"32"`
-	Limit    int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
-}
-
 type eventsQuery struct {
 	ID    string `path:"id" maxLength:"64" doc:"The incident's id or its number."`
 	After int64  `query:"after" minimum:"0" doc:"Events behind this number."`
@@ -43,13 +34,14 @@ type newIncident struct {
 func (s *API) incidentOperations(api huma.API) {
 	const tag = "incidents"
 	handle(s, api, operation{id: "list-incidents", method: http.MethodGet, path: "/incidents", summary: "Incidents, newest first", tag: tag}, s.listIncidents)
+	handle(s, api, operation{id: "count-incidents", method: http.MethodGet, path: "/incidents/facets", summary: "How many incidents there are of each kind", tag: tag}, s.incidentFacets)
 	handle(s, api, operation{id: "create-incident", method: http.MethodPost, path: "/incidents", summary: "Open an incident and have it investigated", tag: tag, status: http.StatusCreated}, s.createIncident)
 	handle(s, api, operation{id: "get-incident", method: http.MethodGet, path: "/incidents/{id}", summary: "One incident", tag: tag},
 		func(ctx context.Context, _ caller, in *incidentPath) (*answer[ops.Incident], error) {
 			i, err := s.incident(ctx, in.ID)
 			return &answer[ops.Incident]{i}, err
 		})
-	part(s, api, "alerts", "Its alerts, oldest first", s.alertsOf)
+	handle(s, api, operation{id: "list-incident-alerts", method: http.MethodGet, path: "/incidents/{id}/alerts", summary: "Its alerts, oldest first", tag: tag}, s.listAlerts)
 	part(s, api, "calls", "The tool calls of its runs, oldest first", s.callsOf)
 	part(s, api, "findings", "What its runs found, newest first", s.findingsOf)
 	part(s, api, "runs", "Its investigations, newest first", s.runsOf)
@@ -100,10 +92,6 @@ func part[T any](s *API, api huma.API, name, summary string, get func(context.Co
 		})
 }
 
-func (s *API) alertsOf(ctx context.Context, id string) ([]ops.Alert, error) {
-	return s.db.IncidentAlerts(ctx, id)
-}
-
 func (s *API) callsOf(ctx context.Context, id string) ([]ops.ToolCall, error) {
 	return s.db.Calls(ctx, id)
 }
@@ -144,37 +132,6 @@ func (s *API) incident(ctx context.Context, ref string) (ops.Incident, error) {
 		return s.db.IncidentByNumber(ctx, n)
 	}
 	return ops.Incident{}, ops.Errorf(ops.CodeNotFound, "there is no such incident")
-}
-
-func (s *API) listIncidents(ctx context.Context, _ caller, in *incidentQuery) (*answer[list[ops.Incident]], error) {
-	f := postgres.IncidentFilter{Severity: ops.Severity(in.Severity), SourceID: in.Source, Text: storable(in.Text), Limit: in.Limit}
-	if in.Source != "" && !ops.ValidID(in.Source) {
-		return items[ops.Incident](nil, nil)
-	}
-	for status := range strings.SplitSeq(in.Status, ",") {
-		if status = strings.TrimSpace(status); status == "" {
-			continue
-		}
-		switch st := ops.IncidentStatus(status); st {
-		case ops.IncidentTriggered, ops.IncidentAcknowledged, ops.IncidentResolved, ops.IncidentClosed, ops.IncidentMerged:
-			f.Statuses = append(f.Statuses, st)
-		default:
-			return nil, ops.Errorf(ops.CodeInvalid, "status is one of triggered, acknowledged, resolved, closed, merged")
-		}
-	}
-	if in.Cursor != "" {
-		n, err := strconv.ParseInt(in.Cursor, 10, 64)
-		if err != nil || n < 1 {
-			return nil, ops.Errorf(ops.CodeInvalid, "the cursor is not one of ours")
-		}
-		f.Before = n
-	}
-	found, err := s.db.Incidents(ctx, f)
-	page, err := items(found, err)
-	if err == nil && len(found) == in.Limit {
-		page.Body.NextCursor = strconv.FormatInt(found[len(found)-1].Number, 10)
-	}
-	return page, err
 }
 
 func (s *API) createIncident(ctx context.Context, who caller, in *newIncident) (*answer[ops.Incident], error) {

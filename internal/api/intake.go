@@ -4,10 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -27,37 +29,54 @@ type intake struct {
 	metrics *metrics
 	log     *slog.Logger
 	queue   chan *waiting
+	// strangers is who stores what has not proved itself.
+	strangers *semaphore.Weighted
 
-	mu       sync.Mutex
-	rejected map[string]int // by source; wrong secrets since the last count
+	mu     sync.Mutex
+	failed map[failure]postgres.SourceErrorCount // since the last count
 }
+
+// failure is a kind of error of a source: the number of both bounds the map.
+type failure struct{ source, kind string }
 
 // waiting is a delivery whose request waits for its commit.
 type waiting struct {
 	delivery ops.Delivery
-	done     chan error // has room for one
+	done     chan error // has room for one; sent when delivery is as it was stored
 }
 
 func newIntake(db *postgres.DB, m *metrics, log *slog.Logger) *intake {
-	return &intake{db: db, metrics: m, log: log, queue: make(chan *waiting, maxQueue), rejected: map[string]int{}}
+	return &intake{db: db, metrics: m, log: log, queue: make(chan *waiting, maxQueue),
+		strangers: semaphore.NewWeighted(unprovenAtOnce), failed: map[failure]postgres.SourceErrorCount{}}
 }
 
-// store returns when the delivery is stored. It does not depend on the request:
-// a sender that hangs up may still have its alert stored, and sends it again.
-func (in *intake) store(d ops.Delivery) error {
+// store returns when the delivery is stored, as what it was stored: as the
+// repetition of another, or without its alerts if the database refused them. It
+// does not depend on the request: a sender that hangs up may still have its
+// alert stored, and sends it again.
+func (in *intake) store(d ops.Delivery) (ops.Delivery, error) {
 	w := &waiting{delivery: d, done: make(chan error, 1)}
 	select {
 	case in.queue <- w:
 	default:
-		return &ops.Error{Code: ops.CodeUnavailable, Message: "too many alerts at once", RetryAfter: time.Second}
+		const tooMany = "too many alerts at once"
+		in.fail(d.SourceID, ops.ErrorOverload, tooMany)
+		return d, &ops.Error{Code: ops.CodeUnavailable, Message: tooMany, RetryAfter: time.Second}
 	}
 	late := time.NewTimer(answerWithin)
 	defer late.Stop()
 	select {
 	case err := <-w.done:
-		return err
+		if err != nil {
+			in.fail(d.SourceID, ops.ErrorDatabase, ops.MessageOf(err))
+		} else {
+			in.accepted(d.SourceID)
+		}
+		return w.delivery, err
 	case <-late.C:
-		return &ops.Error{Code: ops.CodeUnavailable, Message: "storing takes too long", RetryAfter: 5 * time.Second}
+		const tooLong = "storing takes too long"
+		in.fail(d.SourceID, ops.ErrorDatabase, tooLong)
+		return d, &ops.Error{Code: ops.CodeUnavailable, Message: tooLong, RetryAfter: 5 * time.Second}
 	}
 }
 
@@ -65,7 +84,7 @@ func (in *intake) store(d ops.Delivery) error {
 func (in *intake) run(ctx context.Context) {
 	var g errgroup.Group
 	g.Go(func() error { in.commit(ctx); return nil })
-	g.Go(func() error { in.countRejected(ctx); return nil })
+	g.Go(func() error { in.countFailed(ctx); return nil })
 	_ = g.Wait()
 }
 
@@ -124,7 +143,11 @@ func (in *intake) ingest(ctx context.Context, batch []*waiting) error {
 	for i, w := range batch {
 		deliveries[i] = w.delivery
 	}
-	return in.db.Ingest(ctx, deliveries)
+	err := in.db.Ingest(ctx, deliveries)
+	for i, w := range batch {
+		w.delivery.DuplicateOf = deliveries[i].DuplicateOf
+	}
+	return err
 }
 
 // alone stores the deliveries of a refused batch one by one, so that one that
@@ -140,23 +163,36 @@ func (in *intake) alone(ctx context.Context, batch []*waiting, why error) {
 		if code := ops.CodeOf(err); err != nil && code != ops.CodeUnavailable {
 			in.log.Error("a delivery could not be stored with its alerts", "delivery", w.delivery.ID, "source", w.delivery.SourceID, "err", err)
 			w.delivery.Alerts = nil
-			w.delivery.Problem = "its alerts could not be stored (see the log of the api)"
+			w.delivery.Problem, w.delivery.ProblemKind = "its alerts could not be stored (see the log of the api)", ops.ErrorDatabase
 			err = in.ingest(ctx, []*waiting{w})
 		}
 		w.done <- err
 	}
 }
 
-// reject counts a request with a wrong secret.
-func (in *intake) reject(source string) {
+// fail counts what went wrong with a source's request. text must not be the sender's.
+func (in *intake) fail(source, kind, text string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.rejected[source]++ // sources are known ones: their number bounds the map
+	f := failure{source, kind}
+	in.failed[f] = postgres.SourceErrorCount{Source: source, Kind: kind, Count: in.failed[f].Count + 1, Row: in.failed[f].Row + 1, At: time.Now().UTC(), Text: text}
 }
 
-// countRejected writes the counts once a second, so that a flood of wrong
-// secrets is one statement a second.
-func (in *intake) countRejected(ctx context.Context) {
+// accepted ends the row of refusals of a source, of which some may not be written yet.
+func (in *intake) accepted(source string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, kind := range []string{ops.ErrorUnauthenticated, ops.ErrorSignature} {
+		if f, ok := in.failed[failure{source, kind}]; ok {
+			f.Row = 0
+			in.failed[failure{source, kind}] = f
+		}
+	}
+}
+
+// countFailed writes the counts once a second, so that a flood of wrong secrets
+// is one statement a second, and an outage is counted when it is over.
+func (in *intake) countFailed(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -166,29 +202,38 @@ func (in *intake) countRejected(ctx context.Context) {
 			ended = true
 		case <-tick.C:
 		}
-		in.flushRejected(context.WithoutCancel(ctx))
+		in.flushFailed(context.WithoutCancel(ctx))
 		if ended {
 			return
 		}
 	}
 }
 
-func (in *intake) flushRejected(ctx context.Context) {
+func (in *intake) flushFailed(ctx context.Context) {
 	in.mu.Lock()
-	counts := maps.Clone(in.rejected)
-	clear(in.rejected)
+	counts := in.failed
+	in.failed = map[failure]postgres.SourceErrorCount{}
 	in.mu.Unlock()
 	if len(counts) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	if err := in.db.CountRejected(ctx, counts); err != nil {
-		in.log.Warn("refused webhooks were not counted", "err", err)
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		for source, n := range counts {
-			in.rejected[source] += n
+	err := in.db.CountSourceErrors(ctx, slices.Collect(maps.Values(counts)))
+	if err == nil {
+		return
+	}
+	in.log.Warn("errors of sources were not counted", "err", err)
+	if ops.CodeOf(err) != ops.CodeUnavailable {
+		return // it would fail again
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for f, c := range counts {
+		if newer, ok := in.failed[f]; ok {
+			c.At, c.Text = newer.At, newer.Text
+			c.Count, c.Row = c.Count+newer.Count, c.Row+newer.Row
 		}
+		in.failed[f] = c
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/pem"
@@ -21,11 +22,13 @@ import (
 type newTarget struct {
 	Body struct {
 		Name       string            `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
-		Kind       string            `json:"kind" enum:"ssh"`
-		Address    string            `json:"address" minLength:"1" maxLength:"253" pattern:"^[A-Za-z0-9._:-]+$" doc:"Host name or IP address."`
-		Port       int               `json:"port,omitempty" minimum:"1" maximum:"65535" default:"22"`
-		User       string            `json:"user" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_][A-Za-z0-9._@-]*$"`
-		HostKey    string            `json:"host_key" maxLength:"16384" doc:"Its public keys, one a line, as in known_hosts without the host column."`
+		Kind       string            `json:"kind" enum:"ssh,zabbix"`
+		Address    string            `json:"address,omitempty" maxLength:"253" pattern:"^[A-Za-z0-9._:-]+$" doc:"Of ssh: host name or IP address."`
+		Port       int               `json:"port,omitempty" minimum:"1" maximum:"65535" doc:"Of ssh: 22 if left out."`
+		URL        string            `json:"url,omitempty" maxLength:"1000" doc:"Of zabbix: where its frontend is, such as https://zabbix.example/zabbix"`
+		CA         string            `json:"ca,omitempty" maxLength:"65536" doc:"Of zabbix: certificates in PEM form that alone may have signed its own; left out, those that the system trusts."`
+		User       string            `json:"user,omitempty" maxLength:"64" pattern:"^[A-Za-z0-9_][A-Za-z0-9._@-]*$" doc:"Who logs in. Of zabbix: with a credential of kind zabbix_password alone."`
+		HostKey    string            `json:"host_key,omitempty" maxLength:"16384" doc:"Of ssh: its public keys, one a line, as in known_hosts without the host column."`
 		Credential string            `json:"credential,omitempty" maxLength:"100" doc:"A credential's name."`
 		Labels     map[string]string `json:"labels,omitempty"`
 		Jump       string            `json:"jump,omitempty" maxLength:"100" doc:"The name of the target that connections go through."`
@@ -35,7 +38,7 @@ type newTarget struct {
 type newCredential struct {
 	Body struct {
 		Name    string     `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
-		Kind    string     `json:"kind" enum:"ssh_key,ssh_password,llm_key"`
+		Kind    string     `json:"kind" enum:"ssh_key,ssh_password,zabbix_token,zabbix_password,llm_key"`
 		Secret  ops.Secret `json:"secret" minLength:"1" maxLength:"65536" doc:"Never shown again."`
 		Targets []string   `json:"targets" minItems:"1" maxItems:"100" nullable:"false" doc:"Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for."`
 	}
@@ -80,10 +83,6 @@ func (s *API) inventoryOperations(api huma.API) {
 
 func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*answer[ops.Target], error) {
 	b := in.Body
-	keys, err := hostKeys(b.HostKey)
-	if err != nil {
-		return nil, err
-	}
 	if len(b.Labels) > 64 {
 		return nil, ops.Errorf(ops.CodeInvalid, "a target has at most 64 labels")
 	}
@@ -94,16 +93,68 @@ func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*ans
 		}
 		labels[storable(k)] = storable(v)
 	}
-	if err := s.checkCredential(ctx, b.Credential, "ssh_key", "ssh_password"); err != nil {
+	t := ops.Target{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Address: b.Address, Port: b.Port, User: b.User, CA: b.CA,
+		Credential: b.Credential, Labels: labels, Jump: b.Jump, CreatedAt: time.Now().UTC()}
+	var err error
+	switch t.Kind {
+	case "zabbix":
+		err = s.checkZabbix(ctx, &t, in)
+	default:
+		err = s.checkSSH(ctx, &t, in)
+	}
+	if err != nil {
 		return nil, err
 	}
-	t := ops.Target{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Address: b.Address, Port: b.Port, User: b.User, HostKey: keys,
-		Credential: b.Credential, Labels: labels, Jump: b.Jump, CreatedAt: time.Now().UTC()}
 	err = s.audited(ctx, who, "target.created", t.ID, map[string]string{"name": t.Name, "address": t.Address}, func() error {
 		return s.db.CreateTarget(ctx, t)
 	})
 	return &answer[ops.Target]{t}, err
 }
+
+// checkSSH completes an SSH host, or says what is wrong with it.
+func (s *API) checkSSH(ctx context.Context, t *ops.Target, in *newTarget) (err error) {
+	switch {
+	case in.Body.URL != "" || in.Body.CA != "":
+		return ops.Errorf(ops.CodeInvalid, "url and ca are not of a host for ssh")
+	case t.Address == "" || t.User == "":
+		return ops.Errorf(ops.CodeInvalid, "a host for ssh needs address and user")
+	case t.Port == 0:
+		t.Port = 22
+	}
+	if t.HostKey, err = hostKeys(in.Body.HostKey); err != nil {
+		return err
+	}
+	return s.checkCredential(ctx, t.Credential, "ssh_key", "ssh_password")
+}
+
+// checkZabbix is the same for a Zabbix instance. Its address comes as a URL.
+func (s *API) checkZabbix(ctx context.Context, t *ops.Target, in *newTarget) error {
+	if t.Address != "" || t.Port != 0 || in.Body.HostKey != "" || t.Jump != "" {
+		return ops.Errorf(ops.CodeInvalid, "address, port, host_key and jump are not of a Zabbix instance: give its url")
+	}
+	if err := t.SetURL(in.Body.URL, zabbixAPIPath); err != nil {
+		return err
+	}
+	if t.CA != "" {
+		if t.Scheme != "https" {
+			return ops.Errorf(ops.CodeInvalid, "ca needs a url with https")
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM([]byte(t.CA)) {
+			return ops.Errorf(ops.CodeInvalid, "ca is not a certificate in PEM form")
+		}
+	}
+	if err := s.checkCredential(ctx, t.Credential, "zabbix_token", "zabbix_password"); err != nil || t.Credential == "" {
+		return err
+	}
+	c, err := s.db.CredentialByName(ctx, storable(t.Credential))
+	if err == nil && c.Kind == "zabbix_password" && t.User == "" {
+		err = ops.Errorf(ops.CodeInvalid, "a credential of kind zabbix_password needs a user")
+	}
+	return err
+}
+
+// zabbixAPIPath is what a frontend has its API at, below its own path.
+const zabbixAPIPath = "/api_jsonrpc.php"
 
 // hostKeys checks pinned host keys, one a line, and gives them without comments
 // and blank lines. There must be one: a host that cannot be told from another

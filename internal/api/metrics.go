@@ -4,7 +4,10 @@ import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	requests, webhooks, rejected *prometheus.CounterVec
+	unproven                     *prometheus.CounterVec
 	seconds                      *prometheus.HistogramVec
+	chores                       *prometheus.CounterVec
+	choreSeconds                 *prometheus.HistogramVec
 	commit, batch                prometheus.Histogram
 	streams                      prometheus.Gauge
 }
@@ -19,12 +22,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			[]string{"answer"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "akmatori_webhooks_rejected_total",
 			Help: "Webhooks with a wrong or missing secret, by the source's id."}, []string{"source"}),
+		unproven: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "akmatori_webhooks_unproven_total",
+			Help: "Webhooks with a wrong or missing secret that set-up mode kept, by the source's id."}, []string{"source"}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "akmatori_intake_commit_seconds",
 			Help: "Time to store a batch of deliveries.", Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5}}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "akmatori_intake_batch_size",
 			Help: "Deliveries stored together.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64}}),
+		chores: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "akmatori_chores_total",
+			Help: "What the api does by itself, by name and outcome (done, failed)."}, []string{"chore", "outcome"}),
+		choreSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "akmatori_chore_seconds",
+			Help: "Time that a chore took.", Buckets: []float64{.005, .02, .1, .5, 2, 10, 60}}, []string{"chore"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{Name: "akmatori_streams", Help: "Event streams that are open."}),
 	}
-	reg.MustRegister(m.requests, m.seconds, m.webhooks, m.rejected, m.commit, m.batch, m.streams)
+	reg.MustRegister(m.requests, m.seconds, m.webhooks, m.rejected, m.unproven, m.commit, m.batch, m.chores, m.choreSeconds, m.streams)
 	return m
 }

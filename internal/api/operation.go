@@ -114,9 +114,16 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.accountOperations(api)
 	s.userOperations(api)
 	s.incidentOperations(api)
+	s.editOperations(api)
+	s.groupingOperations(api)
+	s.windowOperations(api)
 	s.senderOperations(api)
+	s.reconcileOperations(api)
 	s.inventoryOperations(api)
+	s.gatewayTokenOperations(api)
+	s.policyOperations(api)
 	s.auditOperations(api)
+	s.approvalOperations(api)
 	describe(api)
 	return api
 }
@@ -135,6 +142,8 @@ func describe(api huma.API) {
 			"status":   {ops.AlertFiring, ops.AlertAcknowledged, ops.AlertResolved},
 			"kind":     {"", ops.AlertNoData, ops.AlertError, ops.AlertInternal, ops.AlertTest},
 		},
+		"SourceError": {"kind": {ops.ErrorUnparsable, ops.ErrorUnauthenticated, ops.ErrorSignature, ops.ErrorUnproven, ops.ErrorTruncated,
+			ops.ErrorDatabase, ops.ErrorOverload, ops.ErrorTooLarge}},
 		"Run":        {"state": {ops.RunQueued, ops.RunRunning, ops.RunWaitingApproval, ops.RunConcluded, ops.RunInconclusive, ops.RunFailed, ops.RunCancelled}},
 		"ToolCall":   {"state": {ops.CallReceived, ops.CallDecided, ops.CallIntent, ops.CallExecuting, ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown}},
 		"ToolResult": {"state": {ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown}},

@@ -146,6 +146,20 @@ func TestInventory(t *testing.T) {
 		{"targets", map[string]any{"name": "db3", "kind": "ssh", "address": "db3", "user": "ops", "host_key": edKey, "credential": "llm"}, 422},
 		{"targets", map[string]any{"name": "db3", "kind": "ssh", "address": "db3", "user": "ops", "host_key": edKey, "jump": "nowhere"}, 422},
 		{"targets", map[string]any{"name": "db3", "kind": "ssh", "address": "db3", "user": "ops", "host_key": edKey, "port": 70000}, 422},
+		{"targets", map[string]any{"name": "db3", "kind": "ssh", "address": "db3", "host_key": edKey}, 422},
+		{"targets", map[string]any{"name": "db3", "kind": "ssh", "address": "db3", "user": "ops", "host_key": edKey, "url": "https://x"}, 422},
+		{"credentials", map[string]any{"name": "zt", "kind": "zabbix_token", "secret": "canary-zabbix-0001", "targets": []string{"zbx"}}, 201},
+		{"credentials", map[string]any{"name": "zp", "kind": "zabbix_password", "secret": "canary-zabbix-0002", "targets": []string{"zbx"}}, 201},
+		{"targets", map[string]any{"name": "zbx", "kind": "zabbix", "url": "https://zabbix.example/zabbix/", "credential": "zt"}, 201},
+		{"targets", map[string]any{"name": "zbx2", "kind": "zabbix", "url": "http://[::1]:8080/api_jsonrpc.php", "credential": "zp", "user": "reader"}, 201},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix", "url": "https://zabbix.example", "credential": "zp"}, 422},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix", "url": "https://zabbix.example", "credential": "key"}, 422},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix", "url": "https://u:p@zabbix.example"}, 422},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix", "url": "ftp://zabbix.example"}, 422},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix", "url": "https://zabbix.example:99999"}, 422},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix", "url": "https://zabbix.example", "address": "x"}, 422},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix", "url": "https://zabbix.example", "ca": "nonsense"}, 422},
+		{"targets", map[string]any{"name": "zbx3", "kind": "zabbix"}, 422},
 		{"llm-providers", map[string]any{"name": "main", "kind": "openai", "base_url": "https://llm.example/v1/", "model": "m", "credential": "llm"}, 201},
 		{"llm-providers", map[string]any{"name": "p2", "kind": "openai", "base_url": "https://llm.example/v1", "model": "m", "credential": "key"}, 422},
 		{"llm-providers", map[string]any{"name": "p2", "kind": "openai", "base_url": "file:///etc/passwd", "model": "m"}, 422},
@@ -159,10 +173,14 @@ func TestInventory(t *testing.T) {
 	}
 	var targets struct{ Items []ops.Target }
 	r.call("GET", "/api/v1/targets", nil).into(t, &targets)
-	require.Len(t, targets.Items, 2)
+	require.Len(t, targets.Items, 4)
 	require.Equal(t, 22, targets.Items[0].Port)
 	require.Equal(t, edKey, targets.Items[0].HostKey)
 	require.Equal(t, "db1", targets.Items[1].Jump)
+	for i, want := range []string{"https zabbix.example 443 /zabbix/api_jsonrpc.php", "http ::1 8080 /api_jsonrpc.php"} {
+		z := targets.Items[2+i]
+		require.Equal(t, want, fmt.Sprint(z.Scheme, " ", z.Address, " ", z.Port, " ", z.Path))
+	}
 	var providers struct{ Items []ops.Provider }
 	r.call("GET", "/api/v1/llm-providers", nil).into(t, &providers)
 	require.True(t, providers.Items[0].Default, "the first is the default")
@@ -172,6 +190,7 @@ func TestInventory(t *testing.T) {
 	for _, where := range []string{shown, r.log.String(), dump(t, r.pg), r.call("GET", "/api/v1/audit?limit=1000", nil).body} {
 		require.NotContains(t, where, "Y2FuYXJ5")
 		require.NotContains(t, where, "sk-canary")
+		require.NotContains(t, where, "canary-zabbix")
 	}
 	require.NotContains(t, shown, "sealed")
 	stored, err := r.db.CredentialByName(t.Context(), "key")

@@ -52,13 +52,14 @@ func newSources(db *postgres.DB, ring func() (seal.Ring, error), log *slog.Logge
 	return &sources{db: db, ring: ring, log: log}
 }
 
-// get gives an enabled source. Any other is not found.
+// get gives an enabled source. Any other is not found. With an error it gives
+// what was known before, if anything.
 func (c *sources) get(ctx context.Context, id string) (sender, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if age := time.Since(c.at); age > sourcesFor || !c.has(id) && age > sourcesMissing {
 		if time.Since(c.failedAt) < sourcesFailed {
-			return sender{}, c.failed
+			return c.byID[id], c.failed
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
@@ -66,7 +67,7 @@ func (c *sources) get(ctx context.Context, id string) (sender, error) {
 		all, err := c.db.Sources(ctx)
 		if err != nil {
 			c.failed, c.failedAt = err, time.Now()
-			return sender{}, err
+			return c.byID[id], err
 		}
 		c.at = began
 		c.replace(all)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -24,10 +26,14 @@ const (
 
 // accepted is the answer to a webhook.
 type accepted struct {
-	Delivery string `json:"delivery"`
-	Alerts   int    `json:"alerts"`
+	// Delivery is the id of the delivery; of the first one if this repeats it.
+	Delivery  string `json:"delivery"`
+	Duplicate bool   `json:"duplicate,omitempty"`
+	Alerts    int    `json:"alerts"`
 	// Problem says what could not be read; the delivery is kept all the same.
 	Problem string `json:"problem,omitempty"`
+
+	read []ops.Alert
 }
 
 // webhook takes a sender's delivery. What is refused is refused before it is
@@ -61,6 +67,9 @@ func (s *API) deliver(w http.ResponseWriter, r *http.Request, bodies *semaphore.
 	}
 	src, err := s.sources.get(r.Context(), id)
 	if err != nil {
+		if src.ID != "" {
+			s.intake.fail(src.ID, ops.ErrorDatabase, ops.MessageOf(err))
+		}
 		return accepted{}, err
 	}
 	kind, ok := ingest.Lookup(src.Kind)
@@ -69,20 +78,43 @@ func (s *API) deliver(w http.ResponseWriter, r *http.Request, bodies *semaphore.
 	}
 	body, release, err := readBody(w, r, bodies)
 	if err != nil {
+		if ops.CodeOf(err) == ops.CodeTooLarge {
+			s.intake.fail(src.ID, ops.ErrorTooLarge, ops.MessageOf(err))
+		}
 		return accepted{}, err
 	}
 	defer release()
-	request := ingest.Request{Header: r.Header, Body: body, ReceivedAt: receivedAt, Settings: src.Settings}
-	if !kind.Authenticate(request, src.secrets) {
-		s.intake.reject(src.ID)
-		s.metrics.rejected.WithLabelValues(src.ID).Inc()
-		if src.Auth == ops.AuthSignature {
-			return accepted{}, ops.Errorf(ops.CodeUnauthenticated, "wrong or missing signature")
-		}
-		return accepted{}, ops.Errorf(ops.CodeUnauthenticated, "wrong or missing secret")
+	return s.receive(r.Context(), src, kind, ingest.Request{Header: r.Header, Body: body, ReceivedAt: receivedAt}, nil)
+}
+
+// receive judges, reads and stores a delivery. What is read of a test is marked
+// as such.
+func (s *API) receive(ctx context.Context, src sender, kind ingest.Source, r ingest.Request, test *ingest.Test) (accepted, error) {
+	if !kind.Authenticate(r, src.secrets) {
+		return s.unproven(ctx, src, r)
 	}
-	d := ops.Delivery{ID: ops.NewID(), SourceID: src.ID, ReceivedAt: receivedAt, ContentType: contentType(r), Body: body}
-	parsed, err := kind.Parse(request)
+	d := s.read(src, kind, r)
+	if test != nil {
+		test.Mark(d.Alerts)
+	}
+	d, err := s.intake.store(d)
+	if err != nil {
+		return accepted{}, err
+	}
+	out := accepted{Delivery: d.ID, Alerts: len(d.Alerts), Problem: d.Problem, read: d.Alerts}
+	if d.DuplicateOf != "" {
+		out.Delivery, out.Duplicate = d.DuplicateOf, true
+	}
+	return out, nil
+}
+
+// read makes a delivery of a request, with the source's settings and options as
+// they are now.
+func (s *API) read(src sender, kind ingest.Source, r ingest.Request) ops.Delivery {
+	r.Settings, r.Options = src.Settings, src.Options
+	d := ops.Delivery{ID: ops.NewID(), SourceID: src.ID, ReceivedAt: r.ReceivedAt, ContentType: contentType(r.Header), Body: r.Body}
+	parsed, err := s.parse(kind, r)
+	d.SenderID, d.Digest = kind.ID(r)
 	d.Alerts, d.Truncated, d.Warnings = parsed.Alerts, parsed.Truncated, parsed.Warnings
 	if d.Truncated > 0 {
 		d.Warnings = append(d.Warnings, ops.SourceWarning{Code: "truncated", Text: fmt.Sprintf(
@@ -91,10 +123,65 @@ func (s *API) deliver(w http.ResponseWriter, r *http.Request, bodies *semaphore.
 	if err != nil {
 		d.Problem = err.Error()
 	}
-	if err := s.intake.store(d); err != nil {
-		return accepted{}, err
+	return d
+}
+
+// parse makes a dead letter of what an adapter cannot cope with: a body that
+// ends in a 500 would come again and again.
+func (s *API) parse(kind ingest.Source, r ingest.Request) (parsed ingest.Parsed, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error("the adapter of a source panicked", "kind", kind.Kind, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			parsed, err = ingest.Parsed{}, errors.New("the body could not be read because of a mistake in Akmatori (see the log of the api)")
+		}
+	}()
+	return kind.Read(r)
+}
+
+const (
+	// In set-up mode this many deliveries that have not proved themselves are kept
+	// of a source in an hour, and of each so many bytes at most.
+	maxUnproven     = 100
+	maxUnprovenBody = 1 << 20
+	// unprovenAtOnce bounds the connections to the database that strangers hold.
+	unprovenAtOnce = 1
+)
+
+// unproven refuses a delivery with a wrong secret or signature. In set-up mode
+// it is kept as a dead letter, and answered so that the sender goes on.
+func (s *API) unproven(ctx context.Context, src sender, r ingest.Request) (accepted, error) {
+	why, kind := "wrong or missing secret", ops.ErrorUnauthenticated
+	problem := "the secret did not match; set-up mode"
+	if src.Auth == ops.AuthSignature {
+		why, kind = "wrong or missing signature", ops.ErrorSignature
+		problem = "the signature did not match; set-up mode"
 	}
-	return accepted{Delivery: d.ID, Alerts: len(d.Alerts), Problem: d.Problem}, nil
+	if time.Now().Before(src.VerifyUntil) && len(r.Body) <= maxUnprovenBody {
+		d := ops.Delivery{ID: ops.NewID(), SourceID: src.ID, ReceivedAt: r.ReceivedAt, ContentType: contentType(r.Header), Body: r.Body, Problem: problem}
+		kept, err := s.keepUnproven(ctx, d)
+		if err != nil {
+			return accepted{}, err
+		}
+		if kept {
+			s.metrics.unproven.WithLabelValues(src.ID).Inc()
+			s.log.Warn("set-up mode: a delivery that did not prove itself was kept and not read", "source", src.ID, "name", src.Name,
+				"delivery", d.ID, "until", src.VerifyUntil)
+			return accepted{Delivery: d.ID, Problem: problem}, nil
+		}
+	}
+	s.intake.fail(src.ID, kind, "")
+	s.metrics.rejected.WithLabelValues(src.ID).Inc()
+	return accepted{}, ops.Errorf(ops.CodeUnauthenticated, "%s", why)
+}
+
+func (s *API) keepUnproven(ctx context.Context, d ops.Delivery) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	if s.intake.strangers.Acquire(ctx, 1) != nil {
+		return false, &ops.Error{Code: ops.CodeUnavailable, Message: "too many alerts at once", RetryAfter: time.Second}
+	}
+	defer s.intake.strangers.Release(1)
+	return s.db.KeepUnproven(ctx, d, maxUnproven)
 }
 
 // readBody reads a body within its limits. Its place among the bodies under way
@@ -123,10 +210,15 @@ func readBody(w http.ResponseWriter, r *http.Request, bodies *semaphore.Weighted
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, nil, tooLarge
 	}
-	return nil, nil, newProblem(http.StatusBadRequest, "the body ended early")
+	early := newProblem(http.StatusServiceUnavailable, "the body ended early: send it again") // a 4xx would be final
+	early.retryAfter = 1
+	return nil, nil, early
 }
 
-func contentType(r *http.Request) string {
-	ct := storable(r.Header.Get("Content-Type"))
-	return ct[:min(len(ct), 200)]
+func contentType(h http.Header) string {
+	ct := h.Get("Content-Type")
+	if strings.Contains(strings.ToLower(ct), ops.OwnContentType) { // no sender is us
+		return ""
+	}
+	return strings.ToValidUTF8(storable(ct[:min(len(ct), 200)]), "")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
@@ -281,8 +282,35 @@ func TestQueueFull(t *testing.T) {
 	for range maxQueue {
 		in.queue <- &waiting{done: make(chan error, 1)}
 	}
-	err := in.store(ops.Delivery{})
+	_, err := in.store(ops.Delivery{})
 	require.Equal(t, ops.CodeUnavailable, ops.CodeOf(err))
+	in.flushFailed(t.Context()) // of no source that there is: it is not tried for ever
+	require.Empty(t, in.failed)
+}
+
+// TestOverload: a sender that is one too many is told to come again, and the
+// source's page says that it was.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.New(t)
+	r := start(t, pg, nil)
+	r.makeUser()
+	src := r.source("am")
+	idle, err := New(t.Context(), r.conf) // it serves, and nobody commits
+	require.NoError(t, err)
+	defer idle.close()
+	for range maxQueue {
+		idle.intake.queue <- &waiting{done: make(chan error, 1)}
+	}
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/webhook/alert/"+src.ID, strings.NewReader(firing("A")))
+	request.Header.Set("Authorization", "Bearer "+src.Secret)
+	answer := httptest.NewRecorder()
+	idle.publicHandler().ServeHTTP(answer, request)
+	require.Equal(t, http.StatusServiceUnavailable, answer.Code, answer.Body)
+	require.Equal(t, "1", answer.Header().Get("Retry-After"))
+	idle.intake.flushFailed(t.Context())
+	require.Equal(t, 1, count(t, pg, `SELECT count FROM source_errors WHERE kind = 'overload'`))
+	require.Zero(t, count(t, pg, `SELECT count(*) FROM deliveries`))
 }
 
 // TestPoisonedDelivery: what the database refuses takes nothing else with it.

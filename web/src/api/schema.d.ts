@@ -4,6 +4,66 @@
  */
 
 export interface paths {
+    "/api/v1/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What agents ask people for, newest first
+         * @description Needs the permission "read".
+         */
+        get: operations["list-approvals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One request for approval
+         * @description Needs the permission "read".
+         */
+        get: operations["get-approval"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}/decision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve or deny a call
+         * @description Needs the permission "approvals.decide".
+         */
+        post: operations["decide-approval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -150,6 +210,218 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/deliveries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One delivery as it came
+         * @description Needs the permission "sources.manage".
+         */
+        get: operations["get-delivery"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deliveries/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read a dead letter again, with the settings and options of now
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["replay-delivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gateway-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tokens with which MCP clients use the gateway
+         * @description Needs the permission "agents.manage".
+         */
+        get: operations["list-gateway-tokens"];
+        put?: never;
+        /**
+         * Let an MCP client use the gateway, under an agent's rules
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["create-gateway-token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gateway-tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a gateway token; what runs with it is stopped
+         * @description Needs the permission "agents.manage".
+         */
+        delete: operations["delete-gateway-token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gateway-tokens/{id}/calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The newest tool calls with a gateway token
+         * @description Needs the permission "agents.manage".
+         */
+        get: operations["list-gateway-token-calls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What may be done again without asking
+         * @description Needs the permission "read".
+         */
+        get: operations["list-grants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Have it asked again from now on
+         * @description Needs the permission "approvals.decide".
+         */
+        delete: operations["revoke-grant"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grouping-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Which alerts become one incident: rules, in the order in which they are tried
+         * @description Needs the permission "read".
+         */
+        get: operations["list-grouping-rules"];
+        put?: never;
+        /**
+         * Add a grouping rule
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["create-grouping-rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grouping-rules/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a rule would have made of the alerts of the last 90 days; nothing is stored
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["preview-grouping-rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grouping-rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change a grouping rule; incidents that are there stay as they are
+         * @description Needs the permission "sources.manage".
+         */
+        put: operations["replace-grouping-rule"];
+        post?: never;
+        /**
+         * Remove a grouping rule
+         * @description Needs the permission "sources.manage".
+         */
+        delete: operations["delete-grouping-rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents": {
         parameters: {
             query?: never;
@@ -174,6 +446,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/facets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many incidents there are of each kind
+         * @description Needs the permission "read".
+         */
+        get: operations["count-incidents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/{id}": {
         parameters: {
             query?: never;
@@ -191,7 +483,11 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change its title, severity or description; alerts change what was set by hand no more
+         * @description Needs the permission "incidents.respond".
+         */
+        patch: operations["edit-incident"];
         trace?: never;
     };
     "/api/v1/incidents/{id}/acknowledge": {
@@ -228,6 +524,26 @@ export interface paths {
         get: operations["list-incident-alerts"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{id}/assign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say whose it is
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["assign-incident"];
         delete?: never;
         options?: never;
         head?: never;
@@ -354,6 +670,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/{id}/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make it a part of another incident: its alerts and what comes new of its groups. The answer is that other incident
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["merge-incident"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{id}/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take alerts out of it into another incident, which is the answer
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["move-alerts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/{id}/resolve": {
         parameters: {
             query?: never;
@@ -388,6 +744,26 @@ export interface paths {
         get: operations["list-incident-runs"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{id}/split": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take alerts out of it into a new incident, which is the answer
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["split-incident"];
         delete?: never;
         options?: never;
         head?: never;
@@ -432,6 +808,94 @@ export interface paths {
          * @description Needs the permission "inventory.manage".
          */
         post: operations["create-llm-provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/maintenance-windows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Planned work, during which nothing is investigated
+         * @description Needs the permission "read".
+         */
+        get: operations["list-maintenance-windows"];
+        put?: never;
+        /**
+         * Add a maintenance window
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["create-maintenance-window"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/maintenance-windows/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change a maintenance window
+         * @description Needs the permission "sources.manage".
+         */
+        put: operations["replace-maintenance-window"];
+        post?: never;
+        /**
+         * Remove a maintenance window, which ends it
+         * @description Needs the permission "sources.manage".
+         */
+        delete: operations["delete-maintenance-window"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policy/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What other rules would have changed about past calls
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["dry-run-policy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policy/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What would be decided about a call, and why
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["explain-policy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -526,6 +990,138 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sources/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One sender of alerts
+         * @description Needs the permission "read".
+         */
+        get: operations["get-source"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove a sender of alerts; what it sent stays
+         * @description Needs the permission "sources.manage".
+         */
+        delete: operations["delete-source"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a sender of alerts
+         * @description Needs the permission "sources.manage".
+         */
+        patch: operations["change-source"];
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a sender sent, newest first
+         * @description Needs the permission "read".
+         */
+        get: operations["list-deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/deliveries/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read the dead letters of a sender again, oldest first
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["replay-deliveries"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a sender sent, and what went wrong
+         * @description Needs the permission "read".
+         */
+        get: operations["get-source-health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/reconcile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What asking a sender for its open alerts has come to
+         * @description Needs the permission "read".
+         */
+        get: operations["get-reconciliation"];
+        put?: never;
+        /**
+         * Ask a sender for its open alerts now, and take in what was missed
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["reconcile-source"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/reconcile/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set what proves us to a sender that is asked for its alerts; an empty body removes it
+         * @description Needs the permission "sources.manage".
+         */
+        put: operations["set-reconcile-secret"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sources/{id}/secret": {
         parameters: {
             query?: never;
@@ -540,6 +1136,66 @@ export interface paths {
          * @description Needs the permission "sources.manage".
          */
         post: operations["replace-source-secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the sender is configured with, to copy
+         * @description Needs the permission "read".
+         */
+        get: operations["get-source-setup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test alert as the sender would, and say what becomes of it
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["test-source"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{id}/verify-only": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set-up mode: keep requests that do not prove themselves instead of refusing them, for a while
+         * @description Needs the permission "sources.manage".
+         */
+        post: operations["verify-source-only"];
         delete?: never;
         options?: never;
         head?: never;
@@ -732,6 +1388,7 @@ export interface components {
             /** Format: date-time */
             last_seen?: string;
             links?: components["schemas"]["Link"][];
+            sender_severity?: string;
             service?: string;
             /** @enum {string} */
             severity: "critical" | "high" | "warning" | "info";
@@ -742,6 +1399,69 @@ export interface components {
             status: "firing" | "acknowledged" | "resolved";
             summary?: string;
             title: string;
+            why?: string;
+        };
+        AlertMoveBody: {
+            alert_ids: string[];
+            /** @description The incident that gets them: its id or its number. */
+            to: string;
+        };
+        Approval: {
+            agent?: string;
+            arguments: unknown;
+            call_id: string;
+            command?: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            decided_at?: string;
+            decisions: components["schemas"]["ApprovalDecision"][];
+            /** Format: date-time */
+            expires_at: string;
+            facts: {
+                [key: string]: string;
+            };
+            id: string;
+            incident_id?: string;
+            /** Format: int64 */
+            needed: number;
+            reasons: string[];
+            requester: string;
+            risk: string;
+            run_id?: string;
+            state: string;
+            target?: string;
+            token_id?: string;
+            tool: string;
+            /** Format: date-time */
+            used_at?: string;
+        };
+        ApprovalDecision: {
+            approve: boolean;
+            /** Format: date-time */
+            at: string;
+            reason?: string;
+            username: string;
+        };
+        ApprovalGrant: {
+            approval_id: string;
+            command?: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            granted_by: string;
+            id: string;
+            incident_id: string;
+            /** Format: date-time */
+            revoked_at?: string;
+            revoked_by?: string;
+            target?: string;
+            tool: string;
+        };
+        AssignmentBody: {
+            /** @description A user's name; empty for nobody. */
+            assignee: string;
         };
         AuditRecord: {
             action: string;
@@ -760,9 +1480,42 @@ export interface components {
             /** Format: int64 */
             seq: number;
         };
+        ChangeSum: {
+            after: string;
+            before: string;
+            /** Format: int64 */
+            calls: number;
+        };
+        ChangedSourceBody: {
+            /** @description What a source that is off is sent is answered 404. */
+            enabled?: boolean;
+            name?: string;
+            /** @description All of them, in place of the old ones. */
+            options?: components["schemas"]["SourceOptions"];
+            /** @description All of them, in place of the old ones; null for none. */
+            settings?: unknown;
+        };
         Citation: {
             call: string;
             excerpt?: string;
+        };
+        CreatedGatewayToken: {
+            actor: string;
+            agent?: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            id: string;
+            /** Format: date-time */
+            last_call_at?: string;
+            name: string;
+            /** Format: date-time */
+            revoked_at?: string;
+            targets: string[];
+            /** @description Shown this one time. */
+            token: string;
+            tools: string[];
         };
         CreatedToken: {
             id: string;
@@ -779,6 +1532,43 @@ export interface components {
             targets: string[];
             /** Format: int64 */
             version: number;
+        };
+        DecisionBody: {
+            /** @enum {string} */
+            decision: "approve" | "deny";
+            /** @description facts.digest of what was looked at: anything else is a conflict. */
+            digest?: string;
+            /**
+             * Format: int64
+             * @description Let the agent do the very same in this incident, without asking, for so long. Not above medium risk.
+             */
+            minutes?: number;
+            /** @description The agent reads it when it is a denial. */
+            reason?: string;
+        };
+        DryRun: {
+            /**
+             * Format: int64
+             * @description How many calls were looked at.
+             */
+            calls: number;
+            changed: components["schemas"]["ChangeSum"][];
+            /** @description The newest of each call that changes, at most 200. */
+            examples: components["schemas"]["PastChange"][];
+            /** @description There are older calls that were not looked at. */
+            partial: boolean;
+            /** @description Rules that can never decide. */
+            unreachable: string[];
+        };
+        DryRunInputBody: {
+            agent: string;
+            /**
+             * Format: int64
+             * @default 7
+             */
+            days: number;
+            /** @description The whole list that would replace the agent's own. */
+            rules: string[];
         };
         ErrorDetail: {
             /** @description Where the error occurred, e.g. 'body.items[3].tags' or 'path.thing-id' */
@@ -819,6 +1609,58 @@ export interface components {
             /** Format: int64 */
             seq: number;
         };
+        ExplainInputBody: {
+            /** @description The agent that would make the call. */
+            agent: string;
+            /** @description An object, as the agent would send it. */
+            arguments?: unknown;
+            /** @description Judge by these rules instead of the agent's own. */
+            rules?: string[];
+            tool: string;
+        };
+        Explanation: {
+            /** @description The command as it would be shown, approved and sent. */
+            canonical: string;
+            /** @description Whose rule that is: platform, role, agent or run. */
+            layer: string;
+            /** @description Most important first. */
+            reasons: string[];
+            /** @description The rule that decided; empty if none did. */
+            rule: string;
+            /** @enum {string} */
+            verdict: "allow" | "ask" | "deny";
+            /** @description The narrowest rules that would allow an asked call, in order; empty where no rule can. */
+            would_allow: string[];
+        };
+        FacetKey: {
+            /**
+             * Format: int64
+             * @description Of incidents with this key.
+             */
+            count: number;
+            key: string;
+            values: components["schemas"]["FacetValue"][];
+        };
+        FacetValue: {
+            /** Format: int64 */
+            count: number;
+            name?: string;
+            value: string;
+        };
+        Facets: {
+            exact: boolean;
+            investigation: components["schemas"]["FacetValue"][];
+            labels: components["schemas"]["FacetKey"][];
+            /** Format: int64 */
+            labels_of: number;
+            /** @description The most frequent ones. */
+            service: components["schemas"]["FacetValue"][];
+            severity: components["schemas"]["FacetValue"][];
+            source: components["schemas"]["FacetValue"][];
+            status: components["schemas"]["FacetValue"][];
+            /** Format: int64 */
+            total: number;
+        };
         Finding: {
             actions?: components["schemas"]["Action"][];
             conclusive: boolean;
@@ -831,6 +1673,55 @@ export interface components {
             root_cause: string;
             summary: string;
         };
+        GatewayToken: {
+            actor: string;
+            agent?: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            id: string;
+            /** Format: date-time */
+            last_call_at?: string;
+            name: string;
+            /** Format: date-time */
+            revoked_at?: string;
+            targets: string[];
+            tools: string[];
+        };
+        GroupingPreview: {
+            /** Format: int64 */
+            alerts: number;
+            /** Format: int64 */
+            incidents: number;
+            largest: components["schemas"]["PreviewGroup"][];
+            /** Format: int64 */
+            matched: number;
+            /** Format: date-time */
+            since: string;
+            truncated: boolean;
+            /** Format: int64 */
+            would: number;
+        };
+        GroupingRule: {
+            agent: string;
+            /** Format: date-time */
+            created_at: string;
+            enabled: boolean;
+            id: string;
+            investigate: boolean;
+            key: string;
+            match: string;
+            min_severity: string;
+            name: string;
+            /** Format: int64 */
+            position: number;
+            /** Format: date-time */
+            updated_at: string;
+            window: string;
+            /** Format: int64 */
+            window_seconds: number;
+        };
         Hypothesis: {
             evidence: components["schemas"]["Citation"][];
             statement: string;
@@ -842,8 +1733,10 @@ export interface components {
             alert_count: number;
             assignee?: string;
             description?: string;
+            edited?: string[];
             /** Format: int64 */
             firing_count: number;
+            flapping?: boolean;
             group_key?: string;
             id: string;
             /** @enum {string} */
@@ -851,12 +1744,22 @@ export interface components {
             investigation_reason?: string;
             /** Format: int64 */
             last_seq: number;
+            maintenance?: string;
+            /** Format: date-time */
+            maintenance_until?: string;
+            merged_into?: string;
             /** Format: int64 */
             number: number;
             /** Format: date-time */
             opened_at: string;
+            /** Format: int64 */
+            reopened?: number;
+            /** Format: date-time */
+            resolve_at?: string;
             /** Format: date-time */
             resolved_at?: string;
+            resolved_by?: string;
+            rule_id?: string;
             run_id?: string;
             service?: string;
             /** @enum {string} */
@@ -865,9 +1768,18 @@ export interface components {
             source_id?: string;
             /** @enum {string} */
             status: "triggered" | "acknowledged" | "resolved" | "closed" | "merged";
+            storm?: boolean;
             title: string;
+            /** Format: int64 */
+            transitions?: number;
             /** Format: date-time */
             updated_at: string;
+        };
+        IncidentEditBody: {
+            description?: string;
+            /** @enum {string} */
+            severity?: "critical" | "high" | "warning" | "info";
+            title?: string;
         };
         Invited: {
             /** Format: date-time */
@@ -894,6 +1806,16 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListApproval: {
+            items: components["schemas"]["Approval"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListApprovalGrant: {
+            items: components["schemas"]["ApprovalGrant"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListAuditRecord: {
             items: components["schemas"]["AuditRecord"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
@@ -909,8 +1831,23 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListGatewayToken: {
+            items: components["schemas"]["GatewayToken"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListGroupingRule: {
+            items: components["schemas"]["GroupingRule"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListIncident: {
             items: components["schemas"]["Incident"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListMaintenanceWindow: {
+            items: components["schemas"]["MaintenanceWindow"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -934,6 +1871,11 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListStoredDelivery: {
+            items: components["schemas"]["StoredDelivery"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListStoredFinding: {
             items: components["schemas"]["StoredFinding"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
@@ -953,14 +1895,52 @@ export interface components {
             password: string;
             username: string;
         };
+        MaintenanceWindow: {
+            /** Format: date-time */
+            created_at: string;
+            days?: string[];
+            enabled: boolean;
+            /** Format: date-time */
+            ends_at?: string;
+            id: string;
+            match: string;
+            /** Format: int64 */
+            minutes?: number;
+            name: string;
+            start_time?: string;
+            /** Format: date-time */
+            starts_at?: string;
+            time_zone?: string;
+            /** Format: date-time */
+            updated_at: string;
+        };
+        MergeBody: {
+            /** @description The incident that stays: its id or its number. */
+            into: string;
+        };
         NewCredentialBody: {
             /** @enum {string} */
-            kind: "ssh_key" | "ssh_password" | "llm_key";
+            kind: "ssh_key" | "ssh_password" | "zabbix_token" | "zabbix_password" | "llm_key";
             name: string;
             /** @description Never shown again. */
             secret: string;
             /** @description Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for. */
             targets: string[];
+        };
+        NewGatewayTokenBody: {
+            /** @description Whose rules count. */
+            agent: string;
+            /**
+             * Format: int64
+             * @description How long it lives.
+             * @default 30
+             */
+            days: number;
+            name: string;
+            /** @description Names or globs of the targets that it reaches; nothing means all. */
+            targets?: string[];
+            /** @description What it may be used for, each as behind allow: in a rule: zabbix_*, ssh_execute(uptime). Nothing means all that the agent's rules allow. */
+            tools?: string[];
         };
         NewIncidentBody: {
             /**
@@ -989,6 +1969,13 @@ export interface components {
             model: string;
             name: string;
         };
+        NewReconcileSecretBody: {
+            password?: string;
+            /** @description Sent as bearer. */
+            token?: string;
+            /** @description With the password, for basic authentication. */
+            username?: string;
+        };
         NewSecretBody: {
             /** @description The secret before it counts no more at once, and not after 24 hours. */
             revoke_old?: boolean;
@@ -1006,32 +1993,38 @@ export interface components {
             /** @description alertmanager, grafana, pagerduty, datadog, zabbix or webhook */
             kind: string;
             name: string;
+            options?: components["schemas"]["SourceOptions"];
             /** @description What the sender proves itself by. One is made if there is none. */
             secret?: string;
             /** @description Of kind webhook: where the fields of an alert are in its body. */
             settings?: unknown;
         };
         NewTargetBody: {
-            /** @description Host name or IP address. */
-            address: string;
+            /** @description Of ssh: host name or IP address. */
+            address?: string;
+            /** @description Of zabbix: certificates in PEM form that alone may have signed its own; left out, those that the system trusts. */
+            ca?: string;
             /** @description A credential's name. */
             credential?: string;
-            /** @description Its public keys, one a line, as in known_hosts without the host column. */
-            host_key: string;
+            /** @description Of ssh: its public keys, one a line, as in known_hosts without the host column. */
+            host_key?: string;
             /** @description The name of the target that connections go through. */
             jump?: string;
             /** @enum {string} */
-            kind: "ssh";
+            kind: "ssh" | "zabbix";
             labels?: {
                 [key: string]: string;
             };
             name: string;
             /**
              * Format: int64
-             * @default 22
+             * @description Of ssh: 22 if left out.
              */
-            port: number;
-            user: string;
+            port?: number;
+            /** @description Of zabbix: where its frontend is, such as https://zabbix.example/zabbix */
+            url?: string;
+            /** @description Who logs in. Of zabbix: with a credential of kind zabbix_password alone. */
+            user?: string;
         };
         NewTokenBody: {
             /** @description What it may do of what you may; all of that if it is left out. */
@@ -1052,6 +2045,22 @@ export interface components {
             current: string;
             new: string;
         };
+        PastChange: {
+            after: string;
+            arguments: unknown;
+            /** Format: date-time */
+            at: string;
+            before: string;
+            call_id: string;
+            /** Format: int64 */
+            calls: number;
+            incident_id: string;
+            reason: string;
+            /** @description The rule that would decide. */
+            rule: string;
+            run_id: string;
+            tool: string;
+        };
         Preview: {
             alerts: components["schemas"]["Alert"][];
             /** @description What could not be read. */
@@ -1059,6 +2068,14 @@ export interface components {
             /** Format: int64 */
             truncated: number;
             warnings: components["schemas"]["SourceWarning"][];
+        };
+        PreviewGroup: {
+            /** Format: int64 */
+            alerts: number;
+            /** Format: int64 */
+            incidents: number;
+            key: string;
+            titles: string[];
         };
         Provider: {
             allow_private: boolean;
@@ -1071,6 +2088,62 @@ export interface components {
             kind: string;
             model: string;
             name: string;
+        };
+        Reconcile: {
+            /** Format: int64 */
+            every_seconds?: number;
+            target?: string;
+            url?: string;
+        };
+        Reconciliation: {
+            /** Format: date-time */
+            ended_at?: string;
+            error?: string;
+            has_secret: boolean;
+            /** Format: int64 */
+            missed: number;
+            /** Format: date-time */
+            ok_at?: string;
+            /** Format: int64 */
+            resolved: number;
+            /** Format: date-time */
+            started_at?: string;
+            /** Format: int64 */
+            waiting: number;
+        };
+        ReplayAllBody: {
+            /** @description Goes on behind those that were tried. */
+            cursor?: string;
+            /**
+             * Format: int64
+             * @default 100
+             */
+            limit: number;
+            /** @description Those as well whose secret or signature was wrong: whoever sent them is then believed. */
+            unproven?: boolean;
+        };
+        Replayed: {
+            /**
+             * Format: int64
+             * @description How many were read and stored.
+             */
+            alerts: number;
+            id: string;
+            /** @description Why it stays a dead letter. */
+            problem?: string;
+        };
+        ReplayedAll: {
+            /** Format: int64 */
+            alerts: number;
+            /** @description Those that still have a problem. */
+            failed: components["schemas"]["Replayed"][];
+            /** @description Give it as cursor to go on; empty when all were tried. */
+            next_cursor: string;
+            /**
+             * Format: int64
+             * @description How many are no longer dead letters.
+             */
+            replayed: number;
         };
         Role: {
             actions: string[];
@@ -1086,6 +2159,37 @@ export interface components {
             /** @description Ids of agents that may be started; * is all. */
             agents?: string[];
             description?: string;
+        };
+        RuleBody: {
+            /** @description The id of the agent that investigates; empty: the default one. */
+            agent?: string;
+            /** @description true if it is left out */
+            enabled?: boolean;
+            /** @description true if it is left out */
+            investigate?: boolean;
+            /** @description Alerts with the same key are one incident, as {{service}}/{{labels.cluster}}. Empty leaves them in their sender's group. */
+            key?: string;
+            /** @description Matchers in Alertmanager's syntax, as source="prod", severity=~"critical|high", labels.cluster!="dev". Fields: source, source_kind, kind, severity, service, host, title, labels.NAME. Empty matches every alert. */
+            match?: string;
+            /**
+             * @description Incidents below it are made and not investigated.
+             * @enum {string}
+             */
+            min_severity?: "" | "critical" | "high" | "warning" | "info";
+            name: string;
+            /**
+             * Format: int64
+             * @description Rules are tried from the lowest on; the first match decides.
+             * @default 100
+             */
+            position: number;
+            /**
+             * @description rolling: from the newest alert of the group; fixed: from its first. Empty: as long as the incident is open.
+             * @enum {string}
+             */
+            window?: "" | "rolling" | "fixed";
+            /** Format: int64 */
+            window_seconds?: number;
         };
         Run: {
             /** Format: int64 */
@@ -1113,10 +2217,16 @@ export interface components {
             body: string;
             content_type?: string;
             kind: string;
+            options?: components["schemas"]["SourceOptions"];
             settings?: unknown;
         };
         SessionBody: {
             user: components["schemas"]["User"];
+        };
+        Setup: {
+            items: components["schemas"]["Step"][];
+            /** @description Stands for the secret wherever it belongs in the texts. */
+            secret_placeholder: string;
         };
         SetupInputBody: {
             password: string;
@@ -1124,12 +2234,48 @@ export interface components {
             token: string;
             username: string;
         };
+        ShownDelivery: {
+            /**
+             * Format: int64
+             * @description How many were read from it.
+             */
+            alerts: number;
+            /** @description What was sent, as text: what is not UTF-8 is replaced. It comes from outside and may say anything: never show it as markup. */
+            body: string;
+            content_type: string;
+            /** @description Whether the body is longer than what is shown. */
+            cut: boolean;
+            id: string;
+            /** @description Why nothing, or not everything, was read. */
+            problem?: string;
+            /** Format: date-time */
+            received_at: string;
+            /** @description Why the last replay failed. */
+            replay_problem?: string;
+            /** Format: date-time */
+            replayed_at?: string;
+            /**
+             * Format: int64
+             * @description Of the body, in bytes.
+             */
+            size: number;
+            source_id: string;
+            /**
+             * Format: int64
+             * @description Alerts that the sender left out.
+             */
+            truncated: number;
+            /** @description Its secret or signature was wrong: it may be from anybody. */
+            unproven: boolean;
+        };
         Source: {
             /**
              * @description Whether requests carry the secret or are signed with it.
              * @enum {string}
              */
             auth: "secret" | "signature";
+            /** @description What everybody who sees the source must know now. */
+            banner?: string;
             /** Format: date-time */
             created_at: string;
             enabled: boolean;
@@ -1142,14 +2288,32 @@ export interface components {
              * @description Until then the secret before this one counts as well.
              */
             old_secret_until?: string;
+            options: components["schemas"]["SourceOptions"];
             /** @description Only in the answer that made it. */
             secret?: string;
             settings?: unknown;
+            /**
+             * Format: date-time
+             * @description Until then the source is in set-up mode: requests that do not prove themselves are kept, answered 202 and not read.
+             */
+            verify_until?: string;
             webhook_url: string;
+        };
+        SourceError: {
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            count: number;
+            /** @enum {string} */
+            kind: "unparsable" | "unauthenticated" | "signature" | "unproven" | "truncated" | "database" | "overload" | "too_large";
+            text?: string;
         };
         SourceHealth: {
             /** Format: int64 */
             deliveries: number;
+            /** Format: int64 */
+            duplicates: number;
+            errors?: components["schemas"]["SourceError"][];
             /** Format: date-time */
             last_delivery_at?: string;
             last_error?: string;
@@ -1160,7 +2324,99 @@ export interface components {
             /** Format: int64 */
             rejected: number;
             /** Format: int64 */
+            rejected_since: number;
+            /** Format: int64 */
             unparsable: number;
+            warnings?: components["schemas"]["SourceWarning"][];
+        };
+        SourceOptions: {
+            /** Format: int64 */
+            flap_hold_seconds?: number;
+            reconcile?: components["schemas"]["Reconcile"];
+            /** Format: int64 */
+            reopen_window_seconds?: number;
+            /** Format: int64 */
+            resolve_timeout_seconds?: number;
+            severities?: {
+                [key: string]: string;
+            };
+            /** Format: int64 */
+            silent_after_seconds?: number;
+            /** Format: int64 */
+            storm_incidents_per_minute?: number;
+            /** Format: int64 */
+            storm_quiet_seconds?: number;
+        };
+        SourceRate: {
+            /** Format: int64 */
+            alerts: number;
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            deliveries: number;
+            /** Format: int64 */
+            errors: number;
+        };
+        SourceReport: {
+            /** Format: int64 */
+            alerts_last_hour: number;
+            banner?: string;
+            /**
+             * Format: int64
+             * @description Deliveries with a problem that were not replayed; counted up to 1000.
+             */
+            dead_letters: number;
+            /** Format: int64 */
+            deliveries: number;
+            /** Format: int64 */
+            duplicates: number;
+            enabled: boolean;
+            errors?: components["schemas"]["SourceError"][];
+            /** Format: int64 */
+            errors_last_day: number;
+            /** Format: int64 */
+            errors_last_hour: number;
+            /** @description The last 24, oldest first; the last one is still going on. */
+            hours: components["schemas"]["SourceRate"][];
+            /**
+             * Format: int64
+             * @description Deliveries within the last 24 hours.
+             */
+            last_day: number;
+            /** Format: date-time */
+            last_delivery_at?: string;
+            last_error?: string;
+            /** Format: date-time */
+            last_error_at?: string;
+            /**
+             * Format: int64
+             * @description Deliveries within the last 60 minutes.
+             */
+            last_hour: number;
+            /** Format: date-time */
+            last_rejected_at?: string;
+            /** @description The last 60, oldest first; the last one is still going on. */
+            minutes: components["schemas"]["SourceRate"][];
+            /**
+             * Format: double
+             * @description Deliveries an hour, on average of the last day.
+             */
+            per_hour: number;
+            /**
+             * Format: double
+             * @description Deliveries a minute, on average of the last hour.
+             */
+            per_minute: number;
+            /** @description What asking the sender for its open alerts has come to. */
+            reconciliation: components["schemas"]["Reconciliation"];
+            /** Format: int64 */
+            rejected: number;
+            /** Format: int64 */
+            rejected_since: number;
+            /** Format: int64 */
+            unparsable: number;
+            /** Format: date-time */
+            verify_until?: string;
             warnings?: components["schemas"]["SourceWarning"][];
         };
         SourceWarning: {
@@ -1171,6 +2427,48 @@ export interface components {
             count?: number;
             text: string;
         };
+        SplitBody: {
+            alert_ids: string[];
+            /** @description Of the new incident; its first alert's if it is left out. */
+            title?: string;
+        };
+        Step: {
+            /** @enum {string} */
+            language: "yaml" | "json" | "shell" | "http" | "text";
+            notes: string[];
+            text: string;
+            title: string;
+        };
+        StoredDelivery: {
+            /**
+             * Format: int64
+             * @description How many were read from it.
+             */
+            alerts: number;
+            content_type: string;
+            id: string;
+            /** @description Why nothing, or not everything, was read. */
+            problem?: string;
+            /** Format: date-time */
+            received_at: string;
+            /** @description Why the last replay failed. */
+            replay_problem?: string;
+            /** Format: date-time */
+            replayed_at?: string;
+            /**
+             * Format: int64
+             * @description Of the body, in bytes.
+             */
+            size: number;
+            source_id: string;
+            /**
+             * Format: int64
+             * @description Alerts that the sender left out.
+             */
+            truncated: number;
+            /** @description Its secret or signature was wrong: it may be from anybody. */
+            unproven: boolean;
+        };
         StoredFinding: {
             /** Format: date-time */
             at: string;
@@ -1179,6 +2477,7 @@ export interface components {
         };
         Target: {
             address: string;
+            ca?: string;
             /** Format: date-time */
             created_at: string;
             credential?: string;
@@ -1190,9 +2489,36 @@ export interface components {
                 [key: string]: string;
             };
             name: string;
+            path?: string;
             /** Format: int64 */
             port: number;
+            scheme?: string;
             user?: string;
+        };
+        TestEventBody: {
+            /** @description Have the incident investigated, which costs what an investigation costs. */
+            investigate?: boolean;
+            /** @description Send its end as well, so that nothing stays open. */
+            resolve?: boolean;
+            /** @description The secret that the sender has, to find out whether it is the right one. Without it the test proves itself by other means. */
+            secret?: string;
+        };
+        TestStep: {
+            /** @enum {string} */
+            name: "send" | "authenticate" | "parse" | "store" | "incident" | "investigate" | "resolve";
+            ok: boolean;
+            text: string;
+        };
+        Tested: {
+            /** @description What was sent. */
+            body: string;
+            delivery?: string;
+            incident_id?: string;
+            /** Format: int64 */
+            incident_number?: number;
+            /** @description Whether every step went well. */
+            ok: boolean;
+            steps: components["schemas"]["TestStep"][];
         };
         ToolCall: {
             arguments: unknown;
@@ -1202,14 +2528,16 @@ export interface components {
             id: string;
             result?: components["schemas"]["ToolResult"];
             rule?: string;
-            run_id: string;
+            run_id?: string;
             /** @enum {string} */
             state: "received" | "decided" | "intent" | "executing" | "done" | "failed" | "denied" | "unknown";
             target?: string;
+            token_id?: string;
             tool: string;
             verdict?: string;
         };
         ToolResult: {
+            data?: unknown;
             /** Format: int64 */
             duration_ns: number;
             /** Format: int64 */
@@ -1234,6 +2562,41 @@ export interface components {
             disabled?: boolean;
             roles?: string[];
         };
+        VerifyOnlyBody: {
+            /**
+             * Format: int64
+             * @description 0 ends set-up mode. It ends by itself after so many minutes.
+             */
+            minutes: number;
+        };
+        WindowBody: {
+            /** @description Makes it weekly. */
+            days?: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description true if it is left out */
+            enabled?: boolean;
+            /**
+             * Format: date-time
+             * @description When it ends; of a weekly one, not after this.
+             */
+            ends_at?: string;
+            /** @description Matchers as in grouping rules. Empty covers every alert. */
+            match?: string;
+            /**
+             * Format: int64
+             * @description How long it is on each time.
+             */
+            minutes?: number;
+            name: string;
+            /** @description HH:MM on these days. */
+            start_time?: string;
+            /**
+             * Format: date-time
+             * @description When it begins; of a weekly one, not before this.
+             */
+            starts_at?: string;
+            /** @description Of start_time, as Europe/Berlin; UTC if it is left out. */
+            time_zone?: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -1243,6 +2606,107 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "list-approvals": {
+        parameters: {
+            query?: {
+                state?: "pending" | "approved" | "denied" | "expired" | "void";
+                /** @description An incident's id or number. */
+                incident?: string;
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListApproval"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-approval": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "decide-approval": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "list-audit": {
         parameters: {
             query?: {
@@ -1529,16 +2993,433 @@ export interface operations {
             };
         };
     };
+    "get-delivery": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownDelivery"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replay-delivery": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-gateway-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListGatewayToken"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-gateway-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGatewayTokenBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedGatewayToken"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-gateway-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-gateway-token-calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListToolCall"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-grants": {
+        parameters: {
+            query?: {
+                incident?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListApprovalGrant"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "revoke-grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-grouping-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListGroupingRule"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-grouping-rule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupingRule"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "preview-grouping-rule": {
+        parameters: {
+            query?: {
+                /** @description The id of the stored rule that this one would replace; empty for a new one. */
+                replaces?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupingPreview"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replace-grouping-rule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupingRule"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-grouping-rule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "list-incidents": {
         parameters: {
             query?: {
                 /** @description One or several, separated by commas. */
                 status?: string;
-                severity?: "critical" | "high" | "warning" | "info";
-                /** @description A source's id. */
+                /** @description One or several, separated by commas. */
+                severity?: string;
+                /** @description States of a run, separated by commas; none is never investigated. */
+                investigation?: string;
+                /** @description Ids of sources, separated by commas; none is opened by hand. */
                 source?: string;
-                /** @description Words of title and service. */
+                service?: string[] | null;
+                assignee?: string[] | null;
+                /** @description key:value. All keys must match, each with one of its values. */
+                label?: string[] | null;
+                /** @description Words of the title, the service, and the alerts' titles, hosts, summaries and labels; all of them, the last one may be unfinished. #42 is the incident of that number. */
                 q?: string;
+                /** @description Opened at this time or later. */
+                opened_after?: string;
+                /** @description Opened before this time. */
+                opened_before?: string;
                 cursor?: string;
                 limit?: number;
             };
@@ -1601,6 +3482,54 @@ export interface operations {
             };
         };
     };
+    "count-incidents": {
+        parameters: {
+            query?: {
+                /** @description One or several, separated by commas. */
+                status?: string;
+                /** @description One or several, separated by commas. */
+                severity?: string;
+                /** @description States of a run, separated by commas; none is never investigated. */
+                investigation?: string;
+                /** @description Ids of sources, separated by commas; none is opened by hand. */
+                source?: string;
+                service?: string[] | null;
+                assignee?: string[] | null;
+                /** @description key:value. All keys must match, each with one of its values. */
+                label?: string[] | null;
+                /** @description Words of the title, the service, and the alerts' titles, hosts, summaries and labels; all of them, the last one may be unfinished. #42 is the incident of that number. */
+                q?: string;
+                /** @description Opened at this time or later. */
+                opened_after?: string;
+                /** @description Opened before this time. */
+                opened_before?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Facets"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "get-incident": {
         parameters: {
             query?: never;
@@ -1612,6 +3541,42 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "edit-incident": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IncidentEditBody"];
+            };
+        };
         responses: {
             /** @description OK */
             200: {
@@ -1667,7 +3632,10 @@ export interface operations {
     };
     "list-incident-alerts": {
         parameters: {
-            query?: never;
+            query?: {
+                cursor?: string;
+                limit?: number;
+            };
             header?: never;
             path: {
                 /** @description The incident's id or its number. */
@@ -1684,6 +3652,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListAlert"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "assign-incident": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssignmentBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
                 };
             };
             /** @description Error */
@@ -1893,6 +3897,78 @@ export interface operations {
             };
         };
     };
+    "merge-incident": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident that goes: its id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MergeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "move-alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlertMoveBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "resolve-incident": {
         parameters: {
             query?: never;
@@ -1944,6 +4020,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListRun"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "split-incident": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SplitBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
                 };
             };
             /** @description Error */
@@ -2044,6 +4156,198 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Provider"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-maintenance-windows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListMaintenanceWindow"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-maintenance-window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WindowBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MaintenanceWindow"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replace-maintenance-window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WindowBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MaintenanceWindow"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-maintenance-window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "dry-run-policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DryRunInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRun"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "explain-policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
                 };
             };
             /** @description Error */
@@ -2243,6 +4547,302 @@ export interface operations {
             };
         };
     };
+    "get-source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangedSourceBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-deliveries": {
+        parameters: {
+            query?: {
+                /** @description any: those from which not everything was read. open: those of them that were not replayed, the dead letters. */
+                problem?: "any" | "open";
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The source's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStoredDelivery"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replay-deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The source's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayAllBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayedAll"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-source-health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-reconciliation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "reconcile-source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "set-reconcile-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewReconcileSecretBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "replace-source-secret": {
         parameters: {
             query?: never;
@@ -2255,6 +4855,107 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["NewSecretBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-source-setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Setup"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "test-source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestEventBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tested"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "verify-source-only": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VerifyOnlyBody"];
             };
         };
         responses: {

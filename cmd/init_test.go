@@ -85,7 +85,7 @@ func TestInitFromTheFirstStartToARestore(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(o.dir, "gateway/.tools-key.next"))
 
 	d := &deployment{dir: t.TempDir(), pg: pg}
-	d.exec(t, `INSERT INTO users (id, username, password_hash) VALUES (gen_random_uuid(), 'ann', 'h')`)
+	d.exec(t, `INSERT INTO users (id, username, password_hash, roles) VALUES (gen_random_uuid(), 'ann', 'h', '{admin}')`)
 	_, log = o.ok("", "rotate")
 	require.Contains(t, log, "the keys are rotated")
 	_, log, code := o.run("", "rotate", "--prune")

@@ -84,8 +84,8 @@ func makeSecrets(_ context.Context, s settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if made {
-		log.Info("the secrets of this deployment are made", "dir", s.SecretsDir)
+	if len(made) > 0 {
+		log.Info("the secrets of this deployment are made", "dir", s.SecretsDir, "files", made)
 	} else {
 		log.Info("the secrets of this deployment are in order", "dir", s.SecretsDir)
 	}

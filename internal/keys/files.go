@@ -20,12 +20,15 @@ const (
 	maxFile    = 64 << 10
 )
 
-// read reads the whole set and checks who owns it and who can get at it.
-func (c Config) read() (map[string]ops.Secret, error) {
+// read reads all of a set and checks who owns it and who can get at it.
+func (c Config) read(set int) (map[string]ops.Secret, error) {
 	files := map[string]ops.Secret{}
 	var wrong []string
 	checked := map[string]bool{}
 	for _, f := range c.files() {
+		if f.since > set {
+			continue
+		}
 		if folder := filepath.Dir(c.path(f.name)); !checked[folder] {
 			checked[folder] = true
 			if err := c.inspect(folder, f.uid, fs.ModeDir|folderMode); err != nil {
@@ -108,13 +111,20 @@ func (c Config) write(files map[string]ops.Secret) error {
 }
 
 // replace puts new content in the place of a file of the set.
-func (c Config) replace(name string, content ops.Secret) error {
+func (c Config) replace(name string, content ops.Secret) (err error) {
 	i := slices.IndexFunc(c.files(), func(f file) bool { return f.name == name })
 	if i < 0 {
 		return fmt.Errorf("secrets: there is no %s", name)
 	}
 	path := c.path(name)
-	next := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".next")
+	folder := filepath.Dir(path)
+	next := filepath.Join(folder, "."+filepath.Base(path)+".next")
+	if os.Geteuid() != 0 { // all is ours, but a mode binds its owner, too
+		if err := os.Chmod(folder, 0o700); err != nil {
+			return fmt.Errorf("secrets: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.Chmod(folder, folderMode)) }()
+	}
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a rotation that was killed
 		return fmt.Errorf("secrets: %w", err)
 	}
@@ -124,7 +134,7 @@ func (c Config) replace(name string, content ops.Secret) error {
 	if err := os.Rename(next, path); err != nil {
 		return fmt.Errorf("secrets: %w", err)
 	}
-	return flush(filepath.Dir(path))
+	return flush(folder)
 }
 
 // writeFile makes a file that was not there.

@@ -1,8 +1,8 @@
 // Package keys keeps the secrets of one deployment: passwords of the database,
-// the workers' token and the key rings of the zones. Each lies in a folder that
-// its owner alone mounts, in a file that its owner alone reads. They are made
-// once ([Make]); after that they change by [Deployment.Rotate],
-// [Deployment.Prune] and a restore, and in no other way.
+// the workers' token, the key rings of the zones and the certificate authority of
+// the proxy. Each lies in a folder that its owner alone mounts, in a file that
+// its owner alone reads. They are made once ([Make]); after that they change by
+// [Deployment.Rotate], [Deployment.Prune] and a restore, and in no other way.
 //
 // # What holds
 //
@@ -18,11 +18,21 @@
 //
 // A kill during the first Make leaves half of a set, which is refused from then
 // on: nothing can have been stored with it yet, so it is thrown away.
+//
+// # A release that needs more
+//
+// The set has a number, in a file of its own, and so has each file: that of the
+// first set it was part of. Make adds what a later set has to an earlier one and
+// then raises the number; until that is done, what it adds is made anew at each
+// start, since nobody has used it yet. A file that an earlier set has and that is
+// missing is lost, and never made again. A set with a higher number than this
+// program knows is refused.
 package keys
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -69,6 +79,7 @@ type values struct {
 	owner       ops.Secret            // password of the owner of the database
 	workerToken ops.Secret
 	rings       map[ops.Zone]seal.Ring
+	authority   authority // of the proxy; none in a set 1
 }
 
 // Zones are those with a ring: of tools and egress the api has the public key
@@ -78,22 +89,25 @@ var Zones = []ops.Zone{ops.ZoneTools, ops.ZoneEgress, ops.ZoneAPI}
 // publicZones are those that the api has the public key of, and not the ring.
 var publicZones = []ops.Zone{ops.ZoneTools, ops.ZoneEgress}
 
-// Make makes the secrets if there are none, and checks them if there are.
-func Make(c Config) (made bool, d *Deployment, err error) {
+// Make makes the secrets that are missing, all of them or those that this
+// release adds, and checks what is there. It gives the names of what it made.
+func Make(c Config) (made []string, d *Deployment, err error) {
 	if err := c.Database.check(); err != nil {
-		return false, nil, err
+		return nil, nil, err
 	}
-	fresh, err := c.fresh()
+	set, err := c.set()
+	switch {
+	case err != nil:
+	case set == 0:
+		made, err = c.make()
+	case set < currentSet:
+		made, err = c.extend(set)
+	}
 	if err != nil {
-		return false, nil, err
-	}
-	if fresh {
-		if err := c.make(); err != nil {
-			return false, nil, err
-		}
+		return nil, nil, err
 	}
 	d, err = Open(c)
-	return fresh, d, err
+	return made, d, err
 }
 
 // Open reads and checks the secrets.
@@ -101,7 +115,13 @@ func Open(c Config) (*Deployment, error) {
 	if err := c.Database.check(); err != nil {
 		return nil, err
 	}
-	files, err := c.read()
+	switch set, err := c.set(); {
+	case err != nil:
+		return nil, err
+	case set < currentSet:
+		return nil, errors.New("secrets: they are not made yet, or an older release has made them: run akmatori-init first")
+	}
+	files, err := c.read(currentSet)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +176,7 @@ func (d *Deployment) Interrupted() bool {
 }
 
 // make generates a set and writes it.
-func (c Config) make() error {
+func (c Config) make() ([]string, error) {
 	v := values{passwords: map[string]ops.Secret{}, owner: c.Database.Password, workerToken: ops.NewToken(ops.WorkerTokenPrefix),
 		rings: map[ops.Zone]seal.Ring{}}
 	if v.owner.Empty() {
@@ -168,17 +188,49 @@ func (c Config) make() error {
 	for _, z := range Zones {
 		key, _, err := seal.GenerateKey(z)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if v.rings[z], err = seal.NewRing(key); err != nil {
-			return err
+			return nil, err
 		}
+	}
+	var err error
+	if v.authority, err = newAuthority(); err != nil {
+		return nil, err
 	}
 	files, err := c.render(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.write(files)
+	return slices.Sorted(maps.Keys(files)), c.write(files)
+}
+
+// extend adds what this release has to an older set.
+func (c Config) extend(set int) (added []string, err error) {
+	files, err := c.read(set)
+	if err != nil {
+		return nil, err
+	}
+	v, err := parse(files)
+	if err != nil {
+		return nil, err
+	}
+	if v.authority, err = newAuthority(); err != nil {
+		return nil, err
+	}
+	if files, err = c.render(v); err != nil {
+		return nil, err
+	}
+	for _, f := range c.files() {
+		if f.since <= set || f.name == setFile {
+			continue
+		}
+		if err := c.replace(f.name, files[f.name]); err != nil {
+			return nil, err
+		}
+		added = append(added, f.name)
+	}
+	return added, c.replace(setFile, files[setFile]) // last: now it is complete
 }
 
 // render gives the content of every file.
@@ -189,6 +241,10 @@ func (c Config) render(v values) (map[string]ops.Secret, error) {
 		"migrate/owner-database-url": db.url(db.Owner, v.owner),
 		"api/worker-token":           v.workerToken,
 		"agent/worker-token":         v.workerToken,
+		authorityKeyFile:             v.authority.key,
+		authorityCertFile:            v.authority.certificate,
+		authorityTrusted:             v.authority.certificate,
+		setFile:                      ops.NewSecret(strconv.Itoa(currentSet)),
 	}
 	for role, name := range passwordFiles {
 		files[name] = v.passwords[role]
@@ -245,6 +301,12 @@ func parse(files map[string]ops.Secret) (values, error) {
 		}
 		v.rings[z] = ring
 	}
+	if key, ok := files[authorityKeyFile]; ok {
+		v.authority = authority{key, files[authorityCertFile]}
+		if err := v.authority.check(); err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s and %s (%v)", authorityKeyFile, authorityCertFile, err))
+		}
+	}
 	if len(wrong) > 0 {
 		return v, fmt.Errorf("secrets: malformed: %s: restore a backup into new volumes", strings.Join(wrong, ", "))
 	}
@@ -283,30 +345,43 @@ func (db Database) url(role string, password ops.Secret) ops.Secret {
 	return ops.NewSecret(u.String())
 }
 
+// currentSet is the number of the set that this release makes. It grows with
+// each release that has a file more.
+const currentSet = 2
+
+// setFile has the number of the set; set 1 was made without.
+const setFile = "migrate/set"
+
 // file is one of the set.
 type file struct {
-	name string // FOLDER/NAME
-	uid  int
+	name  string // FOLDER/NAME
+	uid   int
+	since int // number of the first set that has it
 }
 
-// files lists the set in the order in which it is made.
+// files lists the set in the order in which it is made: first its number, so
+// that half of it is never taken for an older one.
 func (c Config) files() []file {
 	o := c.Owners
 	var all []file
 	for _, f := range []struct {
 		folder string
 		uid    int
+		since  int
 		names  []string
 	}{
-		{"api", o.API, []string{"database-url", "worker-token", "tools-public-key", "egress-public-key", "api-key"}},
-		{"migrate", o.API, []string{"owner-database-url", "api-password", "gateway-password", "proxy-password"}},
-		{"agent", o.Agent, []string{"worker-token"}},
-		{"gateway", o.Gateway, []string{"database-url", "tools-key"}},
-		{"proxy", o.Proxy, []string{"database-url", "egress-key"}},
-		{"postgres", o.Postgres, []string{"password"}},
+		{"migrate", o.API, 2, []string{"set"}},
+		{"api", o.API, 1, []string{"database-url", "worker-token", "tools-public-key", "egress-public-key", "api-key"}},
+		{"migrate", o.API, 1, []string{"owner-database-url", "api-password", "gateway-password", "proxy-password"}},
+		{"agent", o.Agent, 1, []string{"worker-token"}},
+		{"agent", o.Agent, 2, []string{"proxy-ca"}},
+		{"gateway", o.Gateway, 1, []string{"database-url", "tools-key"}},
+		{"proxy", o.Proxy, 1, []string{"database-url", "egress-key"}},
+		{"proxy", o.Proxy, 2, []string{"ca-key", "ca-certificate"}},
+		{"postgres", o.Postgres, 1, []string{"password"}},
 	} {
 		for _, name := range f.names {
-			all = append(all, file{f.folder + "/" + name, f.uid})
+			all = append(all, file{f.folder + "/" + name, f.uid, f.since})
 		}
 	}
 	return all
@@ -314,20 +389,48 @@ func (c Config) files() []file {
 
 func (c Config) path(name string) string { return filepath.Join(c.Dir, filepath.FromSlash(name)) }
 
-// fresh says whether there is nothing yet. Half of a set is an error.
-func (c Config) fresh() (bool, error) {
+// set gives the number of the set that is there, 0 if there is none. Half of a
+// set is an error.
+func (c Config) set() (int, error) {
+	number, err := c.number()
+	if err != nil {
+		return 0, err
+	}
 	var have, missing []string
 	for _, f := range c.files() {
-		if _, err := os.Lstat(c.path(f.name)); err == nil {
+		switch _, err := os.Lstat(c.path(f.name)); {
+		case err == nil:
 			have = append(have, f.name)
-		} else if errors.Is(err, os.ErrNotExist) {
+		case !errors.Is(err, os.ErrNotExist):
+			return 0, fmt.Errorf("secrets: %w", err)
+		case f.since <= number:
 			missing = append(missing, f.name)
-		} else {
-			return false, fmt.Errorf("secrets: %w", err)
 		}
 	}
-	if len(have) == 0 || len(missing) == 0 {
-		return len(have) == 0, nil
+	switch {
+	case len(have) == 0:
+		return 0, nil
+	case len(missing) == 0:
+		return number, nil
 	}
-	return false, fmt.Errorf("secrets: %s: missing, but others are there: if this deployment has never run, remove its volumes and start again; if it has, mount the volume that is missing or restore a backup into new ones", strings.Join(missing, ", "))
+	return 0, fmt.Errorf("secrets: %s: missing, but others are there: if this deployment has never run, remove its volumes and start again; if it has, mount the volume that is missing or restore a backup into new ones", strings.Join(missing, ", "))
+}
+
+// number is what the set says of itself.
+func (c Config) number() (int, error) {
+	text, err := c.readFile(c.files()[0])
+	if errors.Is(err, os.ErrNotExist) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("secrets: %w", err)
+	}
+	n, err := strconv.Atoi(text.Reveal())
+	switch {
+	case err != nil || n < 2:
+		return 0, fmt.Errorf("secrets: malformed: %s: restore a backup into new volumes", setFile)
+	case n > currentSet:
+		return 0, fmt.Errorf("secrets: a newer release has made them (set %d, this one knows %d): run that release, or a newer one", n, currentSet)
+	}
+	return n, nil
 }

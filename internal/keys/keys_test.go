@@ -2,8 +2,15 @@ package keys_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io/fs"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,9 +54,9 @@ func config(t *testing.T) keys.Config {
 
 func made(t *testing.T, c keys.Config) *keys.Deployment {
 	t.Helper()
-	isNew, d, err := keys.Make(c)
+	all, d, err := keys.Make(c)
 	require.NoError(t, err)
-	require.True(t, isNew)
+	require.NotEmpty(t, all)
 	return d
 }
 
@@ -76,12 +83,12 @@ func TestMakeOnce(t *testing.T) {
 	require.False(t, d.Interrupted())
 	files := contents(t, c.Dir)
 	require.ElementsMatch(t, []string{
-		"agent/worker-token",
+		"agent/proxy-ca", "agent/worker-token",
 		"api/api-key", "api/database-url", "api/egress-public-key", "api/tools-public-key", "api/worker-token",
 		"gateway/database-url", "gateway/tools-key",
-		"migrate/api-password", "migrate/gateway-password", "migrate/owner-database-url", "migrate/proxy-password",
+		"migrate/api-password", "migrate/gateway-password", "migrate/owner-database-url", "migrate/proxy-password", "migrate/set",
 		"postgres/password",
-		"proxy/database-url", "proxy/egress-key",
+		"proxy/ca-certificate", "proxy/ca-key", "proxy/database-url", "proxy/egress-key",
 	}, slices.Collect(maps.Keys(files)))
 	require.Equal(t, "postgres://akmatori_gateway:"+files["migrate/gateway-password"]+"@postgres:5432/akmatori?sslmode=disable", files["gateway/database-url"])
 	require.Equal(t, "postgres://akmatori_owner:"+files["postgres/password"]+"@postgres:5432/akmatori?sslmode=disable", files["migrate/owner-database-url"])
@@ -93,8 +100,7 @@ func TestMakeOnce(t *testing.T) {
 	}
 	require.Len(t, secrets, 5)
 
-	owner := map[string]int{"api": c.Owners.API, "migrate": c.Owners.API, "agent": c.Owners.Agent, "gateway": c.Owners.Gateway,
-		"proxy": c.Owners.Proxy, "postgres": c.Owners.Postgres}
+	owner := owners(c)
 	for folder, uid := range owner {
 		checkMode(t, filepath.Join(c.Dir, folder), uid, fs.ModeDir|0o500)
 	}
@@ -102,10 +108,128 @@ func TestMakeOnce(t *testing.T) {
 		checkMode(t, filepath.Join(c.Dir, name), owner[filepath.Dir(name)], 0o400)
 	}
 
-	isNew, _, err := keys.Make(c)
+	again, _, err := keys.Make(c)
 	require.NoError(t, err)
-	require.False(t, isNew)
+	require.Empty(t, again)
 	require.Equal(t, files, contents(t, c.Dir))
+}
+
+// TestTheAuthorityOfTheProxy: the agent trusts what the proxy signs, for servers
+// and for nothing else.
+func TestTheAuthorityOfTheProxy(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	made(t, c)
+	files := contents(t, c.Dir)
+	require.Equal(t, files["proxy/ca-certificate"], files["agent/proxy-ca"])
+	pair, err := tls.X509KeyPair([]byte(files["proxy/ca-certificate"]), []byte(files["proxy/ca-key"]))
+	require.NoError(t, err)
+	trusted := x509.NewCertPool()
+	require.True(t, trusted.AppendCertsFromPEM([]byte(files["agent/proxy-ca"])))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	sign := func(template x509.Certificate) *x509.Certificate {
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(2), time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, &template, pair.Leaf, &key.PublicKey, pair.PrivateKey)
+		require.NoError(t, err)
+		signed, err := x509.ParseCertificate(der)
+		require.NoError(t, err)
+		return signed
+	}
+	server := sign(x509.Certificate{DNSNames: []string{"api.example.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	_, err = server.Verify(x509.VerifyOptions{Roots: trusted, DNSName: "api.example.com"})
+	require.NoError(t, err)
+	client := sign(x509.Certificate{DNSNames: []string{"api.example.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, err = client.Verify(x509.VerifyOptions{Roots: trusted, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	require.Error(t, err, "an authority for clients")
+	middle := sign(x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	between := x509.NewCertPool()
+	between.AddCert(middle)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(3), DNSNames: []string{"a"},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)}, middle, &key.PublicKey, key)
+	require.NoError(t, err)
+	leaf, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: trusted, Intermediates: between, DNSName: "a"})
+	require.Error(t, err, "an authority below it")
+
+	other := config(t)
+	made(t, other)
+	require.NotEqual(t, files["proxy/ca-key"], contents(t, other.Dir)["proxy/ca-key"])
+}
+
+// added is what set 2 has and set 1 had not.
+var added = []string{"agent/proxy-ca", "proxy/ca-certificate", "proxy/ca-key", "migrate/set"}
+
+// TestAReleaseAddsSecrets: a set of the first release gets what this one needs,
+// and keeps all it has; a kill in between changes nothing of that.
+func TestAReleaseAddsSecrets(t *testing.T) {
+	t.Parallel()
+	for name, killed := range map[string]struct {
+		there []string // of what was to be added
+		half  string   // a file that was being written
+	}{
+		"the first start":            {},
+		"killed after one file":      {there: added[:1]},
+		"killed while one is made":   {there: added[:1], half: "proxy/.ca-key.next"},
+		"killed before it was noted": {there: added[:3]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := config(t)
+			made(t, c)
+			for _, f := range added {
+				if !slices.Contains(killed.there, f) {
+					remove(t, c, f)
+				}
+			}
+			if killed.half != "" {
+				writable(t, filepath.Join(c.Dir, filepath.Dir(killed.half)), func() {
+					require.NoError(t, os.WriteFile(filepath.Join(c.Dir, killed.half), []byte("---"), 0o400))
+				})
+			}
+			before := contents(t, c.Dir)
+			if len(killed.there) == 0 {
+				_, err := keys.Open(c)
+				require.ErrorContains(t, err, "an older release has made them: run akmatori-init first")
+			}
+			now, _, err := keys.Make(c)
+			require.NoError(t, err)
+			require.ElementsMatch(t, added[:3], now)
+			after := contents(t, c.Dir)
+			for _, f := range added {
+				require.NotEmpty(t, after[f])
+				checkMode(t, filepath.Join(c.Dir, f), owners(c)[filepath.Dir(f)], 0o400)
+			}
+			require.Equal(t, after["proxy/ca-certificate"], after["agent/proxy-ca"])
+			maps.DeleteFunc(before, func(name, _ string) bool { return slices.Contains(added, name) || name == killed.half })
+			maps.DeleteFunc(after, func(name, _ string) bool { return slices.Contains(added, name) })
+			require.Equal(t, before, after, "what was there stays")
+
+			now, _, err = keys.Make(c)
+			require.NoError(t, err)
+			require.Empty(t, now)
+		})
+	}
+}
+
+func remove(t *testing.T, c keys.Config, name string) {
+	t.Helper()
+	path := filepath.Join(c.Dir, name)
+	writable(t, filepath.Dir(path), func() { require.NoError(t, os.Remove(path)) })
+}
+
+// writable lets f change a folder of the set.
+func writable(t *testing.T, folder string, f func()) {
+	t.Helper()
+	require.NoError(t, os.Chmod(folder, 0o700))
+	f()
+	require.NoError(t, os.Chmod(folder, 0o500))
+}
+
+func owners(c keys.Config) map[string]int {
+	return map[string]int{"api": c.Owners.API, "migrate": c.Owners.API, "agent": c.Owners.Agent, "gateway": c.Owners.Gateway,
+		"proxy": c.Owners.Proxy, "postgres": c.Owners.Postgres}
 }
 
 func checkMode(t *testing.T, path string, uid int, mode fs.FileMode) {
@@ -148,14 +272,23 @@ func TestRefused(t *testing.T) {
 		want  string
 		root  bool
 	}{
-		"a file is missing": {spoil: func(t *testing.T, c *keys.Config) {
-			require.NoError(t, os.Chmod(filepath.Join(c.Dir, "gateway"), 0o700))
-			require.NoError(t, os.Remove(filepath.Join(c.Dir, "gateway/tools-key")))
-		}, want: "gateway/tools-key: missing, but others are there"},
+		"a file is missing": {spoil: func(t *testing.T, c *keys.Config) { remove(t, *c, "gateway/tools-key") },
+			want: "gateway/tools-key: missing, but others are there"},
+		"a file of this release": {spoil: func(t *testing.T, c *keys.Config) { remove(t, *c, "proxy/ca-key") },
+			want: "proxy/ca-key: missing, but others are there"},
+		"a first start was killed": {spoil: func(t *testing.T, c *keys.Config) { remove(t, *c, "postgres/password") },
+			want: "postgres/password: missing, but others are there: if this deployment has never run, remove its volumes"},
+		"half of an older set": {spoil: func(t *testing.T, c *keys.Config) { remove(t, *c, "migrate/set"); remove(t, *c, "postgres/password") },
+			want: "postgres/password: missing, but others are there"},
+		"a newer release's":    {spoil: replace("migrate/set", "3"), want: "a newer release has made them (set 3, this one knows 2)"},
+		"a broken number":      {spoil: replace("migrate/set", "two"), want: "malformed: migrate/set"},
+		"another authority":    {spoil: replace("proxy/ca-key", foreignKey(t)), want: "malformed: proxy/ca-key and proxy/ca-certificate (tls: private key does not match public key)"},
+		"a broken certificate": {spoil: replace("proxy/ca-certificate", "-----BEGIN CERTIFICATE-----"), want: "malformed: proxy/ca-key and proxy/ca-certificate"},
+		"another trusted one":  {spoil: replace("agent/proxy-ca", "x"), want: "agent/proxy-ca does not fit the other files"},
 		"a volume is missing": {spoil: func(t *testing.T, c *keys.Config) {
 			require.NoError(t, os.Chmod(filepath.Join(c.Dir, "agent"), 0o700))
 			require.NoError(t, os.RemoveAll(filepath.Join(c.Dir, "agent")))
-		}, want: "agent/worker-token: missing"},
+		}, want: "agent/worker-token, agent/proxy-ca: missing"},
 		"a readable key": {spoil: func(t *testing.T, c *keys.Config) {
 			require.NoError(t, os.Chmod(filepath.Join(c.Dir, "gateway/tools-key"), 0o440))
 		}, want: "gateway/tools-key has mode -r--r-----, not -r--------"},
@@ -198,7 +331,7 @@ func TestRefused(t *testing.T) {
 			require.NotContains(t, err.Error(), "\n")
 			for name, content := range before {
 				for _, line := range strings.Split(content, "\n") {
-					if len(line) > 20 && !strings.HasSuffix(name, "public-key") {
+					if len(line) > 20 && !strings.HasSuffix(name, "public-key") && !strings.HasPrefix(line, "-----") {
 						require.NotContains(t, err.Error(), line, "content of %s", name)
 					}
 				}
@@ -206,6 +339,16 @@ func TestRefused(t *testing.T) {
 			require.Equal(t, before, contents(t, c.Dir))
 		})
 	}
+}
+
+// foreignKey is that of another authority.
+func foreignKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 func foreignPublic(t *testing.T) string {
@@ -299,9 +442,10 @@ func TestRotateAndPrune(t *testing.T) {
 	require.True(t, strings.HasSuffix(second["gateway/tools-key"], first["gateway/tools-key"]))
 	require.NotEqual(t, first["api/tools-public-key"], second["api/tools-public-key"])
 	checkMode(t, filepath.Join(r.c.Dir, "gateway/tools-key"), r.c.Owners.Gateway, 0o400)
-	isNew, d, err := keys.Make(r.c)
+	again, d, err := keys.Make(r.c)
 	require.NoError(t, err)
-	require.False(t, isNew || d.Interrupted())
+	require.Empty(t, again)
+	require.False(t, d.Interrupted())
 
 	_, err = d.Prune(t.Context(), r.db)
 	require.ErrorContains(t, err, "prune when it is 1m0s old")
@@ -369,7 +513,9 @@ func TestAKilledRotationLosesNothing(t *testing.T) {
 			for _, file := range undo {
 				path := filepath.Join(r.c.Dir, file)
 				if file == ".half" {
-					require.NoError(t, os.WriteFile(filepath.Join(r.c.Dir, "gateway/.tools-key.next"), []byte("akmat"), 0o400))
+					writable(t, filepath.Join(r.c.Dir, "gateway"), func() {
+						require.NoError(t, os.WriteFile(filepath.Join(r.c.Dir, "gateway/.tools-key.next"), []byte("akmat"), 0o400))
+					})
 					continue
 				}
 				require.NoError(t, os.Chmod(path, 0o600))

@@ -26,7 +26,10 @@ const (
 	outsideAddress  = "198.51.100.2"
 	outsideAddress6 = "2001:db8:51::2"
 	canaryPort      = 7007
-	outsideName     = "outside.example"
+	// A model on a private network: the proxy dials no address for documentation.
+	modelAddress = "10.77.0.2"
+	modelPort    = 7008
+	outsideName  = "outside.example"
 )
 
 // engine is a Docker engine of this test alone, in a network namespace of its
@@ -62,6 +65,7 @@ func start(t *testing.T) *engine {
 		e.run("ip", "-n", l[0], "address", "add", l[3]+"/64", "dev", l[1], "nodad")
 		e.run("ip", "-n", l[0], "link", "set", l[1], "up")
 	}
+	e.run("ip", "-n", name+"o", "address", "add", modelAddress+"/32", "dev", "in0")
 	// As on a real host: a default route, and a name server of the provider.
 	e.run("ip", "-n", name+"h", "route", "add", "default", "via", outsideAddress)
 	e.run("ip", "-n", name+"h", "-6", "route", "add", "default", "via", outsideAddress6)
@@ -118,7 +122,7 @@ func (e *engine) run(program string, args ...string) string {
 
 // try is run, with the last words of its standard error in the error.
 func (e *engine) try(program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	var out, errs bytes.Buffer
@@ -144,7 +148,9 @@ func (e *engine) build() {
 		"postgres": {`ENTRYPOINT ["docker-entrypoint.sh"]`, "VOLUME /var/lib/postgresql/data"},
 	}
 	variables := map[string]string{"debian": "AGENT_BASE_IMAGE", "go": "GO_IMAGE", "node": "NODE_IMAGE", "postgres": "POSTGRES_IMAGE"}
-	for line := range strings.Lines(e.run("../images/bases.sh", "../../.cache/images")) {
+	lines := e.run("../images/bases.sh", "../../.cache/images")
+	e.t.Logf("base images are made after %s", time.Since(began).Round(time.Second))
+	for line := range strings.Lines(lines) {
 		name, file, _ := strings.Cut(strings.TrimSpace(line), "=")
 		args := []string{"import"}
 		for _, c := range changes[name] {
@@ -155,7 +161,16 @@ func (e *engine) build() {
 		require.NotEmpty(e.t, variables[name], "what is %s for?", name)
 		e.env = append(e.env, variables[name]+"="+image)
 	}
-	e.t.Logf("base images are there after %s", time.Since(began).Round(time.Second))
+	e.t.Logf("base images are imported after %s", time.Since(began).Round(time.Second))
+	stages := map[string]bool{}
+	for _, f := range []string{"../../Dockerfile.api", "../../Dockerfile.mcp", "../../Dockerfile.agent", "Dockerfile.demo"} {
+		text, err := os.ReadFile(f)
+		require.NoError(e.t, err)
+		_, stage, _ := strings.Cut(string(text), "# All programs.")
+		stage, _, _ = strings.Cut(stage, "\n\n")
+		stages[stage] = true
+	}
+	require.Len(e.t, stages, 1, "the stage that builds all programs differs between the Dockerfiles: an engine would build it more than once")
 	e.up("--profile", "demo", "build")
 	e.t.Logf("images are built after %s", time.Since(began).Round(time.Second))
 }

@@ -50,6 +50,8 @@ func testRotated(t *testing.T, d *deployment) {
 
 // testPruned: the older keys go, which needs a rotation that is a minute old.
 func testPruned(t *testing.T, d *deployment) {
+	d.up("up", "-d", "--no-build") // without TLS again
+	d.healthy()
 	before := d.secrets()
 	var err error
 	require.Eventually(t, func() bool {

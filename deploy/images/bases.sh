@@ -8,12 +8,12 @@
 #
 # debian has what the agent's image asks for (PACKAGES of Dockerfile.agent), so
 # that it builds without a network; go and node are debian with a toolchain and
-# the modules and packages of this repository; postgres is debian with the
+# the modules (compiled) and packages of this repository; postgres is debian with the
 # PostgreSQL of this machine and an entrypoint that reads the variables of the
 # official image.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-out=$(realpath -m "${1:?usage: bases.sh DIR}")
+out=$(realpath -m "${1:?usage: bases.sh DIR}") self=$(realpath "$0")
+cd "${self%/*}/../.."
 mkdir -p "$out"
 say() { echo "bases: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -34,7 +34,7 @@ fresh() { # FILE: true if it must be made; older ones of its kind go away
 work=$(mktemp -d "$out/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-debian=$(name debian <(echo "$suite $packages"; cat "$0"))
+debian=$(name debian <(echo "$suite $packages"; cat "$self"))
 if fresh "$debian"; then
   debootstrap --variant=minbase --include="ca-certificates,${packages// /,}" "$suite" "$work/root" >"$work/log" 2>&1 ||
     { tail -n 20 "$work/log" >&2; die "debootstrap failed"; }
@@ -57,13 +57,17 @@ on() {
 
 goroot=$(go env GOROOT) modcache=$(go env GOMODCACHE)
 go=$(name go <(go version; basename "$debian") go.mod go.sum)
-if fresh "$go"; then
+if fresh "$go"; then (
   mkdir -p "$work/go/usr/local"
   cp -a "$goroot" "$work/go/usr/local/go"
   rm -rf "$work"/go/usr/local/go/{test,api,doc}
-  GOMODCACHE=$work/go/go/pkg/mod GOFLAGS=-modcacherw GOPROXY="file://$modcache/cache/download,$(go env GOPROXY)" go mod download >&2
+  export GOMODCACHE=$work/go/go/pkg/mod GOFLAGS="-modcacherw -trimpath -buildvcs=false" CGO_ENABLED=0
+  GOPROXY="file://$modcache/cache/download,$(go env GOPROXY)" go mod download >&2
+  # What is not ours is compiled here, once, and not with each image.
+  go list -deps -f '{{if or .Standard (not .Module.Main)}}{{.ImportPath}}{{end}}' ./cmd/{api,init,mcp,proxy,agent} ./deploy/compose/demo |
+    grep -v '^unsafe$' | GOCACHE=$work/go/root/.cache/go-build xargs go build
   on "$work/go" "$go"
-fi
+) fi
 
 node=$(name node <(node --version; basename "$debian") web/package-lock.json)
 if fresh "$node"; then

@@ -6,7 +6,8 @@
 #   alertmanager.sh resolve DIR NAME [LABEL=VALUE...]   ends it (same labels as in fire)
 #   alertmanager.sh silence DIR NAME [MINUTES] | alerts DIR | stop DIR | status DIR
 # Environment, read at start and at webhook: AM_WEBHOOK_URL, AM_BEARER, AM_BASIC; AM_GROUP_BY ("alertname, instance"),
-#   AM_GROUP_WAIT (1s), AM_GROUP_INTERVAL (2s), AM_REPEAT (1h), AM_RESOLVE_TIMEOUT (24h), AM_MAX_ALERTS (0 = all)
+#   AM_GROUP_WAIT (1s), AM_GROUP_INTERVAL (2s), AM_REPEAT (1h), AM_RESOLVE_TIMEOUT (24h), AM_MAX_ALERTS (0 = all);
+#   at start AM_LOG_LEVEL (debug)
 source "$(dirname "$0")/lib.sh"
 MATCH='^[a-zA-Z_][a-zA-Z0-9_]*$'
 
@@ -54,7 +55,7 @@ start() {
   CLEANUP=halt
   # no cluster port, and no look-up of this machine's public address
   spawn alertmanager "$AU" prometheus-alertmanager --config.file="$DIR/etc/alertmanager.yml" --storage.path="$DIR/data" \
-    --web.listen-address="127.0.0.1:$port" --web.external-url="http://127.0.0.1:$port" --cluster.listen-address= --log.level=debug
+    --web.listen-address="127.0.0.1:$port" --web.external-url="http://127.0.0.1:$port" --cluster.listen-address= --log.level="${AM_LOG_LEVEL:-debug}"
   wait_http alertmanager "http://127.0.0.1:$port/-/ready" 20
   facts_write <<FACTS
 ALERTMANAGER_URL=http://127.0.0.1:$port

@@ -33,7 +33,7 @@ request() {                                       # N JQ-EXPRESSION: of the Nth 
 }
 finish() {
   local x
-  for x in prometheus:prom alertmanager:am sshd:ssh browser:br postgres:pg listener:l; do
+  for x in prometheus:prom alertmanager:am zabbix:zbx sshd:ssh browser:br postgres:pg listener:l; do
     ./"${x%%:*}".sh stop "$W/${x##*:}" >/dev/null 2>&1
   done
 }
@@ -69,6 +69,22 @@ timed 'prometheus trip' ./prometheus.sh trip "$W/prom"
 check 'webhook from the rule' "$(request 3 '[.body.status,.body.alerts[0].labels.alertname]|join(" ")')" 'firing PeerDown'
 timed 'prometheus recover' ./prometheus.sh recover "$W/prom"
 check 'webhook, resolved' "$(request 4 '[.body.status,.body.alerts[0].labels.alertname]|join(" ")')" 'resolved PeerDown'
+
+./listener.sh clear "$W/l"
+timed 'zabbix first start' ./zabbix.sh start "$W/zbx"
+timed 'zabbix start again (running)' ./zabbix.sh start "$W/zbx"
+timed 'zabbix stop' ./zabbix.sh stop "$W/zbx"
+timed 'zabbix restart' ./zabbix.sh start "$W/zbx"
+timed 'zabbix webhook' ./zabbix.sh webhook "$W/zbx" "$L/zbx" s3cret
+timed 'zabbix trip' ./zabbix.sh trip "$W/zbx"
+E=$(sed -n 's/^EVENTID=//p' "$W/out")
+check 'problem webhook' "$(request 1 '[.body.event_status,.body.event_value,.body.event_id,.headers.authorization]|join(" ")')" \
+  "PROBLEM 1 $E Bearer s3cret"
+timed 'zabbix ack' ./zabbix.sh ack "$W/zbx" 'taking over'
+check 'update webhook' "$(request 2 '[.body.event_update_status,.body.event_update_message]|join(" ")')" '1 taking over'
+timed 'zabbix recover' ./zabbix.sh recover "$W/zbx"
+check 'recovery webhook' "$(request 3 '[.body.event_status,.body.event_value,.body.event_id]|join(" ")')" "RESOLVED 0 $E"
+timed 'zabbix stop' ./zabbix.sh stop "$W/zbx"
 
 timed 'browser install' ./browser.sh install "$W/br"
 timed 'browser shot' ./browser.sh shot "$W/br" "$(value prom PROMETHEUS_URL)/graph" "$W/prometheus.png"

@@ -15,6 +15,7 @@ import (
 	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/akmatori/akmatori/internal/tool"
 	"github.com/goccy/go-yaml"
 )
 
@@ -49,10 +50,13 @@ type FileCredential struct {
 	Targets    []string   `yaml:"targets"`
 }
 
-// FileTarget is a machine of the inventory.
+// FileTarget is a machine of the inventory, or a Zabbix instance, which has a
+// URL in place of address and port.
 type FileTarget struct {
 	Name       string            `yaml:"name"`
 	Kind       string            `yaml:"kind"`
+	URL        string            `yaml:"url"`
+	CA         string            `yaml:"ca"` // PEM
 	Address    string            `yaml:"address"`
 	Port       int               `yaml:"port"`
 	User       string            `yaml:"user"`
@@ -132,8 +136,14 @@ func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
 		if t.Kind == "" {
 			t.Kind = "ssh"
 		}
-		if err := db.PutTarget(ctx, ops.Target{ID: ops.NewID(), Name: t.Name, Kind: t.Kind, Address: t.Address, Port: t.Port, User: t.User,
-			HostKey: t.HostKey, Credential: t.Credential, Labels: t.Labels, Jump: t.Jump}); err != nil {
+		target := ops.Target{ID: ops.NewID(), Name: t.Name, Kind: t.Kind, Address: t.Address, Port: t.Port, User: t.User,
+			HostKey: t.HostKey, Credential: t.Credential, Labels: t.Labels, Jump: t.Jump, CA: t.CA}
+		if t.URL != "" {
+			if err := target.SetURL(t.URL, tool.ZabbixPath); err != nil {
+				return fmt.Errorf("target %s: %w", t.Name, err)
+			}
+		}
+		if err := db.PutTarget(ctx, target); err != nil {
 			return fmt.Errorf("target %s: %w", t.Name, err)
 		}
 	}

@@ -4,7 +4,6 @@ package stack_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,36 +14,6 @@ import (
 	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/stretchr/testify/require"
 )
-
-const scripts = "../../deploy/peers/"
-
-// peer runs a script of deploy/peers and gives the facts that it prints.
-func peer(t *testing.T, env []string, script string, args ...string) map[string]string {
-	t.Helper()
-	cmd := exec.Command(scripts+script, args...)
-	cmd.Env = append(os.Environ(), env...)
-	var progress strings.Builder
-	cmd.Stderr = &progress
-	out, err := cmd.Output()
-	require.NoError(t, err, "%s %v: %s", script, args, progress.String())
-	facts := map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			facts[name] = value
-		}
-	}
-	return facts
-}
-
-// peerDir gives a short folder that other users can walk to.
-func peerDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "akp")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
 
 // TestPeers has a real Prometheus find that a target is down and a real
 // Alertmanager tell us, and the agent look at real OpenSSH servers: one direct,
@@ -168,6 +137,6 @@ func (c *cluster) sshTargets(sshd map[string]string, count string) {
 			target("jumped", "SSH_PORT", "login", "jump"),
 			target("changed", "SSH_MISMATCH_PORT", "login", ""),
 		},
-		Agents: []stack.FileAgent{{ID: "investigator", Rules: []string{"allow:ssh_hosts", "allow:ssh_execute(mktemp -p " + count + " ?*)"}}},
+		Agents: []stack.FileAgent{{ID: "investigator", Rules: []string{"allow:ssh_hosts", "allow:ssh_execute(mktemp -p " + count + " ?*)", "deny:*"}}}, // what is not allowed is not asked
 	})
 }

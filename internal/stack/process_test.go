@@ -42,7 +42,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 // cluster is the product as it runs in production, one operating system process
 // for each part, with a scripted model and a host that counts what it executes.
 type cluster struct {
-	t        *testing.T
+	t        testing.TB
 	bin, dir string
 	url      string // of the api
 	db       *postgres.DB
@@ -83,11 +83,17 @@ func newCluster(t *testing.T, scenario string) *cluster {
 }
 
 // prepare makes a cluster without managed hosts. Nothing runs yet.
-func prepare(t *testing.T, scenario string) *cluster {
+func prepare(t testing.TB, scenario string) *cluster {
+	t.Helper()
+	return prepareOn(t, pgtest.New(t), scenario)
+}
+
+// prepareOn is prepare with a given database.
+func prepareOn(t testing.TB, pg *pgtest.DB, scenario string) *cluster {
 	t.Helper()
 	bin, err := binaries()
 	require.NoError(t, err)
-	c := &cluster{t: t, bin: bin, dir: t.TempDir(), pg: pgtest.New(t), procs: map[string]*proc{},
+	c := &cluster{t: t, bin: bin, dir: t.TempDir(), pg: pg, procs: map[string]*proc{},
 		execs: map[string]int{}, turns: map[int]int{}, onExec: map[string]func(){}, onTurn: map[int]func(){},
 		webhook: ops.NewToken(ops.WebhookTokenPrefix)}
 	c.state, err = stack.LoadState(filepath.Join(c.dir, "state"))
@@ -102,16 +108,16 @@ func prepare(t *testing.T, scenario string) *cluster {
 	c.url = "http://" + public
 	c.add("api", "AKMATORI_PUBLIC_LISTEN="+public, "AKMATORI_AGENT_LISTEN="+agents, "AKMATORI_PUBLIC_URL="+c.url,
 		"AKMATORI_DATABASE_URL="+c.pg.API.Reveal(), "AKMATORI_WORKER_TOKEN="+c.state.WorkerToken.Reveal(),
-		"AKMATORI_TOOLS_PUBLIC_KEY="+c.state.ToolsPublic, "AKMATORI_EGRESS_PUBLIC_KEY="+c.state.EgressPublic,
+		"AKMATORI_TOOLS_PUBLIC_KEY="+c.state.ToolsPublic, "AKMATORI_EGRESS_PUBLIC_KEY="+c.state.EgressPublic, "AKMATORI_API_KEY="+c.state.APIKey.Reveal(),
 		"AKMATORI_GATEWAY_URL=http://"+gateway+"/mcp", "AKMATORI_PROXY_URL=http://"+proxy, "AKMATORI_LEASE=5s")
 	c.add("mcp", "AKMATORI_LISTEN="+gateway, "AKMATORI_DATABASE_URL="+c.pg.Gateway.Reveal(), "AKMATORI_TOOLS_KEY="+c.state.ToolsKey.Reveal())
 	c.add("proxy", "AKMATORI_LISTEN="+proxy, "AKMATORI_DATABASE_URL="+c.pg.Proxy.Reveal(), "AKMATORI_EGRESS_KEY="+c.state.EgressKey.Reveal())
 	c.add("agent", "AKMATORI_API_URL=ws://"+agents+"/agents", "AKMATORI_WORKER_TOKEN="+c.state.WorkerToken.Reveal())
-	c.secrets = append(c.secrets, c.state.WorkerToken, c.state.ToolsKey, c.state.EgressKey, c.webhook)
+	c.secrets = append(c.secrets, c.state.WorkerToken, c.state.ToolsKey, c.state.EgressKey, c.state.APIKey, c.webhook)
 	return c
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

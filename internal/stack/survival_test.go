@@ -104,7 +104,7 @@ func TestWorkerAbsent(t *testing.T) {
 }
 
 // dump gives the rows of every table as text; bytea comes as hex.
-func dump(t *testing.T, owner ops.Secret) map[string]string {
+func dump(t testing.TB, owner ops.Secret) map[string]string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), owner.Reveal())
 	require.NoError(t, err)

@@ -28,22 +28,22 @@ var links = map[string][]string{
 	},
 	// Seals, and opens its own zone alone: what its senders sign with. No tool, no model.
 	"cmd/api": {
-		"cmd/internal/process", "internal/api", "internal/dispatch", "internal/ingest", "internal/ops", "internal/postgres",
+		"cmd/internal/process", "deploy/zabbix", "internal/api", "internal/dispatch", "internal/grouping", "internal/ingest", "internal/ops", "internal/policy", "internal/postgres",
 		"internal/seal", "internal/serve", "internal/wire", "migrations", "web",
 	},
 	// Opens the zone "tools". It has no way to the agents but their calls.
 	"cmd/mcp": {
-		"cmd/internal/process", "internal/gateway", "internal/ops", "internal/plain", "internal/policy", "internal/postgres",
+		"cmd/internal/process", "internal/gateway", "internal/grouping", "internal/ops", "internal/plain", "internal/policy", "internal/postgres",
 		"internal/seal", "internal/serve", "internal/tool", "migrations",
 	},
 	// Opens the zone "egress". It runs nothing.
 	"cmd/proxy": {
-		"cmd/internal/process", "internal/ops", "internal/postgres", "internal/proxy", "internal/seal", "internal/serve",
+		"cmd/internal/process", "internal/grouping", "internal/ops", "internal/postgres", "internal/proxy", "internal/seal", "internal/serve",
 		"migrations",
 	},
 	// Has every secret in its hands, and no network but the database.
 	"cmd/init": {
-		"cmd/internal/process", "internal/backup", "internal/keys", "internal/ops", "internal/postgres", "internal/seal", "migrations",
+		"cmd/internal/process", "internal/backup", "internal/grouping", "internal/keys", "internal/ops", "internal/postgres", "internal/seal", "migrations",
 	},
 	// A client of the public API, as anybody could write one.
 	"cmd/akmatori": {"internal/ops"},
@@ -88,7 +88,7 @@ var owners = []struct {
 	{"mvdan.cc/sh/v3", []string{"internal/policy"}, "one reading of a command"},
 	{"crypto/hpke", []string{"internal/seal"}, "one construction for secrets"},
 	{"github.com/caarlos0/env/v11", []string{"cmd/internal/process"}, "no environment below cmd"},
-	{"math/rand/v2", []string{"internal/agent", "internal/llm"}, "for jitter alone: what must not be guessed comes from crypto/rand"},
+	{"math/rand/v2", []string{"internal/agent", "internal/llm", "internal/postgres"}, "for jitter alone: what must not be guessed comes from crypto/rand"},
 	{"filippo.io/age", []string{"internal/backup"}, "backups alone are for a passphrase"},
 	{"os/exec", []string{"cmd/akmatori", "internal/fake", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/sandbox", "internal/tool/sshtest"}, "no process of the product starts a program but its own, confined; the command line starts docker compose"},
 }
@@ -103,11 +103,13 @@ var reaches = []struct {
 	{"internal/ops", nil, "the vocabulary: the standard library, and nothing that does anything"},
 	{"internal/policy", []string{"mvdan.cc/sh/v3"}, "pure: it decides and touches nothing"},
 	{"internal/ingest", []string{"internal/ops"}, "pure: bytes to alerts"},
+	{"internal/grouping", []string{"internal/ops"}, "pure: alerts to groups"},
 	{"internal/plain", nil, "pure: text to text"},
 	{"internal/sandbox", []string{"golang.org/x/sys", "internal/plain"}, "it confines and decides nothing"},
 	{"internal/seal", []string{"internal/ops"}, "pure: the fewer hands, the better"},
 	{"internal/serve", []string{"github.com/prometheus/client_golang"}, "it knows nothing of what is served"},
 	{"migrations", nil, "files"},
+	{"deploy/zabbix", nil, "a file"},
 	{"web", nil, "files"},
 }
 
@@ -115,7 +117,7 @@ var reaches = []struct {
 var apart = []string{"internal/agent", "internal/api", "internal/gateway", "internal/proxy"}
 
 // notShipped are in no image of the product; cmd/dev and the demo's own image link them.
-var notShipped = []string{"deploy/compose/demo", "internal/fake", "internal/stack", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/tool/sshtest"}
+var notShipped = []string{"deploy/compose/demo", "internal/fake", "internal/stack", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/postgres/seed", "internal/tool/sshtest"}
 
 func TestEachBinaryLinksWhatItsPowersNeed(t *testing.T) {
 	t.Parallel()

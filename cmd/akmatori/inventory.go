@@ -70,7 +70,7 @@ func (*credsListCmd) Run(ctx context.Context, w *world) error {
 
 type credsAddCmd struct {
 	Name   string   `arg:""`
-	Kind   string   `required:"" help:"ssh_key, ssh_password or llm_key."`
+	Kind   string   `required:"" help:"ssh_key, ssh_password, zabbix_token, zabbix_password or llm_key."`
 	Target []string `required:"" help:"What it may be used for: a target's name or a glob; for an llm_key an LLM provider's. Repeatable." sep:"none"`
 	File   string   `help:"File with the secret, instead of standard input." type:"existingfile"`
 }
@@ -117,32 +117,38 @@ func (*targetsListCmd) Run(ctx context.Context, w *world) error {
 
 type targetsAddCmd struct {
 	Name       string            `arg:""`
-	Address    string            `required:"" help:"Host name or IP address."`
-	Port       int               `default:"22"`
-	User       string            `required:"" help:"Who to log in as."`
+	Kind       string            `default:"ssh" enum:"ssh,zabbix" help:"ssh (needs address, user and host key) or zabbix (needs url)."`
+	Address    string            `help:"Host name or IP address."`
+	Port       int               `help:"22 if left out."`
+	User       string            `help:"Who to log in as."`
 	Credential string            `help:"Name of the credential."`
-	HostKey    string            `required:"" help:"The pinned host key, 'ssh-ed25519 AAAA…', or a file with keys as of ssh-keyscan or *.pub."`
+	HostKey    string            `help:"The pinned host key, 'ssh-ed25519 AAAA…', or a file with keys as of ssh-keyscan or *.pub."`
 	Jump       string            `help:"Name of the target to go through."`
-	Kind       string            `default:"ssh"`
+	URL        string            `help:"Where the Zabbix frontend is."`
 	Label      map[string]string `help:"Label as KEY=VALUE. Repeatable."`
 }
 
 // Run adds a target.
 func (a *targetsAddCmd) Run(ctx context.Context, w *world) error {
-	keys, err := hostKeys(a.HostKey)
-	if err != nil {
-		return err
+	keys := ""
+	if a.HostKey != "" {
+		var err error
+		if keys, err = hostKeys(a.HostKey); err != nil {
+			return err
+		}
 	}
-	t := ops.Target{Name: a.Name, Kind: a.Kind, Address: a.Address, Port: a.Port, User: a.User, Credential: a.Credential,
-		HostKey: keys, Jump: a.Jump, Labels: a.Label}
-	in := map[string]any{"name": t.Name, "kind": t.Kind, "address": t.Address, "port": t.Port, "user": t.User, "host_key": t.HostKey}
-	for name, value := range map[string]string{"credential": t.Credential, "jump": t.Jump} {
+	// What is missing for the kind, the server says.
+	in := map[string]any{"name": a.Name, "kind": a.Kind}
+	for name, value := range map[string]string{"address": a.Address, "user": a.User, "host_key": keys, "credential": a.Credential, "jump": a.Jump, "url": a.URL} {
 		if value != "" {
 			in[name] = value
 		}
 	}
-	if len(t.Labels) > 0 {
-		in["labels"] = t.Labels
+	if a.Port != 0 {
+		in["port"] = a.Port
+	}
+	if len(a.Label) > 0 {
+		in["labels"] = a.Label
 	}
 	return added(ctx, w, "targets", in, func(t ops.Target) {
 		_, _ = fmt.Fprintf(w.stdout, "added %s at %s:%d\n", inertLine(t.Name), inertLine(t.Address), t.Port)

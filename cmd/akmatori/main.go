@@ -39,6 +39,7 @@ type grammar struct {
 	Sources     sourcesCmd   `cmd:"" help:"List or add senders of alerts."`
 	Credentials credsCmd     `cmd:"" help:"List or add credentials. Their secrets cannot be read back."`
 	Targets     targetsCmd   `cmd:"" help:"List or add machines that tools may act on."`
+	Policy      policyCmd    `cmd:"" help:"What agents may do, and why."`
 	Audit       auditCmd     `cmd:"" help:"The audit log."`
 	Backup      backupCmd    `cmd:"" help:"Write database and keys of the deployment in this folder to an encrypted file."`
 	Restore     restoreCmd   `cmd:"" help:"Read such a file back into a deployment that is new."`

@@ -445,7 +445,7 @@ func TestInventory(t *testing.T) {
 	require.NoError(t, os.WriteFile(known, []byte("# web-1:22 SSH-2.0\nweb-1 ssh-ed25519 AAAA\n[web-1]:22 ssh-rsa BBBB comment\n"), 0o600))
 	got = cli(t, a.env(), "", "targets", "add", "web-1", "--address", "10.0.0.1", "--user", "ops", "--credential", "root", "--host-key", known, "--jump", "bastion", "--label", "env=prod")
 	require.Equal(t, 0, got.code, got.err)
-	require.Equal(t, map[string]any{"name": "web-1", "kind": "ssh", "address": "10.0.0.1", "port": 22.0, "user": "ops", "credential": "root",
+	require.Equal(t, map[string]any{"name": "web-1", "kind": "ssh", "address": "10.0.0.1", "user": "ops", "credential": "root",
 		"host_key": "ssh-ed25519 AAAA\nssh-rsa BBBB", "jump": "bastion", "labels": map[string]any{"env": "prod"}, "secret": nil}, a.posted[len(a.posted)-1])
 }
 

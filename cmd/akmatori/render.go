@@ -127,13 +127,14 @@ func data[T any](e ops.Event) (d T, ok bool) {
 // summary is an event on one line.
 func summary(e ops.Event) string {
 	switch e.Kind {
-	case ops.EventIncidentOpened, ops.EventIncidentResolved, ops.EventIncidentChanged:
+	case ops.EventIncidentOpened, ops.EventIncidentResolved, ops.EventIncidentReopened, ops.EventIncidentChanged,
+		ops.EventIncidentMerged, ops.EventIncidentSplit:
 		if d, ok := data[ops.IncidentChange](e); ok {
 			return phrase("incident "+strings.TrimPrefix(string(e.Kind), "incident."), string(d.Status), d.Title, d.Reason, by(e.Actor))
 		}
-	case ops.EventAlertFiring, ops.EventAlertAcked, ops.EventAlertResolved:
+	case ops.EventAlertFiring, ops.EventAlertAcked, ops.EventAlertUpdated, ops.EventAlertResolved:
 		if d, ok := data[ops.AlertChange](e); ok {
-			return phrase("alert "+strings.TrimPrefix(string(e.Kind), "alert.")+": "+d.Title, string(d.Severity), d.Host, d.Summary)
+			return phrase("alert "+strings.TrimPrefix(string(e.Kind), "alert.")+": "+d.Title, string(d.Severity), d.Host, d.Summary, d.Reason)
 		}
 	case ops.EventRunQueued, ops.EventRunStarted, ops.EventRunRequeued, ops.EventRunEnded:
 		if d, ok := data[ops.RunChange](e); ok {

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,11 +16,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgserver"
+	"github.com/akmatori/akmatori/internal/postgres/seed"
 	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/alecthomas/kong"
 	"github.com/lmittmann/tint"
@@ -32,6 +35,9 @@ type flags struct {
 	Demo      bool       `help:"Add a scripted model, a demo host and a source, and post a sample alert."`
 	Config    string     `help:"YAML file with sources, credentials, targets, providers and agents to load." type:"existingfile"`
 	LLMScript string     `help:"Scenario file of a scripted model to use as the LLM provider." name:"llm-script" type:"existingfile"`
+	Incidents int        `help:"Fill an empty database with so many made-up incidents of 90 days first (100000 take a minute or two)."`
+	Alerts    int        `help:"How many alerts the made-up incidents have. By default ten each."`
+	Seed      uint64     `help:"Another number makes others." default:"1"`
 	PgBinDir  string     `help:"Folder of PostgreSQL's programs. Without it they are searched for." env:"PG_BIN_DIR"`
 	LogLevel  slog.Level `help:"debug, info, warn or error." default:"info"`
 }
@@ -73,6 +79,9 @@ func run(ctx context.Context, f flags, log *slog.Logger) error {
 		}
 	}()
 	if err := postgres.Migrate(ctx, pg.URL(), state.Passwords); err != nil {
+		return err
+	}
+	if err := fill(ctx, pg.URL(), f, log); err != nil {
 		return err
 	}
 	url := func(role string) ops.Secret { return pg.URLFor(role, state.Passwords[role], "akmatori") }
@@ -124,6 +133,28 @@ func run(ctx context.Context, f flags, log *slog.Logger) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// fill makes incidents up, if that is asked for and nobody has done it.
+func fill(ctx context.Context, owner ops.Secret, f flags, log *slog.Logger) error {
+	if f.Incidents == 0 {
+		return nil
+	}
+	c := seed.Config{Incidents: f.Incidents, Alerts: cmp.Or(f.Alerts, 10*f.Incidents), Seed: f.Seed}
+	began := time.Now()
+	err := seed.Run(ctx, owner, c, func(made int) {
+		if made%10_000 == 0 {
+			log.Info("making incidents up", "made", made, "of", c.Incidents)
+		}
+	})
+	if errors.Is(err, seed.ErrUsed) {
+		log.Info("the database has incidents already: none are made up")
+		return nil
+	}
+	if err == nil {
+		log.Info("made incidents up", "incidents", c.Incidents, "alerts", c.Alerts, "took", time.Since(began).Round(time.Second))
+	}
+	return err
 }
 
 // extras starts what only a demo or a script needs, and gives the configuration

@@ -13,6 +13,7 @@ BENCHTIME     ?= 1s
 FUZZTIME      ?= 10s
 DATA          ?= .data
 FLAGS         ?= --demo
+SEED          ?= 0
 
 # A clone that belongs to another user has no readable git metadata.
 BUILD := $(GO) build -buildvcs=false
@@ -53,6 +54,12 @@ web/node_modules/.package-lock.json: web/package.json web/package-lock.json
 	npm --prefix web ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# The public conformance suite of MCP, with the Node that it needs.
+MCP_SUITE := internal/gateway/testdata/conformance
+$(MCP_SUITE)/node_modules/.package-lock.json: $(MCP_SUITE)/package.json $(MCP_SUITE)/package-lock.json
+	npm --prefix $(MCP_SUITE) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
 	npm --prefix web run build
 	@touch $@
@@ -81,24 +88,34 @@ test-browser: packages web/dist/index.html ## the page in a real Chromium, again
 	@if [ -x /usr/bin/chromium ] || [ -n "$${CI:-}" ]; then exec .ci/with-dev npm --prefix web run e2e; \
 	else echo "the browser test is skipped: there is no /usr/bin/chromium"; fi
 
+# With SCALE=1 it makes 100,000 incidents with 1,000,000 alerts, which takes a
+# minute or two on two idle cores; without, a fifth of both.
+.PHONY: test-scale
+test-scale: ## lists, facets, search and pages of a large database (SCALE=1: larger)
+	$(WITHPG) $(GO) test -count=1 -v -timeout 30m -tags scale -run '^TestScale$$' ./internal/api
+
 .PHONY: test-peers
-test-peers: web/dist/index.html ## the whole flow against real Alertmanager, Prometheus and OpenSSH (root)
+test-peers: web/dist/index.html $(MCP_SUITE)/node_modules/.package-lock.json ## the whole flow against real Alertmanager, Prometheus, OpenSSH and Zabbix, MCP conformance (root)
 	@deploy/peers/packages.sh peers
-	$(WITHPG) $(GO) test -race -count=1 -timeout 15m -tags peers ./internal/stack/...
+	$(WITHPG) $(GO) test -race -count=1 -timeout 15m -tags peers ./internal/stack/... ./internal/gateway/...
+
+.PHONY: test-chaos
+test-chaos: packages web/dist/index.html ## a storm of 10,000 alerts through kill -9 and a crash of PostgreSQL (SEED=n repeats one)
+	$(GO) test -race -count=1 -v -timeout 10m -tags chaos -run TestStorm ./internal/stack -seed $(SEED)
 
 .PHONY: test-compose
 test-compose: ## the images and docker-compose.yml in a Docker engine of its own, with the isolation matrix (root)
 	@deploy/images/packages.sh
-	$(GO) test -count=1 -v -timeout 25m -tags compose ./deploy/compose
+	$(GO) test -count=1 -v -timeout 40m -tags compose ./deploy/compose
 
 .PHONY: check
 check: $(LINT) web/node_modules/.package-lock.json ## format, vet, lint, import rules, types; under a minute when warm
 	@bad=$$(gofmt -l cmd internal migrations web/*.go); [ -z "$$bad" ] || { echo "not gofmt'ed:"; echo "$$bad"; exit 1; }
-	$(GO) vet -tags peers ./...
+	$(GO) vet -tags peers,chaos,compose,scale ./...
 	$(LINT) run
 	$(GO) test ./cmd/
 	cd web && npx --no-install tsc --noEmit && npx --no-install tsc --noEmit -p tsconfig.node.json && npm run --silent lint
-	@for script in .ci/* deploy/peers/*.sh; do bash -n $$script; done
+	@for script in .ci/* deploy/peers/*.sh deploy/images/*.sh; do bash -n $$script; done
 
 $(LINT):
 	@mkdir -p $(@D)/new
@@ -125,5 +142,5 @@ fuzz: ## each fuzz test for a while (FUZZTIME=10s)
 
 .PHONY: clean
 clean: ## remove what make has built (not the data of make run)
-	rm -rf bin .cache web/node_modules web/test-results
+	rm -rf bin .cache web/node_modules web/test-results $(MCP_SUITE)/node_modules
 	find web/dist -mindepth 1 ! -name .keep -delete

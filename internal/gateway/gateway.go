@@ -5,7 +5,7 @@
 // # What a call goes through
 //
 // The order is one function, written to be read: token, run, schema, target,
-// what the platform forbids, the agent's rules, the audited intent; then the
+// what the platform forbids, the agent's rules, people; the audited intent; then the
 // credential, the act under a deadline and an output limit, and the audited
 // outcome. An error at any step means no. What cannot be recorded is not done.
 //
@@ -110,10 +110,6 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 		return nil, fmt.Errorf("tools key: %w", err)
 	}
 	keys := seal.NewOpener(ring, c.ReadKeys)
-	platform, err := policy.Load(forbidden)
-	if err != nil {
-		return nil, fmt.Errorf("platform rules: %w", err)
-	}
 	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "mcp-gateway"})
 	if err != nil {
 		return nil, err
@@ -143,7 +139,7 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	g := &Gateway{
-		log: c.Log, db: db, keys: keys, ssh: tool.NewPool(c.Log), zabbix: tool.NewZabbix(c.Log), tools: map[string]tool.Tool{}, platform: platform,
+		log: c.Log, db: db, keys: keys, ssh: tool.NewPool(c.Log), zabbix: tool.NewZabbix(c.Log), tools: map[string]tool.Tool{}, platform: policy.Platform(),
 		instance: newInstance(), held: make(chan struct{}), registry: prometheus.NewRegistry(),
 		listener: listener, opsListener: opsListener, runWaits: c.RunWaits,
 	}

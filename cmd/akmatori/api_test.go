@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/akmatori/akmatori/internal/api"
 	"github.com/akmatori/akmatori/internal/fake"
@@ -88,6 +89,11 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	require.Equal(t, ops.RunCancelled, all.Incident.Investigation)
 	require.Len(t, all.Events, int(all.Incident.LastSeq))
 
+	gateway, err := postgres.Open(ctx, postgres.Config{URL: db.Gateway})
+	require.NoError(t, err)
+	t.Cleanup(gateway.Close)
+	testApprovals(t, store, gateway, in, ok)
+
 	explained := ok("", "policy", "explain", "investigator", "ssh_execute", "df   -h; make")
 	require.Contains(t, explained, "ask\n")
 	require.Contains(t, explained, "command    df -h; make\n")
@@ -106,4 +112,31 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	out := ok("", "audit", "verify")
 	require.Regexp(t, `^api: [1-9]\d* records, unbroken`, out)
 	require.Equal(t, 3, strings.Count(out, "unbroken"))
+}
+
+// testApprovals decides on what a gateway has asked.
+func testApprovals(t *testing.T, store, gateway *postgres.DB, in ops.Incident, ok func(string, ...string) string) {
+	t.Helper()
+	require.NoError(t, store.Investigate(t.Context(), in.ID, postgres.DefaultAgent, "user:somebody"))
+	runs, err := store.Runs(t.Context(), in.ID)
+	require.NoError(t, err)
+	ask := func(call string) string {
+		t.Helper()
+		a, err := gateway.AskApproval(t.Context(), ops.Approval{ID: ops.NewID(), RunID: runs[0].ID, CallID: call, IncidentID: in.ID, Agent: "investigator",
+			Requester: "user:somebody", Tool: "ssh_execute", Target: "web-1", Command: "rm -r /tmp/\u202ex", Arguments: json.RawMessage(`{}`),
+			Subject: []byte("s"), Digest: []byte(call), Risk: ops.RiskMedium, Reasons: []string{"no rule matches"}, Needed: 1,
+			Facts: map[string]string{"digest": "d-" + call}, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)},
+			ops.AuditRecord{Chain: "gateway", At: time.Now(), Actor: "run:x", Action: "approval.requested", Object: "call:" + call, Outcome: "intent"})
+		require.NoError(t, err)
+		return a.ID
+	}
+	first, second, third := ask("c1"), ask("c2"), ask("c3")
+	listed := ok("", "approvals")
+	require.Contains(t, listed, "  │ rm -r /tmp/<U+202E>x\n", "what hides is shown")
+	require.Equal(t, 3, strings.Count(listed, "pending, medium risk"))
+	require.Contains(t, ok("", "approvals", "deny", first, "-m", "not now"), "denied     by admin not now")
+	require.Contains(t, ok("yes\n", "approvals", "approve", second), "approved, medium risk")
+	require.Contains(t, ok("", "approvals", "approve", third, "--digest", "d-c3", "--minutes", "5"), "approved, medium risk")
+	require.Empty(t, ok("", "approvals"))
+	require.Equal(t, 3, strings.Count(ok("", "approvals", "list", "--all"), "medium risk"))
 }

@@ -36,6 +36,7 @@ type grammar struct {
 	Login       loginCmd     `cmd:"" help:"Sign in and keep an API token."`
 	Incidents   incidentsCmd `cmd:"" help:"List incidents, newest first."`
 	Incident    incidentCmd  `cmd:"" help:"Show one incident, or follow its investigation."`
+	Approvals   approvalsCmd `cmd:"" help:"See and decide what agents ask people for."`
 	Sources     sourcesCmd   `cmd:"" help:"List or add senders of alerts."`
 	Credentials credsCmd     `cmd:"" help:"List or add credentials. Their secrets cannot be read back."`
 	Targets     targetsCmd   `cmd:"" help:"List or add machines that tools may act on."`

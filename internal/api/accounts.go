@@ -142,12 +142,7 @@ func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, e
 	if !s.logins.allowed("setup link", in.address) {
 		return nil, tooMany()
 	}
-	release, err := s.hashes.slot(ctx)
-	if err != nil {
-		return nil, err
-	}
-	hash, err := HashPassword(in.Body.Password)
-	release()
+	hash, err := s.hashes.hash(ctx, in.Body.Password)
 	if err != nil {
 		return nil, err
 	}

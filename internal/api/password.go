@@ -57,6 +57,16 @@ func (h *hasher) slot(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// hash makes the hash of a new password, when there is a place.
+func (h *hasher) hash(ctx context.Context, password ops.Secret) (string, error) {
+	release, err := h.slot(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	return HashPassword(password)
+}
+
 // matches compares password with hash, or with nothing if hash is empty.
 func (h *hasher) matches(ctx context.Context, password ops.Secret, hash string) (bool, error) {
 	release, err := h.slot(ctx)

@@ -160,12 +160,7 @@ func (s *API) accept(ctx context.Context, _ caller, in *acceptInput) (*signedIn,
 	if !s.logins.allowed("invitation", in.address) {
 		return nil, tooMany()
 	}
-	release, err := s.hashes.slot(ctx)
-	if err != nil {
-		return nil, err
-	}
-	hash, err := HashPassword(in.Body.Password)
-	release()
+	hash, err := s.hashes.hash(ctx, in.Body.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -195,12 +190,7 @@ func (s *API) changePassword(ctx context.Context, who caller, in *passwordChange
 		s.logins.failed(who.User.Username, in.address)
 		return nil, s.refused(ctx, "password", who.User.Username, in.address, ops.Errorf(ops.CodeForbidden, "the current password is wrong"))
 	}
-	release, err := s.hashes.slot(ctx)
-	if err != nil {
-		return nil, err
-	}
-	hash, err := HashPassword(in.Body.New)
-	release()
+	hash, err := s.hashes.hash(ctx, in.Body.New)
 	if err != nil {
 		return nil, err
 	}

@@ -230,29 +230,7 @@ func (w *waits) wake(ids []string) {
 	}
 }
 
-// look wakes calls whose approval is decided. One query serves all of them.
+// look wakes calls whose approval is decided.
 func (g *Gateway) look(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ids := g.waits.ids()
-		if len(ids) == 0 {
-			continue
-		}
-		query, cancel := context.WithTimeout(ctx, 5*time.Second)
-		decided, err := g.db.DecidedApprovals(query, ids)
-		cancel()
-		if err != nil {
-			if ctx.Err() == nil {
-				g.log.Warn("cannot look whether approvals are decided", "err", err)
-			}
-			continue
-		}
-		g.waits.wake(decided)
-	}
+	g.poll(ctx, lookEvery, "whether approvals are decided", g.waits.ids, g.db.DecidedApprovals, func(_, decided []string) { g.waits.wake(decided) })
 }

@@ -215,9 +215,18 @@ func (g *Gateway) ready(ctx context.Context) error {
 // works for still live. A command ends within this, the query and the way to the host.
 const watchEvery = 400 * time.Millisecond
 
-// watch stops calls whose run or token has ended.
+// watch stops calls whose run or token has ended. Not known is not ended: calls
+// have their own deadlines.
 func (g *Gateway) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
+	g.poll(ctx, watchEvery, "whether runs and tokens have ended", g.running.holders, g.db.HoldersAlive, func(asked, alive []string) {
+		g.running.stopOthers(asked, alive, ops.Errorf(ops.CodeForbidden, "its run or token has ended"))
+	})
+}
+
+// poll asks the database about ids, all in one query, as long as there are any.
+func (g *Gateway) poll(ctx context.Context, every time.Duration, what string, ids func() []string,
+	ask func(context.Context, []string) ([]string, error), act func(asked, answer []string)) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -225,20 +234,18 @@ func (g *Gateway) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		holders := g.running.holders()
-		if len(holders) == 0 {
+		asked := ids()
+		if len(asked) == 0 {
 			continue
 		}
 		query, cancel := context.WithTimeout(ctx, 5*time.Second)
-		alive, err := g.db.HoldersAlive(query, holders)
+		answer, err := ask(query, asked)
 		cancel()
-		if err != nil {
-			// Not known is not ended: calls have their own deadlines.
-			if ctx.Err() == nil {
-				g.log.Warn("cannot look whether runs and tokens have ended", "err", err)
-			}
-			continue
+		switch {
+		case err == nil:
+			act(asked, answer)
+		case ctx.Err() == nil:
+			g.log.Warn("cannot look "+what, "err", err)
 		}
-		g.running.stopOthers(holders, alive, ops.Errorf(ops.CodeForbidden, "its run or token has ended"))
 	}
 }

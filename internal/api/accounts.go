@@ -102,8 +102,12 @@ func (s *API) accountOperations(api huma.API) {
 	handle(s, api, operation{id: "login", method: http.MethodPost, path: "/auth/login", summary: "Sign in", tag: tag, anonymous: true}, s.login)
 	handle(s, api, operation{id: "logout", method: http.MethodPost, path: "/auth/logout", summary: "Sign out", tag: tag, status: http.StatusNoContent},
 		func(ctx context.Context, who caller, _ *nothing) (*loggedOut, error) {
-			cookie, err := s.endSession(ctx, who)
-			return &loggedOut{cookie}, err
+			var out loggedOut
+			err := s.audited(ctx, who, "logout", "session", nil, func() (err error) {
+				out.SetCookie, err = s.endSession(ctx, who)
+				return err
+			})
+			return &out, err
 		})
 	handle(s, api, operation{id: "get-session", method: http.MethodGet, path: "/auth/session", summary: "Who is signed in", tag: tag},
 		func(_ context.Context, who caller, _ *nothing) (*answer[sessionBody], error) {

@@ -141,8 +141,9 @@ func (s *API) createIncident(ctx context.Context, who caller, in *newIncident) (
 			return nil, err
 		}
 	}
-	err := s.audited(ctx, who, "incident.created", "", nil, func() (err error) {
-		i, err = s.db.CreateIncident(ctx, postgres.NewIncident{Title: storable(in.Body.Title), Description: storable(in.Body.Description),
+	id := ops.NewID()
+	err := s.audited(ctx, who, "incident.created", id, nil, func() (err error) {
+		i, err = s.db.CreateIncident(ctx, postgres.NewIncident{ID: id, Title: storable(in.Body.Title), Description: storable(in.Body.Description),
 			Severity: ops.Severity(in.Body.Severity), Agent: storable(in.Body.Agent), Actor: who.actor()})
 		return err
 	})

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -122,6 +123,7 @@ func notify(ctx context.Context, tx pgx.Tx, channel, payload string) error {
 
 // NewIncident is what a person opens by hand.
 type NewIncident struct {
+	ID                 string // empty: a new one
 	Title, Description string
 	Severity           ops.Severity
 	Agent              string // empty: no investigation
@@ -130,7 +132,7 @@ type NewIncident struct {
 
 // CreateIncident opens an incident by hand.
 func (db *DB) CreateIncident(ctx context.Context, n NewIncident) (ops.Incident, error) {
-	id := ops.NewID()
+	id := cmp.Or(n.ID, ops.NewID())
 	err := db.tx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `INSERT INTO incidents (id, title, description, severity, status, opened_at, updated_at)
 			VALUES ($1, $2, $3, $4, 'triggered', now(), now())`, id, n.Title, n.Description, n.Severity); err != nil {

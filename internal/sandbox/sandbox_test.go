@@ -243,7 +243,7 @@ func TestForkBombIsBounded(t *testing.T) {
 	t.Parallel()
 	s := open(t, func(c *Config) { c.Limits.Processes = 100 })
 	f := folder(t, s, "r1")
-	out, err := f.Run(t.Context(), Command{Text: mark("for i in $(seq 300); do sleep 90007001 & echo $i; done"), Timeout: time.Second})
+	out, err := f.Run(t.Context(), Command{Text: mark("for i in $(seq 300); do sleep 90007001 & echo $i; done"), Timeout: 5 * time.Second})
 	require.NoError(t, err)
 	require.Contains(t, out.Text, "\n50\n")
 	require.Contains(t, out.Text, "Resource temporarily unavailable")

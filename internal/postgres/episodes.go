@@ -47,8 +47,9 @@ func (in *intake) appear(d *ops.Delivery, a ops.Alert, decision grouping.Decisio
 		in.remember(s)
 		in.supersede(s, "its sender says that it has ended, under another start")
 		return
-	case newest != nil && newest.At.After(a.At):
-		// Of two Alertmanagers one may know an earlier start than the other.
+	case newest != nil && newest.At.After(a.At) && newest.StartsAt.After(a.StartsAt):
+		// Of two Alertmanagers one may know an earlier start than the other. One that
+		// has begun earlier and was still ending is none: clocks count whole seconds.
 		s.Status, s.EndsAt = ops.AlertResolved, newest.StartsAt
 		s.Why = "A later episode of the same was known already, so this one opens nothing."
 		in.remember(s)

@@ -62,6 +62,17 @@ func TestEpisodesOutOfOrder(t *testing.T) {
 		require.Equal(t, 2, s.query(`SELECT count(*) FROM alerts`), "it is kept")
 		require.Equal(t, 1, s.query(`SELECT count(*) FROM alerts WHERE incident_id IS NULL AND why LIKE 'A later episode%'`))
 	})
+	t.Run("one that begins while the last one ends", func(t *testing.T) {
+		t.Parallel()
+		s := tell(t, 60, ops.SourceOptions{})
+		s.send(5, an("a#5"))
+		s.send(6, an("-a#5", s.sentAt(6.02))) // the clock of its sender counts whole seconds, and rounds up
+		s.send(7, an("a#6", s.sentAt(6.01)))
+		i := s.one()
+		require.Equal(t, ops.IncidentTriggered, i.Status, "it is news, and opened again")
+		require.Equal(t, 1, i.FiringCount)
+		s.counts()
+	})
 	t.Run("an end that comes late", func(t *testing.T) {
 		t.Parallel()
 		s := tell(t, 60, ops.SourceOptions{})

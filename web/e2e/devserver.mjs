@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as data from "./data.mjs";
+import { answer } from "./fakesources.mjs";
 
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
@@ -21,6 +22,8 @@ export async function start({ port = 0, incidents = [data.concluded, ...data.fil
     incidents,
     /** Answers every call of the api but the session with this status. */
     failing: 0,
+    /** What the user may do. */
+    actions: ["read", "incidents.respond", "approvals.decide", "sources.manage", "inventory.manage", "agents.manage", "accounts.manage", "audit.read"],
     sessions: new Set(),
     sources: empty ? [] : [source("alertmanager-prod", 1289, 3, 1), source("alertmanager-staging", 0, 0, 0)],
     targets: empty
@@ -82,16 +85,41 @@ function source(name, deliveries, rejected, unparsable) {
     id,
     name,
     kind: "alertmanager",
+    auth: "secret",
+    options: {},
+    created_at: ago(86_400_000),
     enabled: true,
     webhook_url: `https://akmatori.example.com/webhook/alert/${id}`,
     health: {
       deliveries,
+      duplicates: 0,
       rejected,
+      rejected_since: 0,
       unparsable,
       last_delivery_at: deliveries ? ago(42_000) : undefined,
       last_rejected_at: rejected ? ago(3_600_000) : undefined,
       last_error: unparsable ? "the body is not JSON: unexpected end" : undefined,
     },
+  };
+}
+
+/** Counts of all incidents, whatever is asked for. */
+function facets(incidents) {
+  const by = (of) => {
+    const counts = new Map();
+    for (const i of incidents) counts.set(of(i), (counts.get(of(i)) ?? 0) + 1);
+    return [...counts].map(([value, count]) => ({ value, count })).sort((a, b) => b.count - a.count);
+  };
+  return {
+    total: incidents.length,
+    exact: true,
+    status: by((i) => i.status),
+    severity: by((i) => i.severity),
+    investigation: by((i) => i.investigation || "none"),
+    source: by((i) => i.source_id ?? "none").map((s) => ({ ...s, name: incidents.find((i) => i.source_id === s.value)?.source })),
+    service: by((i) => i.service ?? "").filter((s) => s.value !== ""),
+    labels: incidents.length > 0 ? [{ key: "env", count: 2, values: [{ value: "prod", count: 2 }] }] : [],
+    labels_of: incidents.length,
   };
 }
 
@@ -109,7 +137,7 @@ async function handle(state, request, response) {
     response.end(status === 204 ? undefined : JSON.stringify(body));
   };
   const problem = (status, detail) => json({ title: "Error", status, detail }, status);
-  const body = request.method === "POST" ? JSON.parse((await text(request)) || "{}") : {};
+  const body = ["POST", "PATCH"].includes(request.method) ? JSON.parse((await text(request)) || "{}") : {};
   const id = () => crypto.randomUUID();
 
   if (route === "POST /auth/login" || route === "POST /auth/setup") {
@@ -117,11 +145,11 @@ async function handle(state, request, response) {
     if (!known) return problem(401, route.endsWith("setup") ? "the setup link is not valid (any more)" : "wrong user name or password");
     const session = id();
     state.sessions.add(session);
-    return json({ user: { id: "u1", username: body.username } }, 200, { "Set-Cookie": `session=${session}; HttpOnly; SameSite=Lax; Path=/` });
+    return json({ user: { id: "u1", username: body.username, roles: ["admin"], actions: state.actions } }, 200, { "Set-Cookie": `session=${session}; HttpOnly; SameSite=Lax; Path=/` });
   }
   const session = /session=([^;]+)/.exec(request.headers.cookie ?? "")?.[1];
   if (!state.sessions.has(session)) return problem(401, "sign in first");
-  if (route === "GET /auth/session") return json({ user: { id: "u1", username: "admin" } });
+  if (route === "GET /auth/session") return json({ user: { id: "u1", username: "admin", roles: ["admin"], actions: state.actions } });
   if (route === "POST /auth/logout") {
     state.sessions.delete(session);
     return json(null, 204);
@@ -145,6 +173,10 @@ async function handle(state, request, response) {
     }
   }
 
+  if (nothingOf.has(route)) return json({ items: [], next_cursor: "" });
+  const asked = answer(state, route, body);
+  if (asked) return json(asked.body, asked.status);
+  if (route === "GET /incidents/facets") return json(facets(state.incidents));
   if (route === "GET /incidents") {
     const q = (name) => url.searchParams.get(name) ?? "";
     const limit = Number(q("limit") || 50);
@@ -198,6 +230,9 @@ async function handle(state, request, response) {
   }
   return problem(404, "there is no such call");
 }
+
+/** What this api has none of. */
+const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles"].map((name) => `GET /${name}`));
 
 const same = (x) => ({ shown: x, kept: x });
 const creators = {

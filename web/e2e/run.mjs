@@ -4,6 +4,8 @@
 //   SETUP_URL                      the one-time link, to make one
 //   SHOTS                          a folder for screenshots (optional)
 import { accessibility, assert, check, launch, narrow, report, reportViolations, shot, until, watch, wide } from "./browser.mjs";
+import { sourceChecks } from "./sources.mjs";
+import { workChecks } from "./work.mjs";
 
 const setupURL = process.env.SETUP_URL;
 const base = (process.env.BASE_URL ?? (setupURL ? new URL(setupURL).origin : "")).replace(/\/$/, "");
@@ -188,7 +190,7 @@ await check("sources, credentials, targets, providers and tokens can be made on 
 
   await open("/sources", "source");
   await save();
-  const config = await page.getByLabel("the Alertmanager configuration", { exact: true }).innerText();
+  const config = await page.getByLabel("Into alertmanager.yml, then reload Alertmanager", { exact: true }).innerText();
   assert(/url: "https?:.*\/webhook\/alert\/.*"/.test(config) && /credentials: "akmh_/.test(config), config);
   const [, secret] = /credentials: "(akmh_[^"]+)"/.exec(config);
   await page.getByRole("button", { name: "I have saved it" }).click();
@@ -225,10 +227,19 @@ await check("sources, credentials, targets, providers and tokens can be made on 
   await page.getByRole("cell", { name: mark, exact: true }).waitFor({ state: "detached" });
 });
 
+await sourceChecks({ browser, context, page, watched, base });
+await workChecks({ browser, context, page, watched, base });
+
 const pages = [
   ["incidents", "/incidents"],
   ["incident", () => `/incidents/${incident.number}`],
+  ["approvals", "/approvals"],
+  ["grouping", "/grouping"],
+  ["maintenance", "/maintenance"],
+  ["accounts", "/accounts"],
+  ["account", "/account"],
   ["sources", "/sources"],
+  ["source", `/sources/${(await api("/sources")).items[0].id}`],
   ["targets", "/targets"],
   ["credentials", "/credentials"],
   ["providers", "/providers"],

@@ -54,6 +54,12 @@ const setup = createRoute({
   component: lazyRouteComponent(() => import("./auth/pages"), "SetupPage"),
 });
 
+const accept = createRoute({
+  getParentRoute: () => root,
+  path: "/accept",
+  component: lazyRouteComponent(() => import("./accounts/AcceptPage"), "AcceptPage"),
+});
+
 /** Everything below needs a session; whoever has none signs in and comes back. */
 const signedIn = createRoute({
   getParentRoute: () => root,
@@ -89,6 +95,10 @@ const home = createRoute({
 export interface IncidentSearch {
   status?: string;
   severity?: Severity;
+  investigation?: string;
+  source?: string;
+  service?: string[];
+  label?: string[];
   q?: string;
 }
 
@@ -99,9 +109,13 @@ const incidents = createRoute({
   path: "/incidents",
   validateSearch: (search: Record<string, unknown>): IncidentSearch => {
     const kept: IncidentSearch = {};
-    for (const name of ["status", "q"] as const) {
+    for (const name of ["status", "investigation", "source", "q"] as const) {
       const value = search[name];
       if ((typeof value === "string" && value !== "") || typeof value === "number") kept[name] = String(value);
+    }
+    for (const name of ["service", "label"] as const) {
+      const values = [search[name]].flat().filter((v): v is string => typeof v === "string" && v !== "");
+      if (values.length > 0) kept[name] = values;
     }
     const severity = severities.find((s) => s === search.severity);
     if (severity) kept.severity = severity;
@@ -116,10 +130,46 @@ const incident = createRoute({
   component: lazyRouteComponent(() => import("./incidents/IncidentPage"), "IncidentPage"),
 });
 
+const approvals = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/approvals",
+  component: lazyRouteComponent(() => import("./approvals/ApprovalsPage"), "ApprovalsPage"),
+});
+
 const sources = createRoute({
   getParentRoute: () => signedIn,
   path: "/sources",
   component: lazyRouteComponent(() => import("./settings/SourcesPage"), "SourcesPage"),
+});
+
+const source = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/sources/$id",
+  component: lazyRouteComponent(() => import("./sources/SourcePage"), "SourcePage"),
+});
+
+const grouping = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/grouping",
+  component: lazyRouteComponent(() => import("./grouping/GroupingPage"), "GroupingPage"),
+});
+
+const maintenance = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/maintenance",
+  component: lazyRouteComponent(() => import("./grouping/MaintenancePage"), "MaintenancePage"),
+});
+
+const accounts = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/accounts",
+  component: lazyRouteComponent(() => import("./accounts/AccountsPage"), "AccountsPage"),
+});
+
+const account = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/account",
+  component: lazyRouteComponent(() => import("./accounts/AccountPage"), "AccountPage"),
 });
 
 const targets = createRoute({
@@ -151,7 +201,8 @@ export function makeRouter(client: QueryClient) {
     routeTree: root.addChildren([
       login,
       setup,
-      signedIn.addChildren([home, incidents, incident, sources, targets, credentials, providers, tokens]),
+      accept,
+      signedIn.addChildren([grouping, maintenance, accounts, account, home, incidents, incident, approvals, sources, source, targets, credentials, providers, tokens]),
     ]),
     context: { client },
     defaultPreload: "intent",

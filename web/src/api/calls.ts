@@ -12,10 +12,17 @@ export const auth = {
   logout: () => ok(api.POST("/api/v1/auth/logout")),
 };
 
-export interface IncidentQuery {
+export interface IncidentFilter {
   status?: string;
-  severity?: "critical" | "high" | "warning" | "info";
+  severity?: string;
+  investigation?: string;
+  source?: string;
+  service?: string[];
+  label?: string[];
   q?: string;
+}
+
+export interface IncidentQuery extends IncidentFilter {
   cursor?: string;
   limit?: number;
 }
@@ -27,19 +34,69 @@ const one = (id: string) => ({ params: { path: { id } } });
 export const incidents = {
   list: (query: IncidentQuery, { signal }: Signal) => ok(api.GET("/api/v1/incidents", { params: { query }, signal })),
   get: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/incidents/{id}", { ...one(id), signal })),
-  alerts: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/alerts", { ...one(id), signal }))).items,
+  facets: (query: IncidentFilter, { signal }: Signal) => ok(api.GET("/api/v1/incidents/facets", { params: { query }, signal })),
+  alerts: (id: string, cursor: string, { signal }: Signal) =>
+    ok(api.GET("/api/v1/incidents/{id}/alerts", { params: { path: { id }, query: { cursor, limit: 200 } }, signal })),
   calls: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/calls", { ...one(id), signal }))).items,
   findings: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/findings", { ...one(id), signal }))).items,
   runs: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/runs", { ...one(id), signal }))).items,
   act: (id: string, action: IncidentAction) => ok(api.POST(`/api/v1/incidents/{id}/${action}`, one(id))),
+  edit: (id: string, body: Body<"IncidentEditBody">) => ok(api.PATCH("/api/v1/incidents/{id}", { ...one(id), body })),
+  assign: (id: string, assignee: string) => ok(api.POST("/api/v1/incidents/{id}/assign", { ...one(id), body: { assignee } })),
+  /** Makes the incident a part of another one, which is the answer. */
+  merge: (id: string, into: string) => ok(api.POST("/api/v1/incidents/{id}/merge", { ...one(id), body: { into } })),
+  /** Takes alerts out into a new incident, which is the answer. */
+  split: (id: string, body: Body<"SplitBody">) => ok(api.POST("/api/v1/incidents/{id}/split", { ...one(id), body })),
+  /** Takes alerts over to another incident, which is the answer. */
+  move: (id: string, body: Body<"AlertMoveBody">) => ok(api.POST("/api/v1/incidents/{id}/move", { ...one(id), body })),
   streamURL: (id: string) => `/api/v1/incidents/${encodeURIComponent(id)}/stream`,
 };
 
+export interface ApprovalQuery {
+  state?: "pending" | "approved" | "denied" | "expired" | "void";
+  incident?: string;
+  cursor?: string;
+  limit?: number;
+}
+
+export const approvals = {
+  list: (query: ApprovalQuery, { signal }: Signal) => ok(api.GET("/api/v1/approvals", { params: { query }, signal })),
+  decide: (id: string, body: Body<"DecisionBody">) => ok(api.POST("/api/v1/approvals/{id}/decision", { ...one(id), body })),
+};
+export const grants = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/grants", { signal }))).items,
+  revoke: (id: string) => ok(api.DELETE("/api/v1/grants/{id}", one(id))),
+};
 export const sources = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/sources", { signal }))).items,
   create: (body: Body<"NewSourceBody">) => ok(api.POST("/api/v1/sources", { body })),
   replaceSecret: (id: string, body: Body<"NewSecretBody">) =>
     ok(api.POST("/api/v1/sources/{id}/secret", { params: { path: { id } }, body })),
+  get: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/sources/{id}", { ...one(id), signal })),
+  change: (id: string, body: Body<"ChangedSourceBody">) => ok(api.PATCH("/api/v1/sources/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/sources/{id}", one(id))),
+  verifyOnly: (id: string, minutes: number) => ok(api.POST("/api/v1/sources/{id}/verify-only", { ...one(id), body: { minutes } })),
+  setup: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/sources/{id}/setup", { ...one(id), signal })),
+  health: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/sources/{id}/health", { ...one(id), signal })),
+  test: (id: string, body: Body<"TestEventBody">) => ok(api.POST("/api/v1/sources/{id}/test", { ...one(id), body })),
+  preview: (body: Body<"SampleBody">) => ok(api.POST("/api/v1/sources/preview", { body })),
+  reconcile: (id: string) => ok(api.POST("/api/v1/sources/{id}/reconcile", one(id))),
+  setReconcileSecret: (id: string, body: Body<"NewReconcileSecretBody">) =>
+    ok(api.PUT("/api/v1/sources/{id}/reconcile/secret", { ...one(id), body })),
+  deliveries: (id: string, query: DeliveryQuery, { signal }: Signal) =>
+    ok(api.GET("/api/v1/sources/{id}/deliveries", { params: { path: { id }, query }, signal })),
+  replayAll: (id: string, body: Body<"ReplayAllBody">) => ok(api.POST("/api/v1/sources/{id}/deliveries/replay", { ...one(id), body })),
+};
+
+export interface DeliveryQuery {
+  problem?: "any" | "open";
+  cursor?: string;
+  limit?: number;
+}
+
+export const deliveries = {
+  get: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/deliveries/{id}", { ...one(id), signal })),
+  replay: (id: string) => ok(api.POST("/api/v1/deliveries/{id}/replay", one(id))),
 };
 export const targets = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/targets", { signal }))).items,
@@ -57,4 +114,33 @@ export const tokens = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/tokens", { signal }))).items,
   create: (body: Body<"NewTokenBody">) => ok(api.POST("/api/v1/tokens", { body })),
   revoke: (id: string) => ok(api.DELETE("/api/v1/tokens/{id}", one(id))),
+};
+export const groupingRules = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/grouping-rules", { signal }))).items,
+  create: (body: Body<"RuleBody">) => ok(api.POST("/api/v1/grouping-rules", { body })),
+  replace: (id: string, body: Body<"RuleBody">) => ok(api.PUT("/api/v1/grouping-rules/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/grouping-rules/{id}", one(id))),
+  /** What a rule would have made of the stored alerts; replaces is the id of the one that it changes, or empty. */
+  preview: (replaces: string, body: Body<"RuleBody">, { signal }: Signal) =>
+    ok(api.POST("/api/v1/grouping-rules/preview", { params: { query: replaces ? { replaces } : {} }, body, signal })),
+};
+export const maintenance = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/maintenance-windows", { signal }))).items,
+  create: (body: Body<"WindowBody">) => ok(api.POST("/api/v1/maintenance-windows", { body })),
+  replace: (id: string, body: Body<"WindowBody">) => ok(api.PUT("/api/v1/maintenance-windows/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/maintenance-windows/{id}", one(id))),
+};
+export const users = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/users", { signal }))).items,
+  create: (body: Body<"NewUserBody">) => ok(api.POST("/api/v1/users", { body })),
+  invite: (id: string) => ok(api.POST("/api/v1/users/{id}/invite", one(id))),
+  change: (id: string, body: Body<"UserChangeBody">) => ok(api.PATCH("/api/v1/users/{id}", { ...one(id), body })),
+  /** Sets the password of an invited user and signs them in. */
+  accept: (body: Body<"AcceptInputBody">) => ok(api.POST("/api/v1/auth/accept", { body })),
+  changePassword: (body: Body<"PasswordChangeBody">) => ok(api.PUT("/api/v1/auth/password", { body })),
+};
+export const roles = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/roles", { signal }))).items,
+  put: (id: string, body: Body<"RoleInputBody">) => ok(api.PUT("/api/v1/roles/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/roles/{id}", one(id))),
 };

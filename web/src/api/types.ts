@@ -6,6 +6,8 @@ type Schemas = components["schemas"];
 export type Body<Name extends keyof Schemas> = Schemas[Name];
 
 export type Incident = Schemas["Incident"];
+export type Facets = Schemas["Facets"];
+export type FacetValue = Schemas["FacetValue"];
 export type Alert = Schemas["Alert"];
 export type Run = Schemas["Run"];
 export type ToolCall = Schemas["ToolCall"];
@@ -18,8 +20,15 @@ export type Source = Schemas["Source"];
 export type Target = Schemas["Target"];
 export type Credential = Schemas["Credential"];
 export type Provider = Schemas["Provider"];
+export type Approval = Schemas["Approval"];
+export type Grant = Schemas["ApprovalGrant"];
 export type APIToken = Schemas["APIToken"];
 export type User = Schemas["User"];
+export type GroupingRule = Schemas["GroupingRule"];
+export type GroupingPreview = Schemas["GroupingPreview"];
+export type MaintenanceWindow = Schemas["MaintenanceWindow"];
+export type Account = Schemas["Account"];
+export type Role = Schemas["Role"];
 
 export type Severity = Incident["severity"];
 export type IncidentStatus = Incident["status"];
@@ -35,14 +44,21 @@ export interface Page<T> {
 export interface EventData {
   "incident.opened": IncidentChange;
   "incident.resolved": IncidentChange;
+  "incident.reopened": IncidentChange;
   "incident.changed": IncidentChange;
+  "incident.merged": IncidentChange;
+  "incident.split": IncidentChange;
   "alert.firing": AlertChange;
   "alert.acknowledged": AlertChange;
+  "alert.updated": AlertChange;
   "alert.resolved": AlertChange;
   "run.queued": RunChange;
   "run.started": RunChange;
   "run.requeued": RunChange;
+  "run.parked": RunChange;
   "run.ended": RunChange;
+  "approval.requested": ApprovalChange;
+  "approval.decided": ApprovalChange;
   "text.delta": { turn: number; text: string };
   message: { turn: number; text?: string; calls?: ToolUse[] | null; usage?: Usage };
   "tool.call": ToolUse;
@@ -65,12 +81,25 @@ export interface AlertChange {
   severity: Severity;
   host?: string;
   summary?: string;
+  reason?: string;
 }
 
 export interface RunChange {
   state: RunState;
   worker?: string;
   epoch?: number;
+  reason?: string;
+}
+
+export interface ApprovalChange {
+  approval_id: string;
+  call_id: string;
+  tool: string;
+  target?: string;
+  command?: string;
+  risk?: Approval["risk"];
+  state: Approval["state"];
+  by?: string;
   reason?: string;
 }
 

@@ -10,7 +10,8 @@ import { Problem, useTitle } from "../ui/parts";
 import { ThemeSwitch } from "../ui/Shell";
 import css from "./auth.module.css";
 
-function Frame({ title, lead, children }: { title: string; lead?: ReactNode; children: ReactNode }) {
+/** What surrounds a page of somebody who is not signed in. */
+export function Frame({ title, lead, children }: { title: string; lead?: ReactNode; children: ReactNode }) {
   useTitle(title);
   return (
     <main className={css.page}>
@@ -31,7 +32,7 @@ function Frame({ title, lead, children }: { title: string; lead?: ReactNode; chi
   );
 }
 
-function useSignedIn(): (answer: { user: User }, to: string) => void {
+export function useSignedIn(): (answer: { user: User }, to: string) => void {
   const client = useQueryClient();
   const navigate = useNavigate();
   return (answer, to) => {
@@ -80,7 +81,8 @@ export function LoginPage() {
   );
 }
 
-const shortest = 10;
+/** Of a password. */
+export const shortest = 10;
 
 /** The first admin, by the one-time link of the server's log: /setup#token=… */
 export function SetupPage() {

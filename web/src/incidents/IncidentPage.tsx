@@ -1,20 +1,23 @@
 import { Button } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { type ReactNode, useState } from "react";
-import { type IncidentAction, incidents } from "../api/calls";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { useMay, useUser } from "../accounts/may";
+import { approvals, groupingRules, type IncidentAction, incidents } from "../api/calls";
 import { ApiError } from "../api/client";
+import { ApprovalCard } from "../approvals/Card";
 import type { Finding, Incident, Run } from "../api/types";
-import { isTime, span } from "../text/time";
+import { absolute, isTime, span } from "../text/time";
 import { inert, inertLines } from "../text/visible";
 import type { Focus } from "../timeline/Call";
 import { Timeline } from "../timeline/Timeline";
 import { useTimeline } from "../timeline/useTimeline";
 import { useHotkeys } from "../ui/hotkeys";
 import { BackIcon } from "../ui/icons";
-import { Ago, Empty, LoadingRows, Problem, useNow, useTitle } from "../ui/parts";
-import { InvestigationMark, isLive, SeverityMark, severityTone, StatusMark } from "../ui/state";
+import { Ago, Empty, Left, LoadingRows, Problem, useNow, useTitle } from "../ui/parts";
+import { Chip, InvestigationMark, isLive, SeverityMark, severityTone, StatusMark } from "../ui/state";
 import { Alerts } from "./Alerts";
+import { type Change, ChangeForm } from "./Changes";
 import { Findings } from "./Findings";
 import css from "./IncidentPage.module.css";
 
@@ -67,7 +70,13 @@ function Back({ children }: { children?: ReactNode }) {
 function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale: unknown }) {
   // Fetched anew with the page; from then on the timeline says when.
   const part = { staleTime: 0, refetchOnWindowFocus: false };
-  const alerts = useQuery({ ...part, queryKey: ["incident", id, "alerts"], queryFn: ({ signal }) => incidents.alerts(id, { signal }) });
+  const alerts = useInfiniteQuery({
+    ...part,
+    queryKey: ["incident", id, "alerts"],
+    queryFn: ({ signal, pageParam }) => incidents.alerts(id, pageParam, { signal }),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor || undefined,
+  });
   const calls = useQuery({ ...part, queryKey: ["incident", id, "calls"], queryFn: ({ signal }) => incidents.calls(id, { signal }) });
   const findings = useQuery({ ...part, queryKey: ["incident", id, "findings"], queryFn: ({ signal }) => incidents.findings(id, { signal }) });
   const runs = useQuery({ ...part, queryKey: ["incident", id, "runs"], queryFn: ({ signal }) => incidents.runs(id, { signal }) });
@@ -85,7 +94,16 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
     },
     onError: () => void client.invalidateQueries({ queryKey: ["incident", id], exact: true }),
   });
-  const can = possible(incident);
+  const may = useMay();
+  const can = possible(incident, may("incidents.respond"));
+  const [change, setChange] = useState<Change | null>(null);
+  const opener = useRef<HTMLButtonElement>(null);
+  const closed = useRef(false);
+  useEffect(() => {
+    // The focus goes back to where it was before the form had it.
+    if (change === null && closed.current) opener.current?.focus();
+    closed.current = change !== null;
+  }, [change]);
   const go = (by: number) => {
     const number = incident.number + by;
     if (number > 0) void navigate({ to: "/incidents/$id", params: { id: String(number) } });
@@ -130,6 +148,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
               opened <Ago at={incident.opened_at} suffix=" ago" />
             </span>
             <span>from {inert(incident.source) || "a person"}</span>
+            <Marks incident={incident} />
           </div>
           <p className={css.need}>{need(incident, newest[0]?.run_id === incident.run_id ? newest[0]?.finding : undefined)}</p>
         </header>
@@ -139,15 +158,42 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
           {can.investigate && button("investigate", incident.investigation ? "Investigate again" : "Investigate", !can.acknowledge && !incident.investigation)}
           {can.cancel && button("cancel", "Cancel the investigation")}
           {can.close && button("close", "Close")}
+          {can.change &&
+            changes.map(([name, label]) => (
+              <Button
+                key={name}
+                variant="subtle"
+                color="gray"
+                size="sm"
+                aria-expanded={change === name}
+                onClick={(e) => {
+                  opener.current = e.currentTarget;
+                  setChange(change === name ? null : name);
+                }}
+              >
+                {label}
+              </Button>
+            ))}
         </div>
         <div className={css.below}>
+          {change !== null && can.change && <ChangeForm key={change} change={change} incident={incident} close={() => setChange(null)} />}
           {act.error && <Problem what="That did not work." error={act.error} />}
           {stale !== null && <Problem what="The incident could not be refreshed." error={stale} kept="What is shown is from before." />}
           {findings.error && !findings.data && <Problem what="The findings could not be read." error={findings.error} retry={() => void findings.refetch()} />}
         </div>
+        <Approvals incident={incident} />
         {incident.description && <p className={css.description}>{inertLines(incident.description)}</p>}
         <Findings findings={newest} onCite={setFocus} />
-        <Alerts alerts={alerts.data} error={alerts.error} retry={() => void alerts.refetch()} />
+        <Alerts
+          incident={can.change ? incident : undefined}
+          alerts={alerts.data?.pages.flatMap((page) => page.items)}
+          total={incident.alert_count}
+          firing={incident.firing_count}
+          error={alerts.error}
+          retry={() => void alerts.refetch()}
+          more={alerts.hasNextPage ? () => void alerts.fetchNextPage() : undefined}
+          loading={alerts.isFetchingNextPage}
+        />
         <Timeline
           data={timeline}
           state={state}
@@ -166,7 +212,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
               {incident.firing_count} firing of {incident.alert_count}
             </span>
           </Fact>
-          {incident.assignee && <Fact name="Assignee">{inert(incident.assignee)}</Fact>}
+          <Fact name="Assignee">{inert(incident.assignee) || <span className="faint">Nobody</span>}</Fact>
           <Fact name="Opened">
             <Ago at={incident.opened_at} suffix=" ago" />
           </Fact>
@@ -175,6 +221,19 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
               <Ago at={incident.resolved_at} suffix=" ago" />
             </Fact>
           )}
+          {isTime(incident.resolve_at) && (
+            <Fact name="Resolves">
+              in <Left until={incident.resolve_at} />, unless it fires again
+            </Fact>
+          )}
+          {(incident.reopened ?? 0) > 0 && <Fact name="Reopened">{`${incident.reopened} times`.replace(/^1 times$/, "once")}</Fact>}
+          {(incident.rule_id || incident.group_key) && (
+            <Fact name="Grouped by">
+              {incident.rule_id ? <RuleName id={incident.rule_id} /> : "its sender"}
+              {incident.group_key && <span className={`${css.key} mono faint`}>{inert(incident.group_key)}</span>}
+            </Fact>
+          )}
+          {(incident.edited ?? []).length > 0 && <Fact name="Set by hand">{(incident.edited ?? []).map(inert).join(", ")}</Fact>}
           {run && <RunFacts run={run} />}
           {timeline.usage.input_tokens > 0 && (
             <>
@@ -196,7 +255,75 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
   );
 }
 
+/** What the agent waits for, where it is seen first. */
+function Approvals({ incident }: { incident: Incident }) {
+  const user = useUser();
+  const query = useQuery({
+    queryKey: ["approvals", "incident", incident.id],
+    queryFn: ({ signal }) => approvals.list({ state: "pending", incident: incident.id }, { signal }),
+    enabled: isLive(incident.investigation),
+    refetchInterval: 3_000,
+  });
+  const waiting = isLive(incident.investigation) ? (query.data?.items ?? []) : [];
+  if (waiting.length === 0) return null;
+  return (
+    <section className={css.approvals} aria-label="Waiting for your decision">
+      {waiting.map((a, i) => (
+        <ApprovalCard key={a.id} approval={a} who={user.username} mayDecide={user.actions.includes("approvals.decide")} keys={i === 0} />
+      ))}
+    </section>
+  );
+}
+
 const noCalls: never[] = [];
+
+const changes: [Change, string][] = [
+  ["assign", "Assign"],
+  ["edit", "Edit"],
+  ["merge", "Merge"],
+];
+
+/** What is out of the ordinary about it. */
+function Marks({ incident }: { incident: Incident }) {
+  return (
+    <>
+      {incident.storm && (
+        <Chip tone="high" title="Its source sends more new incidents a minute than it may: they are collected here.">
+          Storm
+        </Chip>
+      )}
+      {incident.flapping && (
+        <Chip tone="warning" title={`It began or ceased to fire ${incident.transitions ?? 0} times.`}>
+          Flapping
+        </Chip>
+      )}
+      {incident.maintenance && (
+        <Chip
+          tone={isTime(incident.maintenance_until) ? "info" : "quiet"}
+          title={isTime(incident.maintenance_until) ? `Until ${absolute(incident.maintenance_until)} nothing investigates it.` : "It came during planned work, which is over."}
+        >
+          {`Maintenance: ${inert(incident.maintenance)}`}
+        </Chip>
+      )}
+    </>
+  );
+}
+
+function MergedInto({ id }: { id: string }) {
+  const query = useQuery({ queryKey: ["incident", id, "named"], queryFn: ({ signal }) => incidents.get(id, { signal }) });
+  return (
+    <Link to="/incidents/$id" params={{ id: query.data ? String(query.data.number) : id }} className={css.into}>
+      {query.data ? `#${query.data.number} ${inert(query.data.title)}` : "another incident"}
+    </Link>
+  );
+}
+
+function RuleName({ id }: { id: string }) {
+  const query = useQuery({ queryKey: ["grouping-rules"], queryFn: groupingRules.list });
+  const rule = query.data?.find((r) => r.id === id);
+  if (query.data && !rule) return "a rule that is gone";
+  return <Link to="/grouping">{rule ? inert(rule.name) : "a rule"}</Link>;
+}
 
 function Fact({ name, children }: { name: string; children: ReactNode }) {
   return (
@@ -220,27 +347,38 @@ function RunFacts({ run }: { run: Run }) {
           </span>
         </Fact>
       )}
-      {run.epoch > 1 && <Fact name="Workers lost">{String(run.epoch - 1)}</Fact>}
+      {run.epoch > 1 && <Fact name="Taken up">{`${run.epoch} times`}</Fact>}
     </>
   );
 }
 
 /** What may be done with an incident as it stands. The api has the last word. */
-function possible(incident: Incident) {
+function possible(incident: Incident, mayRespond: boolean) {
   const open = incident.status === "triggered" || incident.status === "acknowledged";
   const live = isLive(incident.investigation);
   return {
-    acknowledge: incident.status === "triggered",
-    resolve: open,
-    investigate: !live && incident.status !== "closed" && incident.status !== "merged",
-    cancel: live,
-    close: incident.status === "resolved",
+    acknowledge: mayRespond && incident.status === "triggered",
+    resolve: mayRespond && open,
+    investigate: mayRespond && !live && incident.status !== "closed" && incident.status !== "merged",
+    cancel: mayRespond && live,
+    close: mayRespond && incident.status === "resolved",
+    change: mayRespond && incident.status !== "merged",
   };
 }
+
+/** How the api begins to say why nothing was started. */
+const kept = "not investigated: ";
 
 /** Says what is wanted of the reader, before any scrolling. */
 function need(incident: Incident, finding: Finding | undefined): ReactNode {
   const reason = inert(incident.investigation_reason);
+  if (incident.status === "merged" && incident.merged_into) {
+    return (
+      <>
+        Now a part of <MergedInto id={incident.merged_into} />. Go on there.
+      </>
+    );
+  }
   if (incident.status === "closed" || incident.status === "merged") return "Nothing is left to do here.";
   switch (incident.investigation) {
     case "queued":
@@ -277,6 +415,7 @@ function need(incident: Incident, finding: Finding | undefined): ReactNode {
       );
     }
     default:
+      if (incident.status !== "resolved" && reason.startsWith(kept)) return `Nothing investigates it: ${reason.slice(kept.length)}.`;
       return incident.status === "resolved" ? "Resolved without an investigation." : "Nobody has looked at this yet.";
   }
 }

@@ -1,9 +1,11 @@
 import { Button, Loader, NativeSelect, TextInput } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useLayoutEffect, useRef, useState } from "react";
-import type { Incident, Severity } from "../api/types";
+import { incidents } from "../api/calls";
+import type { FacetValue, Incident, Severity } from "../api/types";
 import type { IncidentSearch } from "../router";
 import { inert } from "../text/visible";
 import { useHotkeys } from "../ui/hotkeys";
@@ -11,7 +13,13 @@ import { CheckIcon, SearchIcon } from "../ui/icons";
 import { Ago, Empty, LoadingRows, Problem, useTitle } from "../ui/parts";
 import { InvestigationMark, SeverityMark, StatusMark } from "../ui/state";
 import css from "./IncidentsPage.module.css";
+import { chosenIn, Facets } from "./Facets";
 import { useIncidentList } from "./useIncidentList";
+
+/** Counts of one kind, for tabs and choices. */
+function countOf(values: FacetValue[] | undefined, ...of: string[]): number | undefined {
+  return values?.filter((v) => of.length === 0 || of.includes(v.value)).reduce((sum, v) => sum + v.count, 0);
+}
 
 const tabs: { status?: string; label: string }[] = [
   { label: "All" },
@@ -44,7 +52,16 @@ export function IncidentsPage() {
 
   const change = (to: Partial<IncidentSearch>) =>
     void navigate({ to: "/incidents", search: { ...search, ...to }, replace: "q" in to });
-  const filtered = search.status !== undefined || search.severity !== undefined || search.q !== undefined;
+  const filtered = search.status !== undefined || search.severity !== undefined || search.q !== undefined || chosenIn(search) > 0;
+  const facets = useQuery({
+    queryKey: ["incidents", "facets", search],
+    queryFn: ({ signal }) => incidents.facets(search, { signal }),
+    refetchInterval: 15_000,
+    placeholderData: keepPreviousData,
+  });
+  const counts = facets.data;
+  // What is not counted to the end is not shown as if it were.
+  const atLeast = (n: number | undefined) => (n === undefined ? "" : n.toLocaleString() + (counts?.exact ? "" : "+"));
 
   return (
     <div className={css.page}>
@@ -56,7 +73,10 @@ export function IncidentsPage() {
             aria-label="Severity"
             value={search.severity ?? ""}
             onChange={(e) => change({ severity: (e.currentTarget.value as Severity) || undefined })}
-            data={[{ value: "", label: "Any severity" }, ...Object.entries(severityWords).map(([value, label]) => ({ value, label }))]}
+            data={[
+              { value: "", label: "Any severity" },
+              ...Object.entries(severityWords).map(([value, label]) => ({ value, label: counts ? `${label} (${atLeast(countOf(counts.severity, value) ?? 0)})` : label })),
+            ]}
           />
         </div>
       </header>
@@ -71,73 +91,79 @@ export function IncidentsPage() {
             activeProps={{}}
           >
             {tab.label}
+            {counts && <span className={`${css.count} num`}>{atLeast(countOf(counts.status, ...(tab.status?.split(",") ?? [])))}</span>}
           </Link>
         ))}
       </nav>
 
-      {query.error && list.items.length > 0 && (
-        <div className={css.stale}>
-          <Problem what="The list could not be refreshed." error={query.error} kept="What is shown is from before." />
+      <div className={css.split}>
+        <Facets counts={counts} search={search} change={change} />
+        <div className={css.main}>
+          {query.error && list.items.length > 0 && (
+            <div className={css.stale}>
+              <Problem what="The list could not be refreshed." error={query.error} kept="What is shown is from before." />
+            </div>
+          )}
+          {query.isPending ? (
+            query.fetchStatus === "paused" ? (
+              <Empty title="You are offline">The list appears as soon as the network is back.</Empty>
+            ) : (
+              <LoadingRows rows={10} height={20} />
+            )
+          ) : list.items.length === 0 ? (
+            query.error ? (
+              <div className={css.stale}>
+                <Problem what="The incidents could not be read." error={query.error} retry={() => void query.refetch()} />
+              </div>
+            ) : filtered ? (
+              <Empty title="Nothing matches" more={<Link to="/incidents">Show all incidents</Link>}>
+                No incident has all that is asked for.
+              </Empty>
+            ) : (
+              <Empty
+                art={<CheckIcon size={20} />}
+                title="No incidents"
+                more={
+                  <Button component={Link} to="/sources">
+                    Connect a source
+                  </Button>
+                }
+              >
+                Alerts become incidents by themselves. Connect Alertmanager or another source and send a test alert.
+              </Empty>
+            )
+          ) : (
+            <div ref={rows}>
+              <div className={css.columns} aria-hidden="true">
+                <span>Severity</span>
+                <span>No.</span>
+                <span>Title</span>
+                <span>Investigation</span>
+                <span>Status</span>
+                <span className={`${css.wide} ${css.right}`}>Alerts</span>
+                <span className={css.wide}>Source</span>
+                <span className={css.right}>Opened</span>
+              </div>
+              <Rows items={list.items} onEnd={loadMore} onLook={look} />
+              <div className={css.end}>
+                {more.error !== null ? (
+                  <Problem what="Older incidents could not be read." error={more.error} retry={() => void loadMore()} />
+                ) : list.next !== "" ? (
+                  more.busy ? (
+                    <Loader size="sm" aria-label="Loading" />
+                  ) : (
+                    <Button variant="default" size="compact-md" onClick={() => void loadMore()}>
+                      Load more
+                    </Button>
+                  )
+                ) : list.items.length > 20 ? (
+                  <span>That is all of them.</span>
+                ) : null}
+              </div>
+            </div>
+          )}
         </div>
-      )}
-      {query.isPending ? (
-        query.fetchStatus === "paused" ? (
-          <Empty title="You are offline">The list appears as soon as the network is back.</Empty>
-        ) : (
-          <LoadingRows rows={10} height={20} />
-        )
-      ) : list.items.length === 0 ? (
-        query.error ? (
-          <div className={css.stale}>
-            <Problem what="The incidents could not be read." error={query.error} retry={() => void query.refetch()} />
-          </div>
-        ) : filtered ? (
-          <Empty title="Nothing matches" more={<Link to="/incidents">Show all incidents</Link>}>
-            No incident has this status, severity and text.
-          </Empty>
-        ) : (
-          <Empty
-            art={<CheckIcon size={20} />}
-            title="No incidents"
-            more={
-              <Button component={Link} to="/sources">
-                Connect a source
-              </Button>
-            }
-          >
-            Alerts become incidents by themselves. Connect Alertmanager or another source and send a test alert.
-          </Empty>
-        )
-      ) : (
-        <div ref={rows}>
-          <div className={css.columns} aria-hidden="true">
-            <span>Severity</span>
-            <span>No.</span>
-            <span>Title</span>
-            <span>Investigation</span>
-            <span>Status</span>
-            <span className={`${css.wide} ${css.right}`}>Alerts</span>
-            <span className={css.wide}>Source</span>
-            <span className={css.right}>Opened</span>
-          </div>
-          <Rows items={list.items} onEnd={loadMore} onLook={look} />
-          <div className={css.end}>
-            {more.error !== null ? (
-              <Problem what="Older incidents could not be read." error={more.error} retry={() => void loadMore()} />
-            ) : list.next !== "" ? (
-              more.busy ? (
-                <Loader size="sm" aria-label="Loading" />
-              ) : (
-                <Button variant="default" size="compact-md" onClick={() => void loadMore()}>
-                  Load more
-                </Button>
-              )
-            ) : list.items.length > 20 ? (
-              <span>That is all of them.</span>
-            ) : null}
-          </div>
-        </div>
-      )}
+      </div>
     </div>
   );
 }

@@ -1,5 +1,6 @@
 import { NativeSelect, PasswordInput, Textarea, TextInput } from "@mantine/core";
 import { useState } from "react";
+import { useMay } from "../accounts/may";
 import { credentials } from "../api/calls";
 import type { Body, Credential } from "../api/types";
 import { inert } from "../text/visible";
@@ -16,11 +17,13 @@ const kinds: { value: Kind; label: string }[] = [
 ];
 
 export function CredentialsPage() {
+  const may = useMay()("inventory.manage");
   return (
     <Settings
       title="Credentials"
       noun="credential"
       name="credentials"
+      may={may}
       lead="What the gateway logs in with and what the proxy pays the model with. A secret is sealed as it is saved; neither this page nor the agent can read it back."
       art={<KeyIcon size={20} />}
       empty="Add the key that the gateway logs in to your hosts with, or the key of your LLM provider."

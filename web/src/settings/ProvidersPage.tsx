@@ -1,5 +1,6 @@
 import { NativeSelect, Switch, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { useMay } from "../accounts/may";
 import { credentials, providers } from "../api/calls";
 import type { Provider } from "../api/types";
 import { inert } from "../text/visible";
@@ -8,13 +9,15 @@ import { Chip } from "../ui/state";
 import { type Column, full, optional, nameField, Settings, text } from "./settings";
 
 export function ProvidersPage() {
-  const keys = useQuery({ queryKey: ["credentials"], queryFn: credentials.list });
+  const may = useMay()("inventory.manage");
+  const keys = useQuery({ queryKey: ["credentials"], queryFn: credentials.list, enabled: may });
   const llm = (keys.data ?? []).filter((c) => c.kind === "llm_key");
   return (
     <Settings
       title="LLM providers"
       noun="provider"
       name="providers"
+      may={may}
       lead="The models that investigate. The agent reaches them only through the proxy, which puts the key in; the default one is used where nothing else is said."
       art={<ModelIcon size={20} />}
       empty="Add an endpoint that speaks the OpenAI chat-completions protocol: OpenAI, OpenRouter or your own."

@@ -1,17 +1,21 @@
-import { Button, NativeSelect, PasswordInput, Textarea, TextInput } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { NativeSelect, Textarea, TextInput } from "@mantine/core";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useState } from "react";
 import { sources } from "../api/calls";
 import type { Source } from "../api/types";
+import { inSetUpMode } from "../sources/Modes";
+import { theirs, TheirSecret } from "../sources/Secret";
+import { SetupSteps } from "../sources/Setup";
+import { sourceState } from "../sources/state";
+import { StateMark } from "../sources/StateMark";
 import { inert } from "../text/visible";
 import { SourceIcon } from "../ui/icons";
-import { Ago, Copy, Problem, Snippet } from "../ui/parts";
-import { Chip } from "../ui/state";
+import { Ago, Left, Snippet, useNow } from "../ui/parts";
 import { type Column, full, Made, nameField, Once, optional, Settings, Sub, text } from "./settings";
-import css from "./settings.module.css";
-import { mappingExample, readSettings, sourceKind, sourceKinds, testAlert } from "./sources";
+import { mappingExample, readSettings, sourceKind, sourceKinds } from "./sources";
 
 export function SourcesPage() {
+  const { user } = getRouteApi("/signed-in").useRouteContext();
   return (
     <Settings
       title="Sources"
@@ -22,6 +26,7 @@ export function SourcesPage() {
       empty="A source gives you a webhook address and a secret to paste into Alertmanager, Grafana, PagerDuty, Datadog, Zabbix or anything that can POST JSON. The first alert that arrives opens an incident."
       list={sources.list}
       every={5_000}
+      may={user.actions.includes("sources.manage")}
       columns={columns}
       create={sources.create}
       read={(form) => ({
@@ -82,113 +87,78 @@ const columns: Column<Source>[] = [
   {
     label: "Name",
     show: (s) => (
-      <>
-        {inert(s.name)} {!s.enabled && <Chip tone="quiet">Off</Chip>}
-      </>
+      <Link to="/sources/$id" params={{ id: s.id }}>
+        {inert(s.name)}
+      </Link>
     ),
   },
+  { label: "State", show: (s) => <State source={s} /> },
   { label: "Kind", show: (s) => sourceKind(s.kind)?.label ?? inert(s.kind) },
-  {
-    label: "Webhook",
-    show: (s) => (
-      <span className={css.address}>
-        <code>{inert(s.webhook_url)}</code>
-        <Copy text={s.webhook_url} label="Copy the address" />
-      </span>
-    ),
-  },
-  { label: "Health", show: (s) => <Health source={s} /> },
+  { label: "Last delivery", show: (s) => <Last source={s} /> },
 ];
 
-function Health({ source }: { source: Source }) {
+function State({ source }: { source: Source }) {
+  return <StateMark value={sourceState(source, useNow())} chip />;
+}
+
+/** When something came last, and the one thing that is most wrong. The rest stands on the source's page. */
+function Last({ source }: { source: Source }) {
   const h = source.health;
+  const now = useNow();
+  const warning = h.warnings?.find((w) => w.code !== "set_up_mode");
   return (
     <>
       {h.deliveries === 0 ? (
         <span className="faint">Nothing has arrived yet</span>
       ) : (
         <span>
-          <span className="num">{h.deliveries.toLocaleString()}</span> received, the last <Ago at={h.last_delivery_at} suffix=" ago" />
+          <Ago at={h.last_delivery_at} suffix=" ago" />, <span className="num">{h.deliveries.toLocaleString()}</span> in all
         </span>
       )}
-      {h.rejected > 0 && (
+      {inSetUpMode(source, now) && source.verify_until && (
         <Sub bad>
-          {h.rejected.toLocaleString()} with a wrong {source.auth}, the last <Ago at={h.last_rejected_at} suffix=" ago" />
+          Set-up mode for <Left until={source.verify_until} /> more: what does not prove itself is kept and not read
         </Sub>
       )}
-      {h.unparsable > 0 && (
+      {warning ? (
+        <Sub bad>{inert(warning.text)}</Sub>
+      ) : h.rejected_since > 0 ? (
         <Sub bad>
-          {h.unparsable.toLocaleString()} could not be read: {inert(h.last_error)}
+          {h.rejected_since.toLocaleString()} refused for a wrong {source.auth} since the last that was right
         </Sub>
+      ) : (
+        h.unparsable > 0 && (
+          <Sub bad>
+            {h.unparsable.toLocaleString()} could not be read: {inert(h.last_error)}
+          </Sub>
+        )
       )}
-      {h.warnings?.map((w) => (
-        <Sub key={w.code} bad>
-          <Ago at={w.at} suffix=" ago" />: {inert(w.text)}
-        </Sub>
-      ))}
     </>
   );
 }
 
 function NewSource({ source, close }: { source: Source; close: () => void }) {
-  const secret = source.secret ?? "THE SECRET";
-  const [steps] = useState(() => sourceKind(source.kind)?.steps(source, secret) ?? []);
-  const [test] = useState(() => testAlert(source, secret, new Date()));
-  // PagerDuty makes the secret that it signs with, after it was told the address.
-  const theirs = source.kind === "pagerduty" && source.auth === "signature";
+  const own = !theirs(source) && source.secret;
   return (
     <Made title={`${inert(source.name)} is ready`} close={close}>
-      {source.secret && !theirs && <Once>The secret is shown only now. It cannot be read again, only replaced.</Once>}
+      {own && <Once>The secret is shown only now. It cannot be read again, only replaced.</Once>}
       <div>
         <h3>Webhook address</h3>
         <Snippet text={source.webhook_url} label="the webhook address" wrap />
       </div>
-      {source.secret && !theirs && (
+      {own && (
         <div>
           <h3>Secret</h3>
-          <Snippet text={source.secret} label="the secret" wrap />
+          <Snippet text={own} label="the secret" wrap />
         </div>
       )}
-      {steps.map((s) => (
-        <div key={s.label}>
-          <h3>{s.title}</h3>
-          <Snippet text={s.text.trimEnd()} label={s.label} wrap={s.wrap} />
-        </div>
-      ))}
-      {theirs && <TheirSecret source={source} />}
-      {test && (
-        <div>
-          <h3>Or try it at once with a test alert</h3>
-          <Snippet text={test.trimEnd()} label="the test alert" wrap />
-        </div>
-      )}
+      <SetupSteps source={source} secret={source.secret} />
+      {theirs(source) && <TheirSecret source={source} />}
+      <p>
+        <Link to="/sources/$id" params={{ id: source.id }}>
+          Send a test event, and see what arrives
+        </Link>
+      </p>
     </Made>
-  );
-}
-
-/** Takes the secret that the sender has made. Until then the source refuses everything. */
-function TheirSecret({ source }: { source: Source }) {
-  const client = useQueryClient();
-  const save = useMutation({
-    mutationFn: (secret: string) => sources.replaceSecret(source.id, { secret, revoke_old: true }),
-    onSuccess: () => void client.invalidateQueries({ queryKey: ["sources"] }),
-  });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    save.mutate(text(new FormData(event.currentTarget), "secret"));
-    event.currentTarget.reset();
-  };
-  return (
-    <form onSubmit={submit} autoComplete="off">
-      <h3>The answer has the secret that PagerDuty signs with (delivery_method.secret)</h3>
-      <PasswordInput name="secret" label="Signing secret" required minLength={8} maxLength={256} autoComplete="off" />
-      {save.error && <Problem what="The secret was not saved." error={save.error} />}
-      {save.isSuccess && <p role="status">Saved. Deliveries are taken from now on.</p>}
-      <div className={css.buttons}>
-        <Button type="submit" loading={save.isPending}>
-          Save the secret
-        </Button>
-      </div>
-    </form>
   );
 }

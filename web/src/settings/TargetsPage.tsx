@@ -1,5 +1,6 @@
 import { NativeSelect, Textarea, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { useMay } from "../accounts/may";
 import { credentials, targets } from "../api/calls";
 import type { Target } from "../api/types";
 import { inert } from "../text/visible";
@@ -7,7 +8,8 @@ import { TargetIcon } from "../ui/icons";
 import { type Column, full, optional, nameField, Settings, text } from "./settings";
 
 export function TargetsPage() {
-  const keys = useQuery({ queryKey: ["credentials"], queryFn: credentials.list });
+  const may = useMay()("inventory.manage");
+  const keys = useQuery({ queryKey: ["credentials"], queryFn: credentials.list, enabled: may });
   const others = useQuery({ queryKey: ["targets"], queryFn: targets.list });
   const logins = (keys.data ?? []).filter((c) => c.kind === "ssh_key" || c.kind === "ssh_password");
   return (
@@ -15,6 +17,7 @@ export function TargetsPage() {
       title="Targets"
       noun="target"
       name="targets"
+      may={may}
       lead="The machines that the agent may look at. It names a target; the gateway decides, connects and logs in. What is not listed here cannot be reached."
       art={<TargetIcon size={20} />}
       empty="Add the first host that the agent may run read-only diagnostics on."

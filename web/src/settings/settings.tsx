@@ -31,6 +31,8 @@ interface SettingsProps<T, New, Made> {
   made?: (made: Made, close: () => void) => ReactNode;
   /** How often the list refreshes itself, in ms. */
   every?: number;
+  /** False for those who may only look. */
+  may?: boolean;
 }
 
 export function Settings<T extends { id: string }, New, Made>(p: SettingsProps<T, New, Made>) {
@@ -55,7 +57,7 @@ export function Settings<T extends { id: string }, New, Made>(p: SettingsProps<T
     event.preventDefault();
     create.mutate(p.read(new FormData(event.currentTarget)));
   };
-  const add = (
+  const add = p.may !== false && (
     <Button leftSection={<PlusIcon size={14} />} onClick={start}>
       New {p.noun}
     </Button>

@@ -1,6 +1,6 @@
 import { Button } from "@mantine/core";
 import { memo, type ReactNode, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
-import type { ToolCall } from "../api/types";
+import type { ApprovalChange, ToolCall } from "../api/types";
 import { absolute, clock, day } from "../text/time";
 import { inert, inertLines } from "../text/visible";
 import { DownIcon } from "../ui/icons";
@@ -37,7 +37,7 @@ interface TimelineProps {
 /** What happened, oldest first, growing at its end. */
 export function Timeline({ data, state, calls, liveRun, focus, baseline }: TimelineProps) {
   const { rows } = data;
-  const records = useMemo(() => new Map(calls.map((c) => [callKey(c.run_id, c.id), c])), [calls]);
+  const records = useMemo(() => new Map(calls.map((c) => [callKey(c.run_id ?? "", c.id), c])), [calls]);
   const [limit, setLimit] = useState(batch);
   const focused = focus ? rows.findIndex((r) => r.key === focus.key) : -1;
   const from = Math.max(0, Math.min(rows.length - limit, focused < 0 ? Infinity : focused - 5));
@@ -184,14 +184,13 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
           <span>Alert {row.kind.slice("alert.".length)}</span>
           <strong>{inert(row.alert.title)}</strong>
           {row.alert.host && <span>{inert(row.alert.host)}</span>}
+          {row.alert.reason && <span>{inert(row.alert.reason)}</span>}
         </div>
       );
     case "incident":
       return (
         <div className={css.fact}>
-          <span>
-            {row.kind === "incident.opened" ? "Incident opened" : row.kind === "incident.resolved" ? "Incident resolved" : "Incident changed"}
-          </span>
+          <span>Incident {row.kind.slice("incident.".length)}</span>
           {row.kind === "incident.changed" && row.change.status && <StatusMark value={row.change.status} />}
           {row.change.reason && row.change.reason !== "by hand" && <span>{inert(row.change.reason)}</span>}
           <By actor={row.actor} />
@@ -207,7 +206,8 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
               {row.change.worker && ` by ${inert(row.change.worker)}`}
             </span>
           )}
-          {row.kind === "run.requeued" && <span className={css.notice}>The worker was lost; another one takes over</span>}
+          {row.kind === "run.requeued" && <span className={css.notice}>{row.change.worker ? "The worker was lost; another one takes over" : "The investigation goes on"}</span>}
+          {row.kind === "run.parked" && <span>It waits for a decision, and frees its worker</span>}
           {row.kind === "run.ended" && (
             <>
               <span>Investigation ended</span>
@@ -218,6 +218,18 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
           <By actor={row.actor} />
         </div>
       );
+    case "approval": {
+      const what = row.change.command || row.change.tool;
+      return (
+        <div className={css.fact}>
+          <span>{row.kind === "approval.requested" ? "Asks for approval:" : decided[row.change.state]}</span>
+          <code className={css.command}>{inert(what)}</code>
+          {row.change.target && <span>on {inert(row.change.target)}</span>}
+          {row.change.by && <span className="faint">by {inert(row.change.by)}</span>}
+          {row.change.reason && <span>{inert(row.change.reason)}</span>}
+        </div>
+      );
+    }
     case "notice":
       return <div className={`${css.fact} ${css.notice}`}>{inert(row.text)}</div>;
     case "findings":
@@ -229,6 +241,14 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
       );
   }
 }
+
+const decided: Record<ApprovalChange["state"], string> = {
+  pending: "One more must approve:",
+  approved: "Approved:",
+  denied: "Denied:",
+  expired: "Not decided in time:",
+  void: "No longer wanted:",
+};
 
 /** "user:ann" reads "by ann". A source is named in the header, and its id would say nothing here. */
 function By({ actor }: { actor: string }) {

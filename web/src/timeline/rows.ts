@@ -1,5 +1,6 @@
 import type {
   AlertChange,
+  ApprovalChange,
   EventData,
   Finding,
   IncidentChange,
@@ -14,7 +15,7 @@ import type {
  * What the timeline shows. A row is replaced, never changed, when an event adds
  * to it, so that a row that is the same object need not be drawn again.
  */
-export type Row = IncidentRow | AlertRow | RunRow | TextRow | CallRow | NoticeRow | FindingsRow;
+export type Row = IncidentRow | AlertRow | RunRow | ApprovalRow | TextRow | CallRow | NoticeRow | FindingsRow;
 
 interface RowHead {
   /** One row's alone; it never changes. */
@@ -27,20 +28,25 @@ interface RowHead {
 
 export interface IncidentRow extends RowHead {
   row: "incident";
-  kind: "incident.opened" | "incident.resolved" | "incident.changed";
+  kind: "incident.opened" | "incident.resolved" | "incident.reopened" | "incident.changed" | "incident.merged" | "incident.split";
   actor: string;
   change: IncidentChange;
 }
 export interface AlertRow extends RowHead {
   row: "alert";
-  kind: "alert.firing" | "alert.acknowledged" | "alert.resolved";
+  kind: "alert.firing" | "alert.acknowledged" | "alert.updated" | "alert.resolved";
   alert: AlertChange;
 }
 export interface RunRow extends RowHead {
   row: "run";
-  kind: "run.queued" | "run.started" | "run.requeued" | "run.ended";
+  kind: "run.queued" | "run.started" | "run.requeued" | "run.parked" | "run.ended";
   actor: string;
   change: RunChange;
+}
+export interface ApprovalRow extends RowHead {
+  row: "approval";
+  kind: "approval.requested" | "approval.decided";
+  change: ApprovalChange;
 }
 /** What the model wrote in one turn. Open while it still writes. */
 export interface TextRow extends RowHead {
@@ -124,19 +130,27 @@ export class RowBuilder {
     switch (event.kind) {
       case "incident.opened":
       case "incident.resolved":
+      case "incident.reopened":
       case "incident.changed":
+      case "incident.merged":
+      case "incident.split":
         return this.put({ ...head, row: "incident", kind: event.kind, actor, change: event.data });
       case "alert.firing":
       case "alert.acknowledged":
+      case "alert.updated":
       case "alert.resolved":
         return this.put({ ...head, row: "alert", kind: event.kind, alert: event.data });
       case "run.queued":
         return this.put({ ...head, row: "run", kind: event.kind, actor, change: event.data });
       case "run.started":
       case "run.requeued":
+      case "run.parked":
       case "run.ended":
         this.interrupt(runId);
         return this.put({ ...head, row: "run", kind: event.kind, actor, change: event.data });
+      case "approval.requested":
+      case "approval.decided":
+        return this.put({ ...head, row: "approval", kind: event.kind, change: event.data });
       case "text.delta":
         return this.write(head, event.data.turn, event.data.text);
       case "message":

@@ -13,6 +13,7 @@ function staleAfter(kind: TimelineEvent["kind"]): string[] {
       return ["calls"];
     case "alert.firing":
     case "alert.acknowledged":
+    case "alert.updated":
     case "alert.resolved":
       return ["alerts", ""];
     case "findings":
@@ -24,8 +25,12 @@ function staleAfter(kind: TimelineEvent["kind"]): string[] {
       return ["calls", "runs", "findings", ""];
     case "incident.opened":
     case "incident.resolved":
+    case "incident.reopened":
     case "incident.changed":
       return [""];
+    case "incident.merged":
+    case "incident.split":
+      return ["alerts", ""];
     default:
       return [];
   }

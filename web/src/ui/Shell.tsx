@@ -1,21 +1,25 @@
 import { ActionIcon, Kbd, useMantineColorScheme } from "@mantine/core";
-import { useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
-import { auth } from "../api/calls";
+import { approvals, auth } from "../api/calls";
 import { useOnline, useReachable } from "../api/reachable";
 import type { User } from "../api/types";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
-import { AutoIcon, CloseIcon, IncidentIcon, KeyIcon, Logo, MenuIcon, ModelIcon, MoonIcon, OutIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon } from "./icons";
+import { ApproveIcon, AutoIcon, CloseIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon } from "./icons";
 import css from "./Shell.module.css";
 
+/** With what one must be allowed to see each; nothing is for everybody. */
 const settings = [
-  { to: "/sources", label: "Sources", icon: <SourceIcon /> },
-  { to: "/targets", label: "Targets", icon: <TargetIcon /> },
-  { to: "/credentials", label: "Credentials", icon: <KeyIcon /> },
-  { to: "/providers", label: "LLM providers", icon: <ModelIcon /> },
-  { to: "/tokens", label: "API tokens", icon: <TokenIcon /> },
+  { to: "/sources", label: "Sources", icon: <SourceIcon />, needs: "read" },
+  { to: "/grouping", label: "Grouping rules", icon: <GroupIcon />, needs: "read" },
+  { to: "/maintenance", label: "Maintenance", icon: <MaintenanceIcon />, needs: "read" },
+  { to: "/targets", label: "Targets", icon: <TargetIcon />, needs: "read" },
+  { to: "/credentials", label: "Credentials", icon: <KeyIcon />, needs: "inventory.manage" },
+  { to: "/providers", label: "LLM providers", icon: <ModelIcon />, needs: "read" },
+  { to: "/accounts", label: "Users and roles", icon: <PeopleIcon />, needs: "accounts.manage" },
+  { to: "/tokens", label: "API tokens", icon: <TokenIcon />, needs: "" },
 ] as const;
 
 /** What surrounds every page of a signed-in user. */
@@ -30,7 +34,10 @@ export function Shell({ user }: { user: User }) {
   useHotkeys({
     "?": () => help.current?.showModal(),
     "g i": () => void navigate({ to: "/incidents" }),
+    "g a": () => void navigate({ to: "/approvals" }),
     "g s": () => void navigate({ to: "/sources" }),
+    "g r": () => void navigate({ to: "/grouping" }),
+    "g m": () => void navigate({ to: "/maintenance" }),
     "g t": () => void navigate({ to: "/targets" }),
   });
 
@@ -38,8 +45,8 @@ export function Shell({ user }: { user: User }) {
     try {
       await auth.logout();
     } finally {
-      client.clear();
       await navigate({ to: "/login" });
+      client.clear(); // not before: what is still shown would ask anew, without a session
     }
   };
 
@@ -70,8 +77,11 @@ export function Shell({ user }: { user: User }) {
           <Link to="/incidents" className={css.item}>
             <IncidentIcon /> Incidents
           </Link>
+          <Link to="/approvals" className={css.item} preload="intent">
+            <ApproveIcon /> Approvals {user.actions.includes("read") && <Waiting />}
+          </Link>
           <div className={css.group}>Configure</div>
-          {settings.map((s) => (
+          {settings.filter((s) => s.needs === "" || user.actions.includes(s.needs)).map((s) => (
             <Link key={s.to} to={s.to} className={css.item} preload="intent">
               {s.icon} {s.label}
             </Link>
@@ -80,7 +90,9 @@ export function Shell({ user }: { user: User }) {
         <div className={css.foot}>
           <ThemeSwitch />
           <div className={css.who}>
-            <span title={inert(user.username)}>{inert(user.username)}</span>
+            <Link to="/account" title="Your account">
+              {inert(user.username)}
+            </Link>
             <ActionIcon variant="subtle" color="gray" size={30} aria-label="Sign out" title="Sign out" onClick={() => void signOut()}>
               <OutIcon />
             </ActionIcon>
@@ -108,6 +120,22 @@ export function Shell({ user }: { user: User }) {
   );
 }
 
+/** How many calls wait for a decision. */
+function Waiting() {
+  const query = useQuery({
+    queryKey: ["approvals", "waiting"],
+    queryFn: ({ signal }) => approvals.list({ state: "pending", limit: 100 }, { signal }),
+    refetchInterval: 5_000,
+  });
+  const n = query.data?.items.length ?? 0;
+  if (n === 0) return null;
+  return (
+    <span className={css.count} aria-label={`${n} waiting`}>
+      {n >= 100 ? "99+" : n}
+    </span>
+  );
+}
+
 const keys: [string, string][] = [
   ["j k", "next and previous incident in the list"],
   ["Enter", "open it"],
@@ -117,7 +145,11 @@ const keys: [string, string][] = [
   ["[ ]", "newer and older incident"],
   ["u", "back to the list"],
   ["g i", "incidents"],
+  ["y n", "approve and deny the first waiting call (press twice)"],
+  ["g a", "approvals"],
   ["g s", "sources"],
+  ["g r", "grouping rules"],
+  ["g m", "maintenance"],
   ["g t", "targets"],
   ["?", "this help"],
 ];

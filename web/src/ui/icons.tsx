@@ -46,6 +46,17 @@ export const EyeIcon = icon(<path d="M1.5 8S4 3.5 8 3.5 14.5 8 14.5 8 12 12.5 8 
 export const TerminalIcon = icon(<path d="m3 4.5 3.5 3.5L3 11.5M8.5 12h5" />);
 export const LinkIcon = icon(<path d="M6.5 9.5a2.8 2.8 0 0 0 4 0l2.2-2.2a2.8 2.8 0 0 0-4-4l-.8.8M9.5 6.5a2.8 2.8 0 0 0-4 0L3.3 8.7a2.8 2.8 0 0 0 4 4l.8-.8" />);
 
+export const GroupIcon = icon(<path d="M2.5 2.5h4.5v4.5h-4.5zM9 2.5h4.5v4.5H9zM5 7v2.5h6.5V7M8 9.5v1.5M5.8 11h4.5v2.5H5.8z" />);
+export const MaintenanceIcon = icon(<path d="M8 14.2A6.2 6.2 0 1 0 8 1.8a6.2 6.2 0 0 0 0 12.4ZM6.5 5.5v5M9.5 5.5v5" />);
+export const PeopleIcon = icon(<path d="M6 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5ZM1.5 13.5a4.5 4.5 0 0 1 9 0M10.5 2.8a2.5 2.5 0 0 1 0 4.4M12 9.4a4.5 4.5 0 0 1 2.5 4.1" />);
+
+export const ApproveIcon = icon(
+  <>
+    <path d="M8 1.8 13 3.7v4.1c0 3-2 5.3-5 6.4-3-1.1-5-3.4-5-6.4V3.7z" />
+    <path d="m5.8 8 1.6 1.6 3-3.2" />
+  </>,
+);
+
 export function Logo({ size = 22 }: { size?: number }) {
   return (
     <svg width={size} height={size} viewBox="0 0 32 32" aria-hidden="true" focusable="false">

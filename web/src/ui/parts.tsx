@@ -1,7 +1,7 @@
 import { ActionIcon, Button, Skeleton, Tooltip } from "@mantine/core";
 import { type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { ApiError, messageOf } from "../api/client";
-import { absolute, age, isTime } from "../text/time";
+import { absolute, age, isTime, span } from "../text/time";
 import { inert } from "../text/visible";
 import { CheckIcon, CopyIcon } from "./icons";
 import css from "./parts.module.css";
@@ -127,6 +127,16 @@ export function Ago({ at, suffix = "", plain }: { at: string | undefined; suffix
         {shown}
       </time>
     </Tooltip>
+  );
+}
+
+/** How long until then. */
+export function Left({ until }: { until: string }) {
+  const now = useNow();
+  return (
+    <time className="num" dateTime={until} title={absolute(until)}>
+      {span(Math.max(0, Math.round((Date.parse(until) - now) / 1000) * 1000))}
+    </time>
   );
 }
 

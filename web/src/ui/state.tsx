@@ -121,6 +121,11 @@ export function InvestigationMark({ value, chip }: MarkProps<RunState | "" | und
   return <Mark look={investigations[value] ?? unknown(value)} chip={chip} />;
 }
 
+/** The word for the state of an investigation; none is for never. */
+export function investigationWord(value: string): string {
+  return value === "none" ? "Not investigated" : (investigations[value as RunState] ?? unknown(value)).word;
+}
+
 export function VerdictMark({ value }: { value: Verdict }) {
   return <Mark look={verdicts[value] ?? unknown(value)} chip />;
 }

@@ -1,0 +1,148 @@
+import { Button, Checkbox, TextInput } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { roles } from "../api/calls";
+import type { Role } from "../api/types";
+import { Remove } from "../grouping/Remove";
+import { inert } from "../text/visible";
+import { PlusIcon } from "../ui/icons";
+import { Card, LoadingRows, Problem } from "../ui/parts";
+import { Chip } from "../ui/state";
+import css from "./accounts.module.css";
+import { agentIDs } from "./agents";
+import { ordered, type Permission, permissions } from "./may";
+
+export function Roles() {
+  const query = useQuery({ queryKey: ["roles"], queryFn: roles.list });
+  const [open, setOpen] = useState(""); // the id of the role in the form, "new:" or nothing
+  const client = useQueryClient();
+  const refresh = () => client.invalidateQueries({ queryKey: ["roles"] });
+  return (
+    <section className={css.block} aria-labelledby="roles">
+      <div className={css.title}>
+        <h2 id="roles">Roles</h2>
+        {open !== "new:" && (
+          <Button variant="default" leftSection={<PlusIcon size={14} />} onClick={() => setOpen("new:")}>
+            New role
+          </Button>
+        )}
+      </div>
+      {open === "new:" && <RoleForm close={() => setOpen("")} />}
+      {query.error && !query.data ? (
+        <Problem what="The roles could not be read." error={query.error} retry={() => void query.refetch()} />
+      ) : (
+        <Card label="All roles">
+          {query.data ? (
+            <ul className={css.list}>
+              {query.data.map((r) => (
+                <li key={r.id} className={css.row}>
+                  {open === r.id ? (
+                    <RoleForm role={r} close={() => setOpen("")} />
+                  ) : (
+                    <>
+                      <div className={css.who}>
+                        <h3>
+                          {inert(r.id)} {r.built_in && <Chip tone="quiet">Built in</Chip>}
+                        </h3>
+                        {r.description && <p className="dim">{inert(r.description)}</p>}
+                        <p className={`${css.powers} faint`}>
+                          <span>{ordered(r.actions).map(inert).join(", ") || "may do nothing"}</span>
+                          {r.agents.length > 0 && <span> · starts {r.agents.includes("*") ? "every agent" : r.agents.map(inert).join(", ")}</span>}
+                        </p>
+                      </div>
+                      {!r.built_in && (
+                        <div className={css.acts}>
+                          <Button variant="default" size="compact-sm" onClick={() => setOpen(r.id)} aria-label={`Edit ${inert(r.id)}`}>
+                            Edit
+                          </Button>
+                          <Remove name={r.id} remove={() => roles.remove(r.id)} then={refresh} />
+                        </div>
+                      )}
+                    </>
+                  )}
+                </li>
+              ))}
+            </ul>
+          ) : (
+            <LoadingRows rows={4} />
+          )}
+        </Card>
+      )}
+    </section>
+  );
+}
+
+function RoleForm({ role, close }: { role?: Role; close: () => void }) {
+  const [id, setID] = useState(role?.id ?? "");
+  const [description, setDescription] = useState(role?.description ?? "");
+  const [actions, setActions] = useState<string[]>(role?.actions ?? ["read"]);
+  const [agents, setAgents] = useState((role?.agents ?? []).join(" "));
+  const client = useQueryClient();
+  const save = useMutation({
+    mutationFn: () => roles.put(id, { description, actions, agents: agentIDs(agents) }),
+    onSuccess: () => {
+      void client.invalidateQueries({ queryKey: ["roles"] });
+      close();
+    },
+  });
+  return (
+    <form
+      className={role ? css.inline : css.form}
+      aria-label={role ? `Edit ${inert(role.id)}` : "New role"}
+      autoComplete="off"
+      onSubmit={(e) => {
+        e.preventDefault();
+        save.mutate();
+      }}
+    >
+      {role ? (
+        <h3>{inert(role.id)}</h3>
+      ) : (
+        <TextInput
+          className={css.short}
+          label="Name"
+          description="Small letters, digits, - and _"
+          pattern="[a-z][a-z0-9_\-]*"
+          value={id}
+          onChange={(e) => setID(e.currentTarget.value)}
+          maxLength={63}
+          required
+          autoFocus
+          autoCapitalize="none"
+          spellCheck={false}
+        />
+      )}
+      <TextInput label="Description" value={description} onChange={(e) => setDescription(e.currentTarget.value)} maxLength={500} />
+      <fieldset className={css.boxes}>
+        <legend>May do</legend>
+        {(Object.keys(permissions) as Permission[]).map((p) => (
+          <Checkbox
+            key={p}
+            label={permissions[p]}
+            description={p}
+            checked={actions.includes(p)}
+            onChange={(e) => setActions(e.currentTarget.checked ? [...actions, p] : actions.filter((x) => x !== p))}
+          />
+        ))}
+      </fieldset>
+      <TextInput
+        label="Agents that may be started"
+        description="Their ids with spaces between; * is every one. Needs the permission to work on incidents."
+        value={agents}
+        onChange={(e) => setAgents(e.currentTarget.value)}
+        placeholder="*"
+        autoCapitalize="none"
+        spellCheck={false}
+      />
+      {save.error && <Problem what="Nothing was saved." error={save.error} />}
+      <div className={css.buttons}>
+        <Button type="submit" loading={save.isPending}>
+          Save
+        </Button>
+        <Button variant="default" onClick={close}>
+          Cancel
+        </Button>
+      </div>
+    </form>
+  );
+}

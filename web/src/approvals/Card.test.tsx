@@ -1,0 +1,135 @@
+import { MantineProvider } from "@mantine/core";
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { act, render, screen } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { approvals } from "../api/calls";
+import type { Approval } from "../api/types";
+import { ApprovalCard, subjectOf } from "./Card";
+
+const asked: Approval = {
+  id: "a1",
+  run_id: "r1",
+  call_id: "c2",
+  incident_id: "i1",
+  agent: "investigator",
+  requester: "service:intake",
+  tool: "ssh_execute",
+  target: "db-1",
+  command: "systemctl restart nginx",
+  arguments: { target: "db-1", command: "systemctl  restart nginx" },
+  risk: "medium",
+  reasons: ["no rule matches"],
+  facts: { digest: "d1", host_key: "ssh-ed25519 SHA256:abc" },
+  needed: 1,
+  state: "pending",
+  created_at: "2026-01-01T03:00:00Z",
+  expires_at: "2026-01-01T04:00:00Z",
+  decisions: [],
+};
+
+/** Says that the end of every box has come on the screen. */
+let show: () => void;
+
+beforeEach(() => {
+  const told = new Set<(entries: { isIntersecting: boolean }[]) => void>();
+  show = () => act(() => told.forEach((tell) => tell([{ isIntersecting: true }])));
+  vi.stubGlobal(
+    "IntersectionObserver",
+    class {
+      constructor(private readonly tell: (entries: { isIntersecting: boolean }[]) => void) {}
+      observe() {
+        told.add(this.tell);
+      }
+      disconnect() {
+        told.delete(this.tell);
+      }
+    },
+  );
+});
+afterEach(() => vi.unstubAllGlobals());
+
+function card(change: Partial<Approval> = {}, props: { who?: string; mayDecide?: boolean; keys?: boolean } = {}) {
+  const decide = vi.spyOn(approvals, "decide").mockResolvedValue(asked);
+  render(
+    <MantineProvider>
+      <QueryClientProvider client={new QueryClient()}>
+        <ApprovalCard approval={{ ...asked, ...change }} who={props.who ?? "ann"} mayDecide={props.mayDecide ?? true} keys={props.keys} />
+      </QueryClientProvider>
+    </MantineProvider>,
+  );
+  return decide;
+}
+
+const button = (name: string) => screen.queryByRole<HTMLButtonElement>("button", { name });
+
+describe("ApprovalCard", () => {
+  it("approves only what was on the screen to its end, and names what was looked at", async () => {
+    const decide = card();
+    expect(button("Approve")?.disabled).toBe(true);
+    expect(button("Deny")?.disabled).toBe(false);
+    show();
+    await userEvent.click(button("Approve")!);
+    expect(decide).toHaveBeenCalledExactlyOnceWith("a1", { decision: "approve", digest: "d1" });
+  });
+
+  it("asks once more above medium risk and before it denies, and says why", async () => {
+    const decide = card({ risk: "high" });
+    show();
+    expect(screen.queryByLabelText("Approve")).toBeNull(); // not for a while
+    await userEvent.click(button("Approve")!);
+    expect(decide).not.toHaveBeenCalled();
+    await userEvent.type(screen.getByLabelText("Reason"), " not on a Friday ");
+    await userEvent.click(button("Deny")!);
+    await userEvent.click(button("Really deny")!);
+    expect(decide).toHaveBeenCalledExactlyOnceWith("a1", { decision: "deny", digest: "d1", reason: "not on a Friday" });
+  });
+
+  it("decides by keys, each pressed twice, and not before the end was seen", async () => {
+    const decide = card({}, { keys: true });
+    await userEvent.keyboard("yy");
+    expect(decide).not.toHaveBeenCalled();
+    show();
+    await userEvent.keyboard("y{Escape}y");
+    expect(decide).not.toHaveBeenCalled();
+    await userEvent.keyboard("y");
+    expect(decide).toHaveBeenCalledExactlyOnceWith("a1", { decision: "approve", digest: "d1" });
+  });
+
+  it("lets nobody approve what they have asked for, unless the risk is low", () => {
+    card({ requester: "user:ann" });
+    show();
+    expect(button("Approve")?.disabled).toBe(true);
+    screen.getByText(/asked for this yourself/);
+  });
+
+  it("lets the asker approve what is of low risk", () => {
+    card({ requester: "user:ann", risk: "low" });
+    show();
+    expect(button("Approve")?.disabled).toBe(false);
+  });
+
+  it("has nothing to press for those who may not, who have, and when it is over", () => {
+    card({}, { mayDecide: false });
+    card({ decisions: [{ username: "ann", approve: true, at: "2026-01-01T03:01:00Z" }], needed: 2 });
+    card({ state: "expired" });
+    show();
+    expect(button("Approve")).toBeNull();
+    expect(button("Deny")).toBeNull();
+    screen.getByText("1 of 2");
+    screen.getByText(/nobody decided in time/);
+  });
+
+  it("writes out what does not show", () => {
+    card({ command: "rm \u202efdp.x" });
+    screen.getByText(/characters that do not show/);
+    expect(screen.getByLabelText("What will run").textContent).toContain("⟨U+202E⟩");
+  });
+});
+
+describe("subjectOf", () => {
+  it("is the canonical command, or all arguments of a tool without one", () => {
+    expect(subjectOf(asked)).toBe("systemctl restart nginx");
+    expect(subjectOf({ command: undefined, arguments: { id: "1" } })).toBe('{\n  "id": "1"\n}');
+  });
+});

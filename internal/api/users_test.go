@@ -95,6 +95,12 @@ func TestAccounts(t *testing.T) {
 		return r.send(bob, method, path, body, "Origin", r.PublicURL())
 	}
 
+	a := act("POST", "/api/v1/incidents", map[string]string{"title": "bob's"})
+	require.Equal(t, 201, a.status, a.body)
+	var started ops.Incident
+	a.into(t, &started)
+	require.Equal(t, ops.RunQueued, started.Investigation)
+
 	// A token does less than its user, never more, and not for ever.
 	var token createdToken
 	require.Equal(t, 403, act("POST", "/api/v1/tokens", map[string]any{"name": "x", "actions": []string{"accounts.manage"}}).status)
@@ -128,6 +134,8 @@ func TestAccounts(t *testing.T) {
 	// A disabled user is nobody from the next request on.
 	require.Equal(t, 200, r.call("PATCH", "/api/v1/users/"+id, map[string]any{"disabled": true}).status)
 	require.Equal(t, 401, act("GET", "/api/v1/auth/session", nil).status)
+	r.call("GET", "/api/v1/incidents/"+started.ID, nil).into(t, &started)
+	require.Equal(t, ops.RunCancelled, started.Investigation, "what bob has started ends")
 	require.Equal(t, 401, with("GET", "/api/v1/incidents", nil).status)
 	require.Equal(t, 401, r.send(browser(t), "POST", "/api/v1/auth/login", map[string]string{"username": "bob", "password": "another good one"}).status)
 	require.Equal(t, 200, r.call("PATCH", "/api/v1/users/"+id, map[string]any{"disabled": false}).status)

@@ -127,7 +127,8 @@ type UserChange struct {
 	Disabled *bool
 }
 
-// ChangeUser changes a user. It is refused if nobody were left who manages accounts.
+// ChangeUser changes a user. It is refused if nobody were left who manages
+// accounts. Disabling ends the user's gateway tokens and runs.
 func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
 		// One change at a time: two admins must not remove each other.
@@ -151,9 +152,31 @@ func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
 			if err := revokeTokensOf(ctx, tx, id); err != nil {
 				return err
 			}
+			if err := cancelRunsOf(ctx, tx, id); err != nil {
+				return err
+			}
 		}
 		return someManager(ctx, tx)
 	})
+}
+
+// cancelRunsOf ends what a user has started, with what it asks people for.
+func cancelRunsOf(ctx context.Context, tx pgx.Tx, user string) error {
+	rows, err := tx.Query(ctx, `SELECT r.incident_id FROM runs r JOIN users u ON r.actor = 'user:' || u.username
+		WHERE u.id = $1 AND r.state IN ('queued', 'running', 'waiting_approval') ORDER BY r.incident_id`, user)
+	if err != nil {
+		return err
+	}
+	incidents, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, i := range incidents {
+		if err := cancelRun(ctx, tx, i, "the account of who started it was disabled"); err != nil && ops.CodeOf(err) != ops.CodeConflict {
+			return err
+		}
+	}
+	return nil
 }
 
 // someManager refuses a change after which nobody manages accounts.

@@ -329,7 +329,7 @@ func resumeRun(ctx context.Context, tx pgx.Tx, run *ops.Run) error {
 }
 
 // NoteApprovals writes new requests to the timelines and ends those that nobody
-// has decided in time. It returns how many it has seen to, 100 at most of each.
+// has decided in time, or whose token has ended. It returns how many it has seen to, 100 at most of each.
 func (db *DB) NoteApprovals(ctx context.Context) (int, error) {
 	fresh, err := db.approvalIDs(ctx, `SELECT id FROM approvals WHERE NOT noted ORDER BY created_at LIMIT 100`)
 	if err != nil {
@@ -353,6 +353,10 @@ func (db *DB) NoteApprovals(ctx context.Context) (int, error) {
 		if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
 			return 0, err
 		}
+	}
+	if _, err := db.pool.Exec(ctx, `UPDATE approvals a SET state = 'void', decided_at = now() FROM gateway_tokens t
+		WHERE a.state = 'pending' AND t.id = a.token_id AND (t.revoked_at IS NOT NULL OR t.expires_at <= now())`); err != nil {
+		return 0, mapError(err)
 	}
 	late, err := db.approvalIDs(ctx, `SELECT id FROM approvals WHERE state = 'pending' AND expires_at <= now() ORDER BY expires_at LIMIT 100`)
 	if err != nil {

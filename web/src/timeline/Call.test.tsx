@@ -16,6 +16,7 @@ const row: CallRow = {
   name: "ssh_execute",
   arguments: { target: "db-1", command: "df  -h" },
   started: true,
+  asks: false,
   live: "",
   result: null,
 };

@@ -125,6 +125,7 @@ function State({ row, record, running }: { row: CallRow; record: ToolCall | unde
   const result = row.result ?? record?.result;
   if (!result) {
     if (!running) return <span className={css.odd}>no result</span>;
+    if (row.asks) return <span className={css.odd}>waits for a decision</span>;
     return row.started ? <Running since={row.at} /> : <span>waiting</span>;
   }
   const took = <span>{span(result.duration_ns / 1e6)}</span>;

@@ -36,6 +36,16 @@ describe("RowBuilder", () => {
     expect(t.rows).toMatchObject([{ row: "call", live: "", result: { text: "out" } }]);
   });
 
+  it("says of a call that people are asked about it, until they have decided", () => {
+    const e = script();
+    const b = new RowBuilder();
+    const change = { approval_id: "a", call_id: "c1", tool: "ssh_execute", command: "reboot" } as const;
+    let t = b.add([e("tool.call", { id: "c1", name: "ssh_execute" }), e("approval.requested", { ...change, state: "pending" })]);
+    expect(t.rows).toMatchObject([{ row: "call", asks: true }, { row: "approval", kind: "approval.requested" }]);
+    t = b.add([e("approval.decided", { ...change, state: "approved", by: "ann" })]);
+    expect(t.rows).toMatchObject([{ row: "call", asks: false }, { row: "approval" }, { row: "approval", change: { by: "ann" } }]);
+  });
+
   it("keeps the calls of a turn in the model's order, however they run", () => {
     const e = script();
     const calls = [1, 2, 3].map((n) => ({ id: `c${n}`, name: "ssh_execute", arguments: { command: `x${n}` } }));

@@ -64,6 +64,8 @@ export interface CallRow extends RowHead {
   arguments: unknown;
   /** False while it waits for its turn, and for ever if it was refused. */
   started: boolean;
+  /** People are asked about it, and have not decided. */
+  asks: boolean;
   /** Output seen while it runs; the tail only, since the result brings all of it. */
   live: string;
   result: ToolResult | null;
@@ -150,6 +152,7 @@ export class RowBuilder {
         return this.put({ ...head, row: "run", kind: event.kind, actor, change: event.data });
       case "approval.requested":
       case "approval.decided":
+        if (this.find(callKey(runId, event.data.call_id))) this.call(head, event.data.call_id, { asks: event.data.state === "pending" });
         return this.put({ ...head, row: "approval", kind: event.kind, change: event.data });
       case "text.delta":
         return this.write(head, event.data.turn, event.data.text);
@@ -222,7 +225,7 @@ export class RowBuilder {
     }
     const use = this.unshown.get(key);
     this.unshown.delete(key);
-    const blank = { name: use?.name ?? "", arguments: use?.arguments, started: false, live: "", result: null };
+    const blank = { name: use?.name ?? "", arguments: use?.arguments, started: false, asks: false, live: "", result: null };
     this.put({ ...head, key, row: "call", id, ...blank, ...change });
   }
 

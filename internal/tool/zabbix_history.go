@@ -193,11 +193,12 @@ func (c *zabbixCall) values(ctx context.Context, item row, since, until time.Tim
 	for len(samples) < historyMost {
 		found, err := c.rows(ctx, "history.get", map[string]any{
 			"history": item.text("value_type"), "itemids": []string{item.text("itemid")}, "time_from": since.Unix(), "time_till": till,
-			"output": []string{"clock", "value"}, "sortfield": "clock", "sortorder": "DESC", "limit": historyPage,
+			"output": []string{"clock", "ns", "value"}, "sortfield": "clock", "sortorder": "DESC", "limit": historyPage,
 		})
 		if err != nil {
 			return nil, false, err
 		}
+		slices.SortStableFunc(found, newestFirst)
 		full := len(found) == historyPage
 		if full {
 			// What is of the last second may go on in the next page.
@@ -220,6 +221,18 @@ func (c *zabbixCall) values(ctx context.Context, item row, since, until time.Tim
 	}
 	slices.Reverse(samples)
 	return samples, true, nil
+}
+
+// newestFirst orders values. Zabbix sorts by the second alone.
+func newestFirst(a, b row) int {
+	ns := func(r row) int {
+		n, err := strconv.Atoi(r.text("ns"))
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	return cmp.Or(b.time("clock").Compare(a.time("clock")), cmp.Compare(ns(b), ns(a)))
 }
 
 // trends gives what is kept of each hour of a time, oldest first.
@@ -255,6 +268,7 @@ func (c *zabbixCall) texts(ctx context.Context, r *report, item row, since, unti
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(found, newestFirst)
 	if len(found) > points {
 		found = found[:points]
 		r.line("[the newest %d values; there are more]", points)

@@ -147,7 +147,11 @@ func (s *Sandbox) try(ctx context.Context) (err error) {
 }
 
 // Close gives the root to others. Folders must be removed before.
-func (s *Sandbox) Close() error { return s.lock.Close() }
+func (s *Sandbox) Close() error {
+	// A command that is just being started has a copy of the descriptor until it
+	// becomes another program: closing ours alone would leave the lock taken.
+	return errors.Join(unix.Flock(int(s.lock.Fd()), unix.LOCK_UN), s.lock.Close())
+}
 
 // Folder is where the commands of one run work.
 type Folder struct {

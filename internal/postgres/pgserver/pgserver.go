@@ -211,6 +211,8 @@ func (s *Server) takeLock() error {
 
 func (s *Server) unlock() {
 	if s.lock != nil {
+		// A program that is just being started has a copy of the descriptor.
+		_ = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN)
 		_ = s.lock.Close()
 		s.lock = nil
 	}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,18 +27,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// binaries builds the four processes once a test binary.
+// binaries builds the four processes once a test binary; TestMain removes them.
 var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "akmatori-bin")
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command("go", "build", "-o", dir+"/", "../../cmd/api", "../../cmd/agent", "../../cmd/mcp", "../../cmd/proxy").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", binDir+"/", "../../cmd/api", "../../cmd/agent", "../../cmd/mcp", "../../cmd/proxy").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	return dir, nil
+	return binDir, nil
 })
+
+// binDir is set by TestMain alone.
+var binDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "akmatori-bin")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binDir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // cluster is the product as it runs in production, one operating system process
 // for each part, with a scripted model and a host that counts what it executes.
@@ -117,12 +129,27 @@ func prepareOn(t testing.TB, pg *pgtest.DB, scenario string) *cluster {
 	return c
 }
 
+// nextPort counts the ports that freePort has tried.
+var nextPort atomic.Int64
+
+// freePort gives an address that a process may take, lose and take again: its
+// port is below those that the system hands out by itself, so that no listener
+// or connection of another test gets it meanwhile.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	const lowest, highest = 20_000, 32_768 // Linux hands out 32,768 and above (ip_local_port_range)
+	for range highest - lowest {
+		// Another run of these tests at the same time starts elsewhere.
+		port := lowest + (int64(os.Getpid())*64+nextPort.Add(1))%(highest-lowest)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }()
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // vendor starts the scripted model and configures it and a source.

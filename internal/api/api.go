@@ -255,6 +255,7 @@ func (s *API) chores() []chore {
 		{"retention", 10 * time.Minute, s.deleteExpired},
 		{"tallies", time.Minute, s.db.SettleTallies},
 		{"settle", 5 * time.Second, s.db.Settle},
+		{"search", time.Second, s.db.IndexSearch},
 		{"reconcile", 5 * time.Second, s.reconcileDue},
 		{"silence", 15 * time.Second, s.watchSilence},
 	}

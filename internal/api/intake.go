@@ -19,6 +19,7 @@ const (
 	maxBatch      = 64      // deliveries in one transaction
 	maxBatchBytes = 8 << 20 // of bodies, unless one alone is larger
 	maxQueue      = 1024    // deliveries that wait for a transaction
+	committers    = 2       // transactions at a time: one is computed while the other is committed
 	commitTimeout = 4 * time.Second
 	answerWithin  = 5 * time.Second // what senders wait for at least
 )
@@ -83,7 +84,9 @@ func (in *intake) store(d ops.Delivery) (ops.Delivery, error) {
 // run commits until ctx ends and nobody waits any more.
 func (in *intake) run(ctx context.Context) {
 	var g errgroup.Group
-	g.Go(func() error { in.commit(ctx); return nil })
+	for range committers {
+		g.Go(func() error { in.commit(ctx); return nil })
+	}
 	g.Go(func() error { in.countFailed(ctx); return nil })
 	_ = g.Wait()
 }

@@ -12,39 +12,45 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// claimDeliveries says which of deliveries are to be stored. The others have
-// been stored before: their DuplicateOf says as what. It comes first in a
-// transaction: whoever else has the same delivery at the same moment, in another
-// process too, waits here and then finds it.
+// claims are deliveries that may have been stored before.
+type claims struct {
+	all             []ops.Delivery
+	named, replayed []*ops.Delivery
+}
+
+// queueClaims asks which of deliveries are to be stored; [claims.settle] tells
+// when the batch was sent. The others have been stored before: their DuplicateOf
+// says as what. It comes first in a transaction: whoever else has the same
+// delivery at the same moment, in another process too, waits here and then finds it.
 //
 // Only what was understood is claimed. Of a body that could not be read, each
 // copy is kept: the next one may come after the mapping was corrected.
-func claimDeliveries(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (fresh []ops.Delivery, err error) {
-	var named, replayed []*ops.Delivery
+func queueClaims(b *pgx.Batch, deliveries []ops.Delivery) *claims {
+	c := &claims{all: deliveries}
 	for i := range deliveries {
 		d := &deliveries[i]
 		d.DuplicateOf = "" // of a try that failed
 		switch {
 		case d.Replay:
-			replayed = append(replayed, d)
+			c.replayed = append(c.replayed, d)
 		case d.SenderID != "" && d.Problem == "":
-			named = append(named, d)
+			c.named = append(c.named, d)
 		}
 	}
-	if len(named) > 0 {
-		if err := claimNames(ctx, tx, named); err != nil {
+	if len(c.named) > 0 {
+		queueNames(b, c.named)
+	}
+	return c
+}
+
+// settle gives those that are to be stored.
+func (c *claims) settle(ctx context.Context, q querier) (fresh []ops.Delivery, err error) {
+	if len(c.replayed) > 0 {
+		if err := claimReplays(ctx, q, c.replayed); err != nil {
 			return nil, err
 		}
 	}
-	if len(replayed) > 0 {
-		if err := claimReplays(ctx, tx, replayed); err != nil {
-			return nil, err
-		}
-	}
-	if len(named)+len(replayed) == 0 {
-		return deliveries, nil
-	}
-	for _, d := range deliveries {
+	for _, d := range c.all {
 		if d.DuplicateOf == "" {
 			fresh = append(fresh, d)
 		}
@@ -56,38 +62,34 @@ func claimDeliveries(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) 
 const idReused = "the sender gives different deliveries the same id: its repetitions cannot be told from news, so each one is stored. " +
 	"An Idempotency-Key or Webhook-Id must be another for each message; leave it out if it is a fixed text."
 
-func claimNames(ctx context.Context, tx pgx.Tx, named []*ops.Delivery) error {
+func queueNames(b *pgx.Batch, named []*ops.Delivery) {
 	n := len(named)
 	sources, names, digests, ids, at := make([]string, n), make([]string, n), make([][]byte, n), make([]string, n), make([]time.Time, n)
 	for i, d := range named {
 		sources[i], names[i], digests[i], ids[i], at[i] = d.SourceID, d.SenderID, orNoBytes(d.Digest), d.ID, d.ReceivedAt
 	}
 	// In order, since each row waits for another process that has it.
-	if _, err := tx.Exec(ctx, `INSERT INTO delivery_ids (source_id, sender_id, digest, delivery_id, at)
+	b.Queue(`INSERT INTO delivery_ids (source_id, sender_id, digest, delivery_id, at)
 		SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[]) ORDER BY 1, 2
-		ON CONFLICT DO NOTHING`, sources, names, digests, ids, at); err != nil {
+		ON CONFLICT DO NOTHING`, sources, names, digests, ids, at)
+	b.Queue(`SELECT k.n, i.digest, i.delivery_id FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (source, name, n)
+		JOIN delivery_ids i ON i.source_id = k.source AND i.sender_id = k.name`, sources, names).Query(func(rows pgx.Rows) error {
+		var ordinal int
+		var digest []byte
+		var first string
+		_, err := pgx.ForEachRow(rows, []any{&ordinal, &digest, &first}, func() error {
+			d := named[ordinal-1]
+			switch {
+			case first == d.ID:
+			case bytes.Equal(digest, d.Digest):
+				d.DuplicateOf = first
+			default:
+				d.Warnings = warnOnce(d.Warnings, ops.SourceWarning{Code: "delivery_id_reused", Text: idReused})
+			}
+			return nil
+		})
 		return err
-	}
-	rows, err := tx.Query(ctx, `SELECT k.n, i.digest, i.delivery_id FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (source, name, n)
-		JOIN delivery_ids i ON i.source_id = k.source AND i.sender_id = k.name`, sources, names)
-	if err != nil {
-		return err
-	}
-	var ordinal int
-	var digest []byte
-	var first string
-	_, err = pgx.ForEachRow(rows, []any{&ordinal, &digest, &first}, func() error {
-		d := named[ordinal-1]
-		switch {
-		case first == d.ID:
-		case bytes.Equal(digest, d.Digest):
-			d.DuplicateOf = first
-		default:
-			d.Warnings = warnOnce(d.Warnings, ops.SourceWarning{Code: "delivery_id_reused", Text: idReused})
-		}
-		return nil
 	})
-	return err
 }
 
 // warnOnce adds w unless it is there.
@@ -100,7 +102,7 @@ func warnOnce(all []ops.SourceWarning, w ops.SourceWarning) []ops.SourceWarning 
 
 // claimReplays locks dead letters. One that was replayed meanwhile, or that is
 // gone, repeats itself.
-func claimReplays(ctx context.Context, tx pgx.Tx, replayed []*ops.Delivery) error {
+func claimReplays(ctx context.Context, tx querier, replayed []*ops.Delivery) error {
 	ids := make([]string, len(replayed))
 	for i, d := range replayed {
 		ids[i] = d.ID

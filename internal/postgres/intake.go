@@ -14,11 +14,16 @@ import (
 // DefaultAgent investigates what alerts open.
 const DefaultAgent = "investigator"
 
-// beginIntake keeps the plans of intake's queries. Postgres would make a new one
-// for each batch, since it thinks nothing of what an array will hold, and that
-// costs more than the query. A plan that is kept must be right for a table that
-// has grown since, so it uses the indexes.
-const beginIntake = `begin; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off; set local jit = off`
+// queueBegin begins a transaction and keeps the plans of intake's queries.
+// Postgres would make a new one for each batch, since it thinks nothing of what
+// an array will hold, and that costs more than the query. A plan that is kept must
+// be right for a table that has grown since, so it uses the indexes.
+func queueBegin(b *pgx.Batch) {
+	b.Queue(`BEGIN`)
+	b.Queue(`SET LOCAL plan_cache_mode = force_generic_plan`)
+	b.Queue(`SET LOCAL enable_seqscan = off`)
+	b.Queue(`SET LOCAL jit = off`)
+}
 
 // Ingest stores deliveries with everything that follows from their alerts, in
 // one transaction: either all of it is stored or nothing is. Several callers at
@@ -45,14 +50,29 @@ const beginIntake = `begin; set local plan_cache_mode = force_generic_plan; set 
 //   - A resolve of an unknown episode is kept, so that its late "firing" opens
 //     nothing; it opens nothing itself.
 func (db *DB) Ingest(ctx context.Context, deliveries []ops.Delivery) error {
-	err := db.txAs(ctx, pgx.TxOptions{BeginQuery: beginIntake}, func(tx pgx.Tx) error {
-		fresh, err := claimDeliveries(ctx, tx, deliveries)
+	var apart []string // incidents of known alerts that are not their groups'
+	err := db.terse(ctx, func(c *pgx.Conn) error {
+		in := newIntake()
+		// First round trip: what has been here before, and what decides on the rest.
+		b := &pgx.Batch{}
+		queueBegin(b)
+		claims := queueClaims(b, deliveries)
+		var version int64
+		in.queueGrouping(b, sourcesOf(deliveries), &version)
+		if err := c.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		fresh, err := claims.settle(ctx, c)
 		if err != nil {
 			return err
 		}
-		in, decisions, err := db.loadIntake(ctx, tx, fresh)
+		// Second: the groups are locked, and loaded with all that is in them.
+		decisions, err := db.loadIntake(ctx, c, in, version, fresh, apart)
 		if err != nil {
 			return err
+		}
+		if apart = in.apart(); len(apart) > 0 {
+			return errAgain // their rows must be locked with the others, in order
 		}
 		n := 0
 		for i := range fresh {
@@ -61,7 +81,11 @@ func (db *DB) Ingest(ctx context.Context, deliveries []ops.Delivery) error {
 				n++
 			}
 		}
-		return in.store(ctx, tx, deliveries)
+		// Third: all of it is written and committed.
+		last := &pgx.Batch{}
+		in.queueAll(last, deliveries)
+		last.Queue(`COMMIT`)
+		return c.SendBatch(ctx, last).Close()
 	})
 	if err != nil {
 		return fmt.Errorf("ingest: %w", err)
@@ -69,9 +93,20 @@ func (db *DB) Ingest(ctx context.Context, deliveries []ops.Delivery) error {
 	return nil
 }
 
+// sourcesOf are the sources of deliveries that bring alerts.
+func sourcesOf(deliveries []ops.Delivery) []string {
+	sources := map[string]bool{}
+	for _, d := range deliveries {
+		if len(d.Alerts) > 0 {
+			sources[d.SourceID] = true
+		}
+	}
+	return sortedKeys(sources)
+}
+
 // intake is the part of the database that a batch of deliveries touches, and
 // what has changed of it. It is loaded with a few queries, changed in memory and
-// written in one batch, so the cost of a batch is a few round trips.
+// written in one batch, so the cost of a batch is three round trips.
 type intake struct {
 	config    *grouping.Config
 	sources   map[string]*storedSource
@@ -138,22 +173,19 @@ func newIntake() *intake {
 		firing: map[identityKey][]*storedAlert{}, groups: map[string]*storedGroup{}, incidents: map[string]*storedIncident{}, locked: map[string]bool{}}
 }
 
-// loadIntake locks and loads what deliveries touch, and decides on each of
-// their alerts, in their order.
-func (db *DB) loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) (*intake, []grouping.Decision, error) {
-	in := newIntake()
+// loadIntake decides on each of the deliveries' alerts, in their order, and
+// locks and loads what they touch, and the incidents apart.
+func (db *DB) loadIntake(ctx context.Context, c *pgx.Conn, in *intake, version int64, deliveries []ops.Delivery, apart []string) ([]grouping.Decision, error) {
+	var err error
+	if in.config, err = db.rules.get(ctx, c, version); err != nil {
+		return nil, err
+	}
 	n := 0
-	sources := map[string]bool{}
 	for _, d := range deliveries {
-		if n += len(d.Alerts); len(d.Alerts) > 0 {
-			sources[d.SourceID] = true
-		}
+		n += len(d.Alerts)
 	}
 	if n == 0 {
-		return in, nil, nil
-	}
-	if err := db.loadGrouping(ctx, tx, in, sortedKeys(sources)); err != nil {
-		return nil, nil, err
+		return nil, nil
 	}
 	decisions := make([]grouping.Decision, 0, n)
 	want := map[alertKey]bool{}
@@ -181,11 +213,23 @@ func (db *DB) loadIntake(ctx context.Context, tx pgx.Tx, deliveries []ops.Delive
 			in.locked[grouping.StormKey(id)] = true
 		}
 	}
-	incidents, err := in.lockAlerts(ctx, tx, want)
-	if err != nil {
-		return nil, nil, err
+	b := &pgx.Batch{}
+	queueLocks(b, sortedKeys(in.locked))
+	in.queueKnown(b, want)
+	in.queueGroups(b, apart)
+	return decisions, c.SendBatch(ctx, b).Close()
+}
+
+// apart are the incidents of loaded alerts that are not loaded: those of another
+// group than the alert is in now.
+func (in *intake) apart() []string {
+	missing := map[string]bool{}
+	for _, a := range in.alerts {
+		if a.IncidentID != "" && in.incidents[a.IncidentID] == nil {
+			missing[a.IncidentID] = true
+		}
 	}
-	return in, decisions, in.loadGroups(ctx, tx, incidents)
+	return sortedKeys(missing)
 }
 
 func (in *intake) subject(source string, a *ops.Alert) grouping.Subject {
@@ -196,11 +240,23 @@ func (in *intake) subject(source string, a *ops.Alert) grouping.Subject {
 	return s
 }
 
-// loadGrouping reads, without a lock, what decides on alerts of these sources.
+// loadGrouping reads what decides on alerts of these sources.
 func (db *DB) loadGrouping(ctx context.Context, tx pgx.Tx, in *intake, sources []string) error {
 	b := &pgx.Batch{}
 	var version int64
-	b.Queue(`SELECT version FROM grouping_version WHERE singleton`).QueryRow(func(row pgx.Row) error { return row.Scan(&version) })
+	in.queueGrouping(b, sources, &version)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return err
+	}
+	var err error
+	in.config, err = db.rules.get(ctx, tx, version)
+	return err
+}
+
+// queueGrouping reads, without a lock, these sources and which version of the
+// rules is in force.
+func (in *intake) queueGrouping(b *pgx.Batch, sources []string, version *int64) {
+	b.Queue(`SELECT version FROM grouping_version WHERE singleton`).QueryRow(func(row pgx.Row) error { return row.Scan(version) })
 	b.Queue(`SELECT s.id, s.name, s.kind, s.options, t.since, coalesce(t.opened, 0), coalesce(t.incident_id::text, ''), t.last_at, t.quiet_at
 		FROM sources s LEFT JOIN storms t ON t.source_id = s.id WHERE s.id = ANY($1::uuid[])`, sources).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
@@ -214,25 +270,16 @@ func (db *DB) loadGrouping(ctx context.Context, tx pgx.Tx, in *intake, sources [
 		}
 		return rows.Err()
 	})
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return err
-	}
-	var err error
-	in.config, err = db.rules.get(ctx, tx, version)
-	return err
 }
 
-// lockAlerts waits for whoever has these groups, then locks the alerts that are
-// wanted: the episodes that are named and, for those that are new or have ended,
-// what fires of their identities and the newest episode of each. It gives the
-// incidents that they are in.
-func (in *intake) lockAlerts(ctx context.Context, tx pgx.Tx, want map[alertKey]bool) (incidents []string, err error) {
+// queueKnown locks and loads the alerts that are wanted: the episodes that are
+// named and, for those that are new or have ended, what fires of their identities
+// and the newest episode of each.
+func (in *intake) queueKnown(b *pgx.Batch, want map[alertKey]bool) {
 	var sources, identities, episodes []string
 	for k := range want {
 		sources, identities, episodes = append(sources, k.source), append(identities, k.identity), append(episodes, k.episode)
 	}
-	b := &pgx.Batch{}
-	queueLocks(b, sortedKeys(in.locked))
 	// The group's lock does not cover an alert that is known under another group
 	// (the sender was regrouped): the rows are locked as well.
 	b.Queue(selectAlerts+` WHERE id = ANY(ARRAY(SELECT found.id
@@ -252,13 +299,9 @@ func (in *intake) lockAlerts(ctx context.Context, tx pgx.Tx, want map[alertKey]b
 		known, err := pgx.CollectRows(rows, scanAlert)
 		for _, a := range known {
 			in.remember(&storedAlert{Alert: a})
-			if a.IncidentID != "" {
-				incidents = append(incidents, a.IncidentID)
-			}
 		}
 		return err
 	})
-	return incidents, tx.SendBatch(ctx, b).Close()
 }
 
 // maxLocks is how many groups are locked one by one: the server has room for a
@@ -292,8 +335,13 @@ func scanStored(row pgx.CollectableRow) (*storedIncident, error) {
 
 // loadGroups loads the locked groups, and locks their incidents and those given.
 func (in *intake) loadGroups(ctx context.Context, tx pgx.Tx, incidents []string) error {
-	keys := sortedKeys(in.locked)
 	b := &pgx.Batch{}
+	in.queueGroups(b, incidents)
+	return tx.SendBatch(ctx, b).Close()
+}
+
+func (in *intake) queueGroups(b *pgx.Batch, incidents []string) {
+	keys := sortedKeys(in.locked)
 	b.Queue(`SELECT key, incident_id, opened_at, last_at FROM groups WHERE key = ANY($1)`, keys).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			g := &storedGroup{}
@@ -307,7 +355,6 @@ func (in *intake) loadGroups(ctx context.Context, tx pgx.Tx, incidents []string)
 	// Locked by id, so that two batches never wait for each other in a circle.
 	b.Queue(selectStored+` WHERE i.id = ANY($1::uuid[] || ARRAY(SELECT incident_id FROM groups WHERE key = ANY($2)))
 		ORDER BY i.id FOR UPDATE OF i`, incidents, keys).Query(in.addIncidents)
-	return tx.SendBatch(ctx, b).Close()
 }
 
 func (in *intake) addIncidents(rows pgx.Rows) error {
@@ -368,14 +415,32 @@ func (in *intake) say(i *storedIncident, format string, args ...any) {
 }
 
 // store writes everything in one batch.
-func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Delivery) error {
+func (in *intake) store(ctx context.Context, tx pgx.Tx) error {
 	b := &pgx.Batch{}
-	for _, i := range in.incidentOrder {
-		queueIncident(b, i)
+	in.queueAll(b, nil)
+	if b.Len() == 0 {
+		return nil
 	}
+	return tx.SendBatch(ctx, b).Close()
+}
+
+func (in *intake) queueAll(b *pgx.Batch, deliveries []ops.Delivery) {
+	var changed changedIncidents
+	for _, i := range in.incidentOrder {
+		if i.fresh {
+			queueFresh(b, i)
+		} else {
+			changed.add(i)
+		}
+	}
+	changed.queue(b)
+	for _, i := range in.incidentOrder {
+		queueItsRun(b, i)
+	}
+	queueNews(b, in.incidentOrder)
 	queueGroups(b, in.groupOrder)
 	queueAlerts(b, in.alertOrder)
-	queueSearch(b, in.incidentOrder, in.alertOrder)
+	queueSearch(b, in.incidents, in.incidentOrder, in.alertOrder)
 	for _, id := range sortedKeys(in.sources) { // sorted: another process counts the same rows
 		if s := in.sources[id]; s.stormDirty {
 			b.Queue(`INSERT INTO storms (source_id, since, opened, incident_id, last_at, quiet_at) VALUES ($1, $2, $3, $4, $5, $6)
@@ -385,30 +450,71 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, deliveries []ops.Deliver
 	}
 	queueEvents(b, in.events)
 	queueDeliveries(b, deliveries) // last, as its counts of a source stay locked until the commit
-	if b.Len() == 0 {
-		return nil
-	}
-	return tx.SendBatch(ctx, b).Close()
 }
 
-func queueIncident(b *pgx.Batch, i *storedIncident) {
-	if i.fresh {
-		b.Queue(`INSERT INTO incidents (id, title, description, severity, status, investigation, investigation_reason, run_id, source_id, service, group_key,
+// queueNews wakes those who follow incidents.
+func queueNews(b *pgx.Batch, incidents []*storedIncident) {
+	if len(incidents) == 0 {
+		return
+	}
+	ids := make([]string, len(incidents))
+	for n, i := range incidents {
+		ids[n] = i.ID
+	}
+	b.Queue(`SELECT count(pg_notify($1, id)) FROM unnest($2::text[]) AS id`, ChannelEvents, ids)
+}
+
+func queueFresh(b *pgx.Batch, i *storedIncident) {
+	b.Queue(`INSERT INTO incidents (id, title, description, severity, status, investigation, investigation_reason, run_id, source_id, service, group_key,
 				alert_count, firing_count, opened_at, updated_at, resolved_at, resolved_by, resolve_at, last_seq, reopened, transitions,
 				flap_since, flap_count, rule_id, agent_id, storm, maintenance, maintenance_id, maintenance_until)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, now(), $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)`,
-			i.ID, i.Title, i.Description, i.Severity, i.Status, i.Investigation, i.InvestigationReason, orNullText(i.run), orNullText(i.SourceID), i.Service, i.GroupKey,
-			i.AlertCount, i.FiringCount, i.OpenedAt, orNull(i.ResolvedAt), i.ResolvedBy, orNull(i.ResolveAt), i.LastSeq, i.Reopened, i.Transitions,
-			orNull(i.flapSince), i.flapCount, orNullText(i.RuleID), i.agent, i.Storm, i.Maintenance, orNullText(i.maintenanceID), orNull(i.MaintenanceUntil))
-	} else {
-		b.Queue(`UPDATE incidents SET title = $2, description = $3, severity = $4, status = $5, investigation = $6, investigation_reason = $7,
-				run_id = coalesce($8, run_id), alert_count = $9, firing_count = $10, resolved_at = $11, resolved_by = $12, resolve_at = $13, last_seq = $14,
-				reopened = $15, transitions = $16, flap_since = $17, flap_count = $18, maintenance = $19, maintenance_id = $20, maintenance_until = $21,
-				updated_at = now() WHERE id = $1`,
-			i.ID, i.Title, i.Description, i.Severity, i.Status, i.Investigation, i.InvestigationReason, orNullText(i.run), i.AlertCount, i.FiringCount,
-			orNull(i.ResolvedAt), i.ResolvedBy, orNull(i.ResolveAt), i.LastSeq, i.Reopened, i.Transitions, orNull(i.flapSince), i.flapCount,
-			i.Maintenance, orNullText(i.maintenanceID), orNull(i.MaintenanceUntil))
+		i.ID, i.Title, i.Description, i.Severity, i.Status, i.Investigation, i.InvestigationReason, orNullText(i.run), orNullText(i.SourceID), i.Service, i.GroupKey,
+		i.AlertCount, i.FiringCount, i.OpenedAt, orNull(i.ResolvedAt), i.ResolvedBy, orNull(i.ResolveAt), i.LastSeq, i.Reopened, i.Transitions,
+		orNull(i.flapSince), i.flapCount, orNullText(i.RuleID), i.agent, i.Storm, i.Maintenance, orNullText(i.maintenanceID), orNull(i.MaintenanceUntil))
+}
+
+// changedIncidents are known incidents that have changed, by column.
+type changedIncidents struct {
+	ids, titles, descriptions, severities, statuses, investigations, reasons, resolvers, maintenances []string
+	runs, maintenanceIDs                                                                              []*string
+	alerts, firing, reopened, transitions, flaps                                                      []int
+	seqs                                                                                              []int64
+	resolved, resolve, flapSince, maintained                                                          []*time.Time
+}
+
+func (c *changedIncidents) add(i *storedIncident) {
+	c.ids, c.titles, c.descriptions = append(c.ids, i.ID), append(c.titles, i.Title), append(c.descriptions, i.Description)
+	c.severities, c.statuses = append(c.severities, string(i.Severity)), append(c.statuses, string(i.Status))
+	c.investigations, c.reasons = append(c.investigations, string(i.Investigation)), append(c.reasons, i.InvestigationReason)
+	c.runs, c.alerts, c.firing = append(c.runs, orNullText(i.run)), append(c.alerts, i.AlertCount), append(c.firing, i.FiringCount)
+	c.resolved, c.resolvers, c.resolve = append(c.resolved, orNull(i.ResolvedAt)), append(c.resolvers, i.ResolvedBy), append(c.resolve, orNull(i.ResolveAt))
+	c.seqs, c.reopened, c.transitions = append(c.seqs, i.LastSeq), append(c.reopened, i.Reopened), append(c.transitions, i.Transitions)
+	c.flapSince, c.flaps, c.maintenances = append(c.flapSince, orNull(i.flapSince)), append(c.flaps, i.flapCount), append(c.maintenances, i.Maintenance)
+	c.maintenanceIDs, c.maintained = append(c.maintenanceIDs, orNullText(i.maintenanceID)), append(c.maintained, orNull(i.MaintenanceUntil))
+}
+
+func (c *changedIncidents) queue(b *pgx.Batch) {
+	if len(c.ids) == 0 {
+		return
 	}
+	b.Queue(`UPDATE incidents AS i SET title = u.title, description = u.description, severity = u.severity, status = u.status,
+			investigation = u.investigation, investigation_reason = u.reason, run_id = coalesce(u.run, i.run_id), alert_count = u.alerts,
+			firing_count = u.firing, resolved_at = u.resolved, resolved_by = u.resolver, resolve_at = u.resolve, last_seq = u.seq,
+			reopened = u.reopened, transitions = u.transitions, flap_since = u.flap_since, flap_count = u.flaps, maintenance = u.maintenance,
+			maintenance_id = u.maintenance_id, maintenance_until = u.maintained, updated_at = now()
+		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::int[], $10::int[],
+				$11::timestamptz[], $12::text[], $13::timestamptz[], $14::bigint[], $15::int[], $16::int[], $17::timestamptz[], $18::int[], $19::text[],
+				$20::uuid[], $21::timestamptz[])
+			AS u (id, title, description, severity, status, investigation, reason, run, alerts, firing, resolved, resolver, resolve, seq,
+				reopened, transitions, flap_since, flaps, maintenance, maintenance_id, maintained)
+		WHERE i.id = u.id`,
+		c.ids, c.titles, c.descriptions, c.severities, c.statuses, c.investigations, c.reasons, c.runs, c.alerts, c.firing, c.resolved, c.resolvers,
+		c.resolve, c.seqs, c.reopened, c.transitions, c.flapSince, c.flaps, c.maintenances, c.maintenanceIDs, c.maintained)
+}
+
+// queueItsRun queues the run that an incident is to have, or makes it more urgent.
+func queueItsRun(b *pgx.Batch, i *storedIncident) {
 	if i.run != "" {
 		// An agent that has been removed since must not keep alerts from being stored.
 		b.Queue(`INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at)
@@ -418,7 +524,6 @@ func queueIncident(b *pgx.Batch, i *storedIncident) {
 	} else if i.escalated && i.Investigation == ops.RunQueued {
 		b.Queue(`UPDATE runs SET priority = $2 WHERE id = $1 AND state = 'queued'`, i.RunID, priority(i.Severity))
 	}
-	b.Queue(`SELECT pg_notify($1, $2)`, ChannelEvents, i.ID)
 }
 
 // queueGroups writes groups in one statement.

@@ -152,12 +152,33 @@ func errTooOld(have int64) error {
 // tx runs f in a transaction. What another transaction got in the way of is
 // tried again, a few times, from the start; so f must keep nothing from a failed try.
 func (db *DB) tx(ctx context.Context, f func(pgx.Tx) error) error {
-	return db.txAs(ctx, pgx.TxOptions{}, f)
+	for try := 0; ; try++ {
+		err := pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{}, f)
+		if e, ok := errors.AsType[*pgconn.PgError](err); (ok && interfered(e) || errors.Is(err, errAgain)) && try < 4 {
+			continue
+		}
+		return mapError(err)
+	}
 }
 
-func (db *DB) txAs(ctx context.Context, options pgx.TxOptions, f func(pgx.Tx) error) error {
+// terse runs f in a transaction that f itself begins with the first batch that it
+// sends and commits with the last, which saves two round trips. What gets in its
+// way is tried again as in [DB.tx]. If the connection is lost in the last batch,
+// nobody knows whether it was committed.
+func (db *DB) terse(ctx context.Context, f func(*pgx.Conn) error) error {
 	for try := 0; ; try++ {
-		err := pgx.BeginTxFunc(ctx, db.pool, options, f)
+		err := db.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+			err := f(c.Conn())
+			if status := c.Conn().PgConn().TxStatus(); status != 'I' && !c.Conn().IsClosed() {
+				if err == nil {
+					err = errors.New("a transaction was not committed")
+				}
+				if _, rollback := c.Exec(context.WithoutCancel(ctx), `ROLLBACK`); rollback != nil {
+					_ = c.Conn().Close(context.WithoutCancel(ctx))
+				}
+			}
+			return err
+		})
 		if e, ok := errors.AsType[*pgconn.PgError](err); (ok && interfered(e) || errors.Is(err, errAgain)) && try < 4 {
 			continue
 		}

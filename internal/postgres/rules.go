@@ -20,7 +20,7 @@ type rulesCache struct {
 }
 
 // get gives what is configured as of version, or something newer.
-func (c *rulesCache) get(ctx context.Context, tx pgx.Tx, version int64) (*grouping.Config, error) {
+func (c *rulesCache) get(ctx context.Context, tx querier, version int64) (*grouping.Config, error) {
 	c.mu.Lock()
 	known, config := c.version, c.config
 	c.mu.Unlock()

@@ -321,3 +321,30 @@ func TestSeedIsRepeatable(t *testing.T) {
 	require.NoError(t, seed.Run(t.Context(), pg.Owner, c, nil))
 	require.ErrorIs(t, seed.Run(t.Context(), pg.Owner, c, nil), seed.ErrUsed)
 }
+
+// TestJoinedAlertsAreIndexedBehindIntake: the first alert is found at once, what
+// joins later when it is indexed, and what joins meanwhile is not forgotten.
+func TestJoinedAlertsAreIndexedBehindIntake(t *testing.T) {
+	t.Parallel()
+	s := tell(t, 10, ops.SourceOptions{})
+	finds := func(text string) bool {
+		t.Helper()
+		page, err := s.Incidents(t.Context(), postgres.IncidentFilter{Text: text, Limit: 10})
+		require.NoError(t, err)
+		return len(page) == 1
+	}
+	s.send(0, an("heron"))
+	require.True(t, finds("heron"))
+	s.send(1, an("plover"))
+	s.send(2, an("godwit"))
+	require.False(t, finds("plover"))
+	require.NoError(t, s.IndexSearch(t.Context()))
+	require.True(t, finds("heron") && finds("plover") && finds("godwit"))
+	require.Zero(t, s.query(`SELECT count(*) FROM search_due`))
+
+	// One that is renamed is found by both names.
+	s.send(3, an("plover", func(a *ops.Alert) { a.Title = "a knot" }))
+	require.Equal(t, 1, s.query(`SELECT count(*) FROM search_due`))
+	require.NoError(t, s.IndexSearch(t.Context()))
+	require.True(t, finds("plover") && finds("knot"))
+}

@@ -45,7 +45,7 @@ func (db *DB) settle(ctx context.Context, query string, args []any, do func(cont
 		if err := do(ctx, tx, in, time.Now().UTC()); err != nil {
 			return err
 		}
-		return in.store(ctx, tx, nil)
+		return in.store(ctx, tx)
 	})
 }
 
@@ -126,7 +126,7 @@ func (db *DB) settleTimeout(ctx context.Context, source string, timeout time.Dur
 			s.Status, s.EndsAt = ops.AlertResolved, now
 			in.leave(s, now, fmt.Sprintf("its sender has not mentioned it for %s (resolve timeout)", timeout))
 		}
-		return in.store(ctx, tx, nil)
+		return in.store(ctx, tx)
 	})
 }
 
@@ -162,7 +162,7 @@ func (db *DB) settleStorms(ctx context.Context) error {
 			for _, i := range in.incidents {
 				in.say(i, "the storm is over: no new group of alerts came for a while. It collected %d alerts; new groups have incidents of their own again", i.AlertCount)
 			}
-			if err := in.store(ctx, tx, nil); err != nil {
+			if err := in.store(ctx, tx); err != nil {
 				return err
 			}
 			_, err = tx.Exec(ctx, `UPDATE storms SET incident_id = NULL, quiet_at = NULL WHERE source_id = $1`, source)

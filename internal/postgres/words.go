@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -13,6 +15,7 @@ import (
 // What is kept to find an incident by. An incident of 10,000 alerts is found by
 // the labels and words of the first of them.
 const (
+	maxSearchAlerts = 200
 	maxSearchLabels = 200
 	maxSearchWords  = 300
 	maxWord         = 64  // runes; longer ones are cut, in a query as well
@@ -51,23 +54,79 @@ func searchable(ctx context.Context, tx pgx.Tx, incident string, texts []string,
 	return tx.SendBatch(ctx, b).Close()
 }
 
-// queueSearch makes incidents be found by what a batch of alerts brings.
-func queueSearch(b *pgx.Batch, incidents []*storedIncident, alerts []*storedAlert) {
-	texts, joined := map[string][]string{}, map[string][]ops.Alert{}
+// queueSearch makes new incidents be found by their first alerts. What others
+// have got is left to [DB.IndexSearch]: each change of a row writes all of its
+// words to the index again, which costs more than storing an alert.
+func queueSearch(b *pgx.Batch, known map[string]*storedIncident, incidents []*storedIncident, alerts []*storedAlert) {
+	first, due := map[string][]ops.Alert{}, map[string]bool{}
+	for _, a := range alerts {
+		i := known[a.IncidentID]
+		switch {
+		case i == nil || !a.fresh && !a.changed:
+		case i.fresh:
+			first[i.ID] = append(first[i.ID], a.Alert)
+		case a.changed || i.AlertCount <= maxSearchAlerts:
+			due[i.ID] = true
+		}
+	}
 	for _, i := range incidents {
 		if i.fresh {
-			texts[i.ID] = []string{i.Title, i.Service}
+			QueueSearchable(b, i.ID, []string{i.Title, i.Service}, first[i.ID]...)
 		}
 	}
-	for _, a := range alerts {
-		if (a.fresh || a.changed) && a.IncidentID != "" {
-			joined[a.IncidentID] = append(joined[a.IncidentID], a.Alert)
-			texts[a.IncidentID] = append(texts[a.IncidentID], "")
+	if len(due) > 0 {
+		// Another time than before: who indexes it now removes the row that it read.
+		b.Queue(`INSERT INTO search_due (incident_id, at) SELECT id, clock_timestamp() FROM unnest($1::uuid[]) AS id
+			ON CONFLICT (incident_id) DO UPDATE SET at = excluded.at`, sortedKeys(due))
+	}
+}
+
+// searchBatch bounds what one call of [DB.IndexSearch] does at a time, and in all.
+const searchBatch, searchCall = 50, 2000
+
+// IndexSearch makes incidents be found by the alerts that they have got since, at
+// most [searchCall] incidents of them.
+func (db *DB) IndexSearch(ctx context.Context) error {
+	for range searchCall / searchBatch {
+		n, err := db.indexSearch(ctx)
+		if err != nil {
+			return fmt.Errorf("index search: %w", err)
+		}
+		if n < searchBatch {
+			return nil
 		}
 	}
-	for _, id := range sortedKeys(texts) {
-		QueueSearchable(b, id, texts[id], joined[id]...)
+	return nil
+}
+
+func (db *DB) indexSearch(ctx context.Context) (n int, err error) {
+	rows, err := db.pool.Query(ctx, `SELECT incident_id, at FROM search_due LIMIT $1`, searchBatch)
+	if err != nil {
+		return 0, mapError(err)
 	}
+	due := map[string]time.Time{}
+	var id string
+	var at time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { due[id] = at; return nil }); err != nil {
+		return 0, mapError(err)
+	}
+	for _, id := range sortedKeys(due) {
+		rows, err := db.pool.Query(ctx, selectAlerts+` WHERE incident_id = $1 ORDER BY first_seen, id LIMIT $2`, id, maxSearchAlerts)
+		if err != nil {
+			return 0, mapError(err)
+		}
+		alerts, err := pgx.CollectRows(rows, scanAlert)
+		if err != nil {
+			return 0, mapError(err)
+		}
+		b := &pgx.Batch{}
+		QueueSearchable(b, id, nil, alerts...)
+		b.Queue(`DELETE FROM search_due WHERE incident_id = $1 AND at = $2`, id, due[id])
+		if err := db.sendBatch(ctx, b); err != nil {
+			return 0, mapError(err)
+		}
+	}
+	return len(due), nil
 }
 
 // inheritSearch makes an incident be found by what another one is found by.
@@ -105,6 +164,9 @@ func searchWords(texts ...string) []string {
 		}
 	}
 	for _, text := range texts {
+		if len(found) == maxSearchWords {
+			break
+		}
 		for _, piece := range pieces(text) {
 			if unspaced(piece) {
 				for i := range piece {

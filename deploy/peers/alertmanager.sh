@@ -35,7 +35,6 @@ config() {                        # URL BEARER USER:PASSWORD
   ! is_root || chown "$AU" "$DIR/etc/alertmanager.yml.new"
   mv "$DIR/etc/alertmanager.yml.new" "$DIR/etc/alertmanager.yml"
 }
-get() { curl --noproxy '*' -fsS -m 10 "$@"; }
 
 start() {
   need_pkgs setpriv:util-linux jq:jq curl:curl prometheus-alertmanager:prometheus-alertmanager
@@ -112,26 +111,8 @@ case $cmd in
     [ $# -ge 1 ] || die "usage: $PROG start DIR [PORT]"
     start "$@"
     ;;
-  stop)
-    [ -n "${1:-}" ] || die "DIR missing"
-    [ -d "$1/run" ] || {
-      say "nothing in $1"
-      exit 0
-    }
-    init_dir "$1"
-    halt
-    say "stopped $DIR"
-    ;;
-  status)
-    have_dir "${1:-}"
-    if alive alertmanager; then
-      echo RUNNING=1
-      facts_print
-    else
-      echo RUNNING=0
-      exit 3
-    fi
-    ;;
+  stop) stop_peer halt "$@" ;;
+  status) peer_status "${1:-}" alertmanager ;;
   webhook)
     [ $# -ge 2 ] || die "usage: $PROG webhook DIR URL [--bearer TOKEN | --basic USER:PASSWORD]"
     have_dir "$1"

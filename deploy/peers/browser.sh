@@ -113,25 +113,7 @@ BROWSER_PID=$(pid_of chromium)
 FACTS
     CLEANUP=
     ;;
-  stop)
-    [ -n "${1:-}" ] || die "DIR missing"
-    [ -d "$1/run" ] || {
-      say "nothing in $1"
-      exit 0
-    }
-    init_dir "$1"
-    halt
-    say "stopped $DIR"
-    ;;
-  status)
-    have_dir "${1:-}"
-    if alive chromium; then
-      echo RUNNING=1
-      facts_print
-    else
-      echo RUNNING=0
-      exit 3
-    fi
-    ;;
+  stop) stop_peer halt "$@" ;;
+  status) peer_status "${1:-}" chromium ;;
   *) die "usage: $PROG install DIR | shot DIR URL OUT.png [WxH] | rawshot DIR URL OUT.png [WxH] | run DIR SCRIPT.mjs | start DIR [PORT] | stop DIR | status DIR" ;;
 esac

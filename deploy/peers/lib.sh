@@ -285,3 +285,33 @@ fact() {
   l=$(grep -m1 "^$1=" "$DIR/facts.env") || die "no $1 in $DIR/facts.env"
   printf '%s\n' "${l#*=}"
 }
+
+# get ARGUMENT...: curl to a server of this machine
+get() { curl --noproxy '*' -fsS -m 10 "$@"; }
+
+# stop_peer HALT DIR: has the peer's own HALT end what runs in DIR; nothing there is fine
+stop_peer() {
+  [ -n "${2:-}" ] || die "DIR missing"
+  [ -d "$2/run" ] || {
+    say "nothing in $2"
+    exit 0
+  }
+  init_dir "$2"
+  "$1"
+  say "stopped $DIR"
+}
+
+# peer_status DIR DAEMON...: the facts if all of them run, else exit status 3
+peer_status() {
+  have_dir "$1"
+  shift
+  local daemon
+  for daemon in "$@"; do
+    if ! alive "$daemon"; then
+      echo RUNNING=0
+      exit 3
+    fi
+  done
+  echo RUNNING=1
+  facts_print
+}

@@ -8,7 +8,6 @@
 #   PROM_FOR (0s), PROM_RESEND (10s: how often a firing alert is sent again; Alertmanager forgets it after 4 times that)
 # The target is Prometheus itself under the instance name peer-host:9100; trip points it at a closed port.
 source "$(dirname "$0")/lib.sh"
-get() { curl --noproxy '*' -fsS -m 10 "$@"; }
 target() {
   printf '[{"targets":["%s"],"labels":{"instance":"peer-host:9100","service":"checkout"}}]\n' "$1" >"$DIR/etc/sd/target.tmp"
   mv "$DIR/etc/sd/target.tmp" "$DIR/etc/sd/target.json"
@@ -120,26 +119,8 @@ case $cmd in
     [ $# -ge 1 ] || die "usage: $PROG start DIR [PORT [ALERTMANAGER_ADDR]]"
     start "$@"
     ;;
-  stop)
-    [ -n "${1:-}" ] || die "DIR missing"
-    [ -d "$1/run" ] || {
-      say "nothing in $1"
-      exit 0
-    }
-    init_dir "$1"
-    halt
-    say "stopped $DIR"
-    ;;
-  status)
-    have_dir "${1:-}"
-    if alive prometheus; then
-      echo RUNNING=1
-      facts_print
-    else
-      echo RUNNING=0
-      exit 3
-    fi
-    ;;
+  stop) stop_peer halt "$@" ;;
+  status) peer_status "${1:-}" prometheus ;;
   trip)
     have_dir "${1:-}"
     up

@@ -203,26 +203,8 @@ case $cmd in
     [ $# -ge 1 ] || die "usage: $PROG start DIR [PORT [JUMP_PORT [MISMATCH_PORT]]]"
     start "$@"
     ;;
-  stop)
-    [ -n "${1:-}" ] || die "DIR missing"
-    [ -d "$1/run" ] || {
-      say "nothing in $1"
-      exit 0
-    }
-    init_dir "$1"
-    halt
-    say "stopped $DIR"
-    ;;
-  status)
-    have_dir "${1:-}"
-    if alive target && alive jump && alive mismatch; then
-      echo RUNNING=1
-      facts_print
-    else
-      echo RUNNING=0
-      exit 3
-    fi
-    ;;
+  stop) stop_peer halt "$@" ;;
+  status) peer_status "${1:-}" target jump mismatch ;;
   rekey | unrekey)
     have_dir "${1:-}"
     init_dir "$1"

@@ -415,26 +415,8 @@ case $cmd in
     [ $# -ge 1 ] || die "usage: $PROG start DIR [WEB_PORT [TRAPPER_PORT [AGENT_PORT]]]"
     start "$@"
     ;;
-  stop)
-    [ -n "${1:-}" ] || die "DIR missing"
-    [ -d "$1/run" ] || {
-      say "nothing in $1"
-      exit 0
-    }
-    init_dir "$1"
-    halt_all
-    say "stopped $DIR"
-    ;;
-  status)
-    have_dir "${1:-}"
-    if alive zabbix_server && alive zabbix_php; then
-      echo RUNNING=1
-      facts_print
-    else
-      echo RUNNING=0
-      exit 3
-    fi
-    ;;
+  stop) stop_peer halt_all "$@" ;;
+  status) peer_status "${1:-}" zabbix_server zabbix_php ;;
   webhook)
     [ $# -eq 3 ] || die "usage: $PROG webhook DIR URL SECRET"
     have_dir "$1"

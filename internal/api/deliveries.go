@@ -142,7 +142,16 @@ func (s *API) replay(ctx context.Context, src sender, d postgres.StoredDelivery)
 	if err != nil {
 		return replayed{}, err
 	}
-	again := s.read(src, kind, ingest.Request{Header: http.Header{"Content-Type": {d.ContentType}}, Body: body, ReceivedAt: d.ReceivedAt})
+	var again ops.Delivery
+	if d.ContentType == ops.OwnContentType { // not in the sender's words
+		own, err := ops.ReadOwn(body)
+		if err != nil {
+			return replayed{}, err
+		}
+		again = ops.Delivery{SourceID: src.ID, Reason: own.Reason, ReceivedAt: d.ReceivedAt, Alerts: own.Alerts}
+	} else {
+		again = s.read(src, kind, ingest.Request{Header: http.Header{"Content-Type": {d.ContentType}}, Body: body, ReceivedAt: d.ReceivedAt})
+	}
 	again.ID, again.Replay, again.SenderID = d.ID, true, ""
 	out := replayed{ID: d.ID, Alerts: len(again.Alerts), Problem: again.Problem}
 	if again.Problem != "" && len(again.Alerts) == 0 {

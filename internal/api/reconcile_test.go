@@ -201,6 +201,14 @@ func TestReconcileAlertmanager(t *testing.T) {
 	require.Equal(t, 3, count(t, r.pg, `SELECT count(*) FROM deliveries WHERE content_type = $1`, ops.OwnContentType))
 	require.Equal(t, 4, count(t, r.pg, `SELECT deliveries FROM source_health`))
 	require.Equal(t, 14, count(t, r.pg, `SELECT count(*) FROM audit WHERE action = 'source.reconciled'`))
+
+	// As dead letters they are read in our words, not in the sender's.
+	r.exec(`UPDATE deliveries SET problem = 'its alerts could not be stored' WHERE content_type = '` + ops.OwnContentType + `'`)
+	var all replayedAll
+	r.call("POST", "/api/v1/sources/"+src.ID+"/deliveries/replay", map[string]any{}).into(t, &all)
+	require.Equal(t, 3, all.Replayed, "%+v", all)
+	require.Equal(t, 3, all.Alerts)
+	require.Empty(t, all.Failed)
 }
 
 // TestReconcileIsCareful: nothing is resolved on the word of an instance that

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -25,6 +26,15 @@ func OwnDelivery(source, reason string, alerts []Alert) Delivery {
 		panic("ops: own delivery: " + err.Error())
 	}
 	return Delivery{ID: NewID(), SourceID: source, Reason: reason, ReceivedAt: time.Now().UTC(), ContentType: OwnContentType, Body: body, Alerts: alerts}
+}
+
+// ReadOwn reads the body of such a delivery back.
+func ReadOwn(body []byte) (OwnBody, error) {
+	var own OwnBody
+	if err := json.Unmarshal(body, &own); err != nil {
+		return OwnBody{}, fmt.Errorf("a delivery of our own: %w", err)
+	}
+	return own, nil
 }
 
 // SilentIdentity is the identity of the alert that a source sends no more.

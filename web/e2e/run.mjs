@@ -227,6 +227,26 @@ await check("sources, credentials, targets, providers and tokens can be made on 
   await page.getByRole("cell", { name: mark, exact: true }).waitFor({ state: "detached" });
 });
 
+await check("Ctrl-K goes to a page and to an incident by its words", async () => {
+  await page.goto(`${base}/incidents`);
+  await page.getByRole("link", { name: "API tokens" }).waitFor();
+  await page.keyboard.press("Control+k");
+  const palette = page.getByRole("dialog", { name: "Go to" });
+  await palette.getByRole("combobox").fill("api");
+  await palette.getByRole("option", { name: "API tokens" }).waitFor();
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/docs");
+  await palette.waitFor({ state: "hidden" });
+  await page.getByLabel("Find a call").fill("sign in");
+  await page.getByText("/api/v1/auth/login").click();
+  await page.getByText(/curl -sS -X POST/).waitFor();
+  await page.keyboard.press("Control+k");
+  await palette.getByRole("combobox").fill(incident.service);
+  await palette.getByRole("option", { name: `#${incident.number}` }).click();
+  await page.waitForURL(`**/incidents/${incident.number}`);
+});
+
 await sourceChecks({ browser, context, page, watched, base });
 await workChecks({ browser, context, page, watched, base });
 
@@ -244,6 +264,7 @@ const pages = [
   ["credentials", "/credentials"],
   ["providers", "/providers"],
   ["tokens", "/tokens"],
+  ["docs", "/docs"],
 ];
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [wide, narrow]) {

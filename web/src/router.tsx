@@ -196,13 +196,19 @@ const tokens = createRoute({
   component: lazyRouteComponent(() => import("./settings/TokensPage"), "TokensPage"),
 });
 
+const docs = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/docs",
+  component: lazyRouteComponent(() => import("./docs/DocsPage"), "DocsPage"),
+});
+
 export function makeRouter(client: QueryClient) {
   return createRouter({
     routeTree: root.addChildren([
       login,
       setup,
       accept,
-      signedIn.addChildren([grouping, maintenance, accounts, account, home, incidents, incident, approvals, sources, source, targets, credentials, providers, tokens]),
+      signedIn.addChildren([grouping, maintenance, accounts, account, home, incidents, incident, approvals, sources, source, targets, credentials, providers, tokens, docs]),
     ]),
     context: { client },
     defaultPreload: "intent",

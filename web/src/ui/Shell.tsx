@@ -7,7 +7,8 @@ import { useOnline, useReachable } from "../api/reachable";
 import type { User } from "../api/types";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
-import { ApproveIcon, AutoIcon, CloseIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon } from "./icons";
+import { Palette } from "./Palette";
+import { ApproveIcon, AutoIcon, CloseIcon, DocsIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon } from "./icons";
 import css from "./Shell.module.css";
 
 /** With what one must be allowed to see each; nothing is for everybody. */
@@ -20,6 +21,7 @@ const settings = [
   { to: "/providers", label: "LLM providers", icon: <ModelIcon />, needs: "read" },
   { to: "/accounts", label: "Users and roles", icon: <PeopleIcon />, needs: "accounts.manage" },
   { to: "/tokens", label: "API tokens", icon: <TokenIcon />, needs: "" },
+  { to: "/docs", label: "API", icon: <DocsIcon />, needs: "" },
 ] as const;
 
 /** What surrounds every page of a signed-in user. */
@@ -29,6 +31,14 @@ export function Shell({ user }: { user: User }) {
   const navigate = useNavigate();
   const client = useQueryClient();
   const help = useRef<HTMLDialogElement>(null);
+
+  const seen = settings.filter((s) => s.needs === "" || user.actions.includes(s.needs));
+  const places = [
+    { to: "/incidents", label: "Incidents" },
+    { to: "/approvals", label: "Approvals" },
+    ...seen.map(({ to, label }) => ({ to, label })),
+    { to: "/account", label: "Your account" },
+  ];
 
   useEffect(() => setOpen(false), [path]);
   useHotkeys({
@@ -81,7 +91,7 @@ export function Shell({ user }: { user: User }) {
             <ApproveIcon /> Approvals {user.actions.includes("read") && <Waiting />}
           </Link>
           <div className={css.group}>Configure</div>
-          {settings.filter((s) => s.needs === "" || user.actions.includes(s.needs)).map((s) => (
+          {seen.map((s) => (
             <Link key={s.to} to={s.to} className={css.item} preload="intent">
               {s.icon} {s.label}
             </Link>
@@ -103,6 +113,7 @@ export function Shell({ user }: { user: User }) {
         <ConnectionBanner />
         <Outlet />
       </main>
+      <Palette places={places} searches={user.actions.includes("read")} />
       <dialog ref={help} className={css.help} aria-label="Keyboard" onClick={(e) => e.target === help.current && help.current.close()}>
         <h2>
           Keyboard
@@ -151,6 +162,7 @@ const keys: [string, string][] = [
   ["g r", "grouping rules"],
   ["g m", "maintenance"],
   ["g t", "targets"],
+  ["Ctrl-K", "go to a page or an incident"],
   ["?", "this help"],
 ];
 

@@ -66,3 +66,4 @@ export function Logo({ size = 22 }: { size?: number }) {
     </svg>
   );
 }
+export const DocsIcon = icon(<path d="M4 2.5h8v11H4zM6.2 5.5h3.6M6.2 8h3.6M6.2 10.5h2" />);

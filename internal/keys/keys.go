@@ -1,6 +1,6 @@
 // Package keys keeps the secrets of one deployment: passwords of the database,
-// the workers' token, the key rings of the zones and the certificate authority of
-// the proxy. Each lies in a folder that its owner alone mounts, in a file that
+// the workers' token, the key rings of the zones, the certificate authority of
+// the proxy, and the keys that each process signs its audit with. Each lies in a folder that its owner alone mounts, in a file that
 // its owner alone reads. They are made once ([Make]); after that they change by
 // [Deployment.Rotate], [Deployment.Prune] and a restore, and in no other way.
 //
@@ -64,6 +64,10 @@ type Config struct {
 	Dir      string
 	Owners   Owners
 	Database Database
+	// Anchors, if it is set, has a folder for each process that keeps heads of
+	// its audit there; Make gives them to their owners. It is apart from Dir, as
+	// the processes write there.
+	Anchors string
 }
 
 // Deployment is a complete set of secrets on disk.
@@ -79,7 +83,9 @@ type values struct {
 	owner       ops.Secret            // password of the owner of the database
 	workerToken ops.Secret
 	rings       map[ops.Zone]seal.Ring
-	authority   authority // of the proxy; none in a set 1
+	authority   authority               // of the proxy; none in a set 1
+	audit       map[string]ops.AuditKey // by chain; none before set 3
+	auditPublic ops.AuditKeys           // those and the ones before them
 }
 
 // Zones are those with a ring: of tools and egress the api has the public key
@@ -106,8 +112,10 @@ func Make(c Config) (made []string, d *Deployment, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err = Open(c)
-	return made, d, err
+	if d, err = Open(c); err != nil {
+		return made, nil, err
+	}
+	return made, d, c.makeAnchors()
 }
 
 // Open reads and checks the secrets.
@@ -198,6 +206,7 @@ func (c Config) make() ([]string, error) {
 	if v.authority, err = newAuthority(); err != nil {
 		return nil, err
 	}
+	v.newAuditKeys()
 	files, err := c.render(v)
 	if err != nil {
 		return nil, err
@@ -215,9 +224,12 @@ func (c Config) extend(set int) (added []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.authority, err = newAuthority(); err != nil {
-		return nil, err
+	if set < 2 {
+		if v.authority, err = newAuthority(); err != nil {
+			return nil, err
+		}
 	}
+	v.newAuditKeys()
 	if files, err = c.render(v); err != nil {
 		return nil, err
 	}
@@ -244,6 +256,7 @@ func (c Config) render(v values) (map[string]ops.Secret, error) {
 		authorityKeyFile:             v.authority.key,
 		authorityCertFile:            v.authority.certificate,
 		authorityTrusted:             v.authority.certificate,
+		auditPublicFile:              ops.NewSecret(v.auditPublic.String()),
 		setFile:                      ops.NewSecret(strconv.Itoa(currentSet)),
 	}
 	for role, name := range passwordFiles {
@@ -259,6 +272,9 @@ func (c Config) render(v values) (map[string]ops.Secret, error) {
 	}
 	for _, z := range publicZones {
 		files[publicFile(z)] = ops.NewSecret(v.rings[z].Public().String())
+	}
+	for _, chain := range ops.AuditChains {
+		files[auditFile(chain)] = v.audit[chain].Text()
 	}
 	return files, nil
 }
@@ -307,6 +323,7 @@ func parse(files map[string]ops.Secret) (values, error) {
 			wrong = append(wrong, fmt.Sprintf("%s and %s (%v)", authorityKeyFile, authorityCertFile, err))
 		}
 	}
+	wrong = append(wrong, v.parseAudit(files)...)
 	if len(wrong) > 0 {
 		return v, fmt.Errorf("secrets: malformed: %s: restore a backup into new volumes", strings.Join(wrong, ", "))
 	}
@@ -347,7 +364,7 @@ func (db Database) url(role string, password ops.Secret) ops.Secret {
 
 // currentSet is the number of the set that this release makes. It grows with
 // each release that has a file more.
-const currentSet = 2
+const currentSet = 3
 
 // setFile has the number of the set; set 1 was made without.
 const setFile = "migrate/set"
@@ -375,9 +392,12 @@ func (c Config) files() []file {
 		{"migrate", o.API, 1, []string{"owner-database-url", "api-password", "gateway-password", "proxy-password"}},
 		{"agent", o.Agent, 1, []string{"worker-token"}},
 		{"agent", o.Agent, 2, []string{"proxy-ca"}},
+		{"api", o.API, 3, []string{"audit-key", "audit-public-keys"}},
 		{"gateway", o.Gateway, 1, []string{"database-url", "tools-key"}},
+		{"gateway", o.Gateway, 3, []string{"audit-key"}},
 		{"proxy", o.Proxy, 1, []string{"database-url", "egress-key"}},
 		{"proxy", o.Proxy, 2, []string{"ca-key", "ca-certificate"}},
+		{"proxy", o.Proxy, 3, []string{"audit-key"}},
 		{"postgres", o.Postgres, 1, []string{"password"}},
 	} {
 		for _, name := range f.names {

@@ -84,11 +84,11 @@ func TestMakeOnce(t *testing.T) {
 	files := contents(t, c.Dir)
 	require.ElementsMatch(t, []string{
 		"agent/proxy-ca", "agent/worker-token",
-		"api/api-key", "api/database-url", "api/egress-public-key", "api/tools-public-key", "api/worker-token",
-		"gateway/database-url", "gateway/tools-key",
+		"api/api-key", "api/audit-key", "api/audit-public-keys", "api/database-url", "api/egress-public-key", "api/tools-public-key", "api/worker-token",
+		"gateway/audit-key", "gateway/database-url", "gateway/tools-key",
 		"migrate/api-password", "migrate/gateway-password", "migrate/owner-database-url", "migrate/proxy-password", "migrate/set",
 		"postgres/password",
-		"proxy/ca-certificate", "proxy/ca-key", "proxy/database-url", "proxy/egress-key",
+		"proxy/audit-key", "proxy/ca-certificate", "proxy/ca-key", "proxy/database-url", "proxy/egress-key",
 	}, slices.Collect(maps.Keys(files)))
 	require.Equal(t, "postgres://akmatori_gateway:"+files["migrate/gateway-password"]+"@postgres:5432/akmatori?sslmode=disable", files["gateway/database-url"])
 	require.Equal(t, "postgres://akmatori_owner:"+files["postgres/password"]+"@postgres:5432/akmatori?sslmode=disable", files["migrate/owner-database-url"])
@@ -158,8 +158,8 @@ func TestTheAuthorityOfTheProxy(t *testing.T) {
 	require.NotEqual(t, files["proxy/ca-key"], contents(t, other.Dir)["proxy/ca-key"])
 }
 
-// added is what set 2 has and set 1 had not.
-var added = []string{"agent/proxy-ca", "proxy/ca-certificate", "proxy/ca-key", "migrate/set"}
+// added is what this set has and set 1 had not, in the order in which it is made.
+var added = []string{"api/audit-key", "api/audit-public-keys", "agent/proxy-ca", "gateway/audit-key", "proxy/ca-certificate", "proxy/ca-key", "proxy/audit-key", "migrate/set"}
 
 // TestAReleaseAddsSecrets: a set of the first release gets what this one needs,
 // and keeps all it has; a kill in between changes nothing of that.
@@ -172,7 +172,7 @@ func TestAReleaseAddsSecrets(t *testing.T) {
 		"the first start":            {},
 		"killed after one file":      {there: added[:1]},
 		"killed while one is made":   {there: added[:1], half: "proxy/.ca-key.next"},
-		"killed before it was noted": {there: added[:3]},
+		"killed before it was noted": {there: added[:len(added)-1]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -195,7 +195,7 @@ func TestAReleaseAddsSecrets(t *testing.T) {
 			}
 			now, _, err := keys.Make(c)
 			require.NoError(t, err)
-			require.ElementsMatch(t, added[:3], now)
+			require.ElementsMatch(t, added[:len(added)-1], now)
 			after := contents(t, c.Dir)
 			for _, f := range added {
 				require.NotEmpty(t, after[f])
@@ -280,7 +280,10 @@ func TestRefused(t *testing.T) {
 			want: "postgres/password: missing, but others are there: if this deployment has never run, remove its volumes"},
 		"half of an older set": {spoil: func(t *testing.T, c *keys.Config) { remove(t, *c, "migrate/set"); remove(t, *c, "postgres/password") },
 			want: "postgres/password: missing, but others are there"},
-		"a newer release's":    {spoil: replace("migrate/set", "3"), want: "a newer release has made them (set 3, this one knows 2)"},
+		"a newer release's":    {spoil: replace("migrate/set", "4"), want: "a newer release has made them (set 4, this one knows 3)"},
+		"a broken audit key":   {spoil: replace("gateway/audit-key", "x"), want: "malformed: gateway/audit-key"},
+		"audit key of another": {spoil: replace("gateway/audit-key", ops.NewAuditKey("gateway").Text().Reveal()), want: "gateway/audit-key (its public key is not in api/audit-public-keys)"},
+		"audit key of a chain": {spoil: replace("proxy/audit-key", ops.NewAuditKey("api").Text().Reveal()), want: "it is no key of chain proxy"},
 		"a broken number":      {spoil: replace("migrate/set", "two"), want: "malformed: migrate/set"},
 		"another authority":    {spoil: replace("proxy/ca-key", foreignKey(t)), want: "malformed: proxy/ca-key and proxy/ca-certificate (tls: private key does not match public key)"},
 		"a broken certificate": {spoil: replace("proxy/ca-certificate", "-----BEGIN CERTIFICATE-----"), want: "malformed: proxy/ca-key and proxy/ca-certificate"},

@@ -29,9 +29,10 @@ type Rotation struct {
 
 // Rotate adds a key to each ring, makes it the one that the api seals with, and
 // seals every credential and webhook secret with it. The old keys stay until [Deployment.Prune].
-// Processes that run meanwhile need no restart: gateway and proxy read their
+// Each process gets a new key for its audit, too, and what it has signed stays
+// verifiable. Processes that run meanwhile need no restart: gateway and proxy read their
 // ring again when they meet a key that they do not know, the api its keys before
-// it uses them. A rotation that was interrupted is gone on with.
+// it uses them; the audit is signed with the key of before until they start anew. A rotation that was interrupted is gone on with.
 func (d *Deployment) Rotate(ctx context.Context, db *postgres.DB) (r Rotation, err error) {
 	err = db.Exclusive(ctx, func(ctx context.Context) error {
 		if err := db.AppendAudit(ctx, record("keys.rotated", "intent", nil)); err != nil {
@@ -41,6 +42,9 @@ func (d *Deployment) Rotate(ctx context.Context, db *postgres.DB) (r Rotation, e
 			if err := d.advance(z); err != nil {
 				return err
 			}
+		}
+		if err := d.rotateAudit(); err != nil {
+			return err
 		}
 		return db.Reseal(ctx, func(all []ops.Credential) ([][]byte, []ops.AuditRecord, error) {
 			r = Rotation{Keys: map[ops.Zone]string{}}
@@ -186,8 +190,13 @@ func (d *Deployment) prune(all []ops.Credential) (pruned []string, err error) {
 
 // Adopt puts the rings of another deployment, from its backup, before the keys
 // that are there. Those have sealed nothing in an empty database and go with
-// the next [Deployment.Prune].
-func (d *Deployment) Adopt(rings map[ops.Zone]seal.Ring) error {
+// the next [Deployment.Prune]. What the other has signed is verifiable here; its
+// private keys for that are not in a backup.
+func (d *Deployment) Adopt(rings map[ops.Zone]seal.Ring, audit ops.AuditKeys) error {
+	d.values.auditPublic = d.values.auditPublic.With(audit...)
+	if err := d.setAuditPublic(); err != nil {
+		return err
+	}
 	for _, z := range Zones {
 		keys := rings[z].Keys()
 		for _, k := range d.values.rings[z].Keys() {

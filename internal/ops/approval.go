@@ -55,9 +55,11 @@ type Approval struct {
 	Arguments json.RawMessage `json:"arguments"`
 	// Subject is a digest of what is done, where and with which credential and
 	// host keys. Digest binds it to the call, its holder and the rules.
-	Subject []byte   `json:"-"`
-	Digest  []byte   `json:"-"`
-	Risk    Risk     `json:"risk"`
+	Subject []byte `json:"-"`
+	Digest  []byte `json:"-"`
+	Risk    Risk   `json:"risk"`
+	// Effect is what the call does, as far as its text says: policy.Effect.
+	Effect  string   `json:"effect"`
 	Reasons []string `json:"reasons"`
 	// Facts are what else the digest holds, for people: host key, credential, policy.
 	Facts     map[string]string  `json:"facts"`
@@ -68,6 +70,49 @@ type Approval struct {
 	DecidedAt time.Time          `json:"decided_at,omitzero"`
 	UsedAt    time.Time          `json:"used_at,omitzero"` // when the call was started with it
 	Decisions []ApprovalDecision `json:"decisions"`
+	// Review is what the gatekeeper made of it, if it was asked.
+	Review *Review `json:"review,omitempty"`
+}
+
+// Review is what a model said of an asked call. Only a rating can approve, and
+// only what an admin has opted in to ([Gatekeeper]).
+type Review struct {
+	State     ReviewState `json:"state"`
+	Risk      Risk        `json:"risk,omitempty"`
+	Reasoning string      `json:"reasoning,omitempty"` // the model's, or why there is no rating
+	Model     string      `json:"model"`
+	Approved  bool        `json:"approved"` // the rating has approved the call
+	At        time.Time   `json:"at"`
+}
+
+// ReviewState is how far a review is.
+type ReviewState string
+
+// The states of a review.
+const (
+	ReviewAsked  ReviewState = "asked"
+	ReviewRated  ReviewState = "rated"
+	ReviewFailed ReviewState = "failed" // there is no rating: people decide
+)
+
+// GatekeeperActor is who approves what a rating lets pass.
+const GatekeeperActor = "service:gatekeeper"
+
+// Gatekeeper is the settings of the review of asked calls by a model.
+type Gatekeeper struct {
+	Enabled bool `json:"enabled"`
+	// Provider names the LLM provider; empty means the default one.
+	Provider string `json:"provider,omitempty"`
+	// Threshold is the highest rating that approves: not RiskCritical.
+	Threshold Risk `json:"threshold"`
+	// Effects (policy.Effect, but not unknown) and Tools (names or prefix*) are
+	// what may be approved so at all. None is none.
+	Effects []string `json:"effects"`
+	Tools   []string `json:"tools"`
+	// Hourly is how many calls are reviewed within an hour at most.
+	Hourly    int       `json:"hourly"`
+	Version   int64     `json:"version"` // counts changes
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
 }
 
 // ApprovalDecision is what one person said.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -28,14 +29,34 @@ type AuditRecord struct {
 	Detail map[string]string `json:"detail,omitempty"`
 	Prev   []byte            `json:"prev"`
 	Hash   []byte            `json:"hash"`
+
+	// First, Key and Signature are set in the last of the records that were
+	// written together: the writer signs for all from First to this one.
+	First     int64  `json:"first,omitempty"`
+	Key       string `json:"key,omitempty"`
+	Signature []byte `json:"signature,omitempty"`
 }
 
 // Link sets r's place behind a predecessor (zero for the first of a chain) and
-// computes its hash. At is cut to microseconds, which is what Postgres keeps.
+// computes its hash. At is cut to microseconds, which is what Postgres keeps;
+// bytes that it does not keep in a text (NUL, what is not UTF-8) are replaced, so
+// that nobody is left out of the audit by a name.
 func (r *AuditRecord) Link(seq int64, prev []byte) {
+	for _, s := range []*string{&r.Actor, &r.Action, &r.Object, &r.RunID, &r.Outcome} {
+		*s = storable(*s)
+	}
+	detail := make(map[string]string, len(r.Detail))
+	for k, v := range r.Detail {
+		detail[storable(k)] = storable(v)
+	}
+	r.Detail = detail
 	r.Seq, r.Prev = seq, prev
 	r.At = r.At.UTC().Truncate(time.Microsecond)
 	r.Hash = r.digest()
+}
+
+func storable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 func (r *AuditRecord) digest() []byte {

@@ -25,21 +25,30 @@ const (
 	EventRunRequeued      EventKind = "run.requeued"       // RunChange: its worker is gone, or it waits no more
 	EventApprovalAsked    EventKind = "approval.requested" // ApprovalChange
 	EventApprovalDecided  EventKind = "approval.decided"   // ApprovalChange
+	EventPersonSaid       EventKind = "person.said"        // PersonSaid: to the run, which answers with EventApplied
+	EventFeedback         EventKind = "feedback"           // Feedback: what a person thinks of findings
 )
 
-// Kinds sent by an agent. EventMessage and EventToolResult together are the
-// transcript of a run: what another worker needs to go on.
+// Kinds sent by an agent. [TranscriptKinds] together are the transcript of a run:
+// what another worker needs to go on.
 const (
 	EventTextDelta  EventKind = "text.delta"  // TextDelta
+	EventReasoning  EventKind = "reasoning"   // TextDelta: a piece of the model's thinking, live
 	EventMessage    EventKind = "message"     // Message: one whole turn of the model
 	EventToolCall   EventKind = "tool.call"   // ToolCallStarted
 	EventToolOutput EventKind = "tool.output" // ToolOutput: live, not part of the transcript
 	EventToolResult EventKind = "tool.result" // ToolResult
 	EventNotice     EventKind = "notice"      // Notice: a retry, a refused repetition
 	EventFindings   EventKind = "findings"    // Finding
+	EventBriefing   EventKind = "briefing"    // Briefing: what the model was told of the incident, the first of a run
+	EventApplied    EventKind = "applied"     // Applied: the model reads what a person said, from here on
+	EventCompaction EventKind = "compaction"  // Compaction: the model is shown less of what was, from here on
 	EventRunParked  EventKind = "run.parked"  // RunChange: it waits for people, the last of this worker
 	EventRunEnded   EventKind = "run.ended"   // RunChange, always the last of a run
 )
+
+// TranscriptKinds are those that the conversation with the model is made of.
+var TranscriptKinds = []EventKind{EventBriefing, EventMessage, EventToolResult, EventApplied, EventCompaction, EventFindings}
 
 // Event is one entry of an incident's timeline. Seq counts per incident, from
 // 1 and without holes.
@@ -109,6 +118,13 @@ type Message struct {
 	Text  string    `json:"text,omitempty"`
 	Calls []ToolUse `json:"calls,omitempty"`
 	Usage Usage     `json:"usage"`
+	// Reasoning is what the model showed of its thinking, for people alone.
+	Reasoning string `json:"reasoning,omitempty"`
+	// Vendor is what a vendor wants to have back of its own with the next turns,
+	// such as signed reasoning. It means nothing to anybody else.
+	Vendor json.RawMessage `json:"vendor,omitempty"`
+	// Cut says that the turn reached the limit on output and is not whole.
+	Cut bool `json:"cut,omitempty"`
 }
 
 // ToolUse is a model's wish to call a tool.
@@ -124,9 +140,19 @@ type ToolUse struct {
 
 // Usage is what one turn cost, as the vendor counts it.
 type Usage struct {
-	Model        string `json:"model,omitempty"`
-	InputTokens  int64  `json:"input_tokens"`
-	OutputTokens int64  `json:"output_tokens"`
+	// Provider is the name of the configured one that answered.
+	Provider string `json:"provider,omitempty"`
+	Model    string `json:"model,omitempty"`
+	// InputTokens is all that the model read, OutputTokens all that it wrote;
+	// the three below them are parts of these.
+	InputTokens      int64 `json:"input_tokens"`
+	OutputTokens     int64 `json:"output_tokens"`
+	CachedTokens     int64 `json:"cached_tokens,omitempty"`      // of the input: had from the vendor's cache
+	CacheWriteTokens int64 `json:"cache_write_tokens,omitempty"` // of the input: put there, where that costs more
+	ReasoningTokens  int64 `json:"reasoning_tokens,omitempty"`   // of the output
+	// CostUSD is in US dollars: what the vendor says, else by the provider's own
+	// prices, else by the vendor's list. nil means that nobody knows.
+	CostUSD *float64 `json:"cost_usd,omitempty"`
 }
 
 // ToolCallStarted is the data of tool.call.

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,16 @@ type Action struct {
 	Title   string `json:"title"`
 	Target  string `json:"target,omitempty"`
 	Command string `json:"command,omitempty"` // exact, where there is one
+	// Check is what the rules say of the command. The api fills it in when it is
+	// read; it is never the model's.
+	Check *ActionCheck `json:"check,omitempty"`
+}
+
+// ActionCheck is what would be decided if the agent ran the command of an action now.
+type ActionCheck struct {
+	Verdict string `json:"verdict"` // allow, ask or deny
+	Rule    string `json:"rule,omitempty"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Finding is what an investigation came to.
@@ -50,8 +61,14 @@ type Finding struct {
 	Dropped []string `json:"dropped,omitempty"`
 }
 
-// Confidence is capped at this without a confirmed hypothesis.
-const unconfirmedConfidence = 0.5
+// Confidence is capped where evidence is thin: without a confirmed hypothesis,
+// where nothing that is cited quotes an output, and where all that is cited for
+// the root cause is one call.
+const (
+	unconfirmedConfidence = 0.5
+	unquotedConfidence    = 0.7
+	oneCallConfidence     = 0.9
+)
 
 // CheckFindings returns f with every citation removed that does not name a
 // call in outputs (call id to stored output of a call that was done) or quotes
@@ -61,6 +78,10 @@ const unconfirmedConfidence = 0.5
 // backed is not there.
 func CheckFindings(f Finding, outputs map[string]string) Finding {
 	f.Dropped, f.Conclusive = nil, false
+	f.Actions = slices.Clone(f.Actions)
+	for i := range f.Actions {
+		f.Actions[i].Check = nil
+	}
 	f.Confidence = max(0, min(1, f.Confidence))
 	if f.Confidence != f.Confidence { // NaN
 		f.Confidence = 0
@@ -107,12 +128,27 @@ func CheckFindings(f Finding, outputs map[string]string) Finding {
 			f.Conclusive = true
 		}
 	}
-	if !f.Conclusive {
+	switch quoted, calls := thin(f.Evidence); {
+	case !f.Conclusive:
 		f.Confidence = 0
-	} else if !confirmed {
+	case !confirmed:
 		f.Confidence = min(f.Confidence, unconfirmedConfidence)
+	case !quoted:
+		f.Confidence = min(f.Confidence, unquotedConfidence)
+	case calls == 1:
+		f.Confidence = min(f.Confidence, oneCallConfidence)
 	}
 	return f
+}
+
+// thin says whether any of it quotes an output, and of how many calls it is.
+func thin(cited []Citation) (quoted bool, calls int) {
+	of := map[string]bool{}
+	for _, c := range cited {
+		of[c.Call] = true
+		quoted = quoted || fold(c.Excerpt) != ""
+	}
+	return quoted, len(of)
 }
 
 func fold(s string) string { return strings.Join(strings.Fields(s), " ") }

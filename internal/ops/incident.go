@@ -128,12 +128,25 @@ type Run struct {
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	EndedAt    time.Time `json:"ended_at,omitzero"`
 	LeaseUntil time.Time `json:"lease_until,omitzero"`
+	// Actor is who it acts for: alert:SOURCE, user:NAME, service:NAME. It never changes.
+	Actor string `json:"actor"`
+	// Parent is the run whose conversation it goes on with.
+	Parent       string `json:"parent,omitempty"`
+	InputTokens  int64  `json:"input_tokens"`
+	OutputTokens int64  `json:"output_tokens"`
+	// USD is what it has cost so far. With Unpriced set there are turns whose
+	// price nobody knows, and USD leaves them out.
+	USD      float64 `json:"usd"`
+	Unpriced bool    `json:"unpriced,omitempty"`
 }
 
 // AgentDef is what an agent is: its model, what it is told and what it may do.
 type AgentDef struct {
-	ID     string `json:"id"`
-	Prompt string `json:"prompt"` // system prompt; empty means the built-in one
+	ID          string `json:"id"`
+	Description string `json:"description,omitempty"` // for people
+	Prompt      string `json:"prompt"`                // system prompt; empty means the built-in one
+	// Tools are the names, or prefix*, of those that it has; none is all.
+	Tools []string `json:"tools,omitempty"`
 	// Provider names the LLM provider; empty means the default one.
 	Provider string `json:"provider,omitempty"`
 	// Rules are in the grammar of package policy, first match wins.
@@ -147,4 +160,8 @@ type Limits struct {
 	ToolCalls   int           `json:"tool_calls,omitempty"`   // over the whole run
 	Duration    time.Duration `json:"duration,omitempty"`     // nanoseconds in JSON
 	OutputChars int           `json:"output_chars,omitempty"` // of one tool result, as the model sees it
+	// OutputTokens bounds one turn of the model, reasoning included.
+	OutputTokens int     `json:"output_tokens,omitempty"`
+	Tokens       int64   `json:"tokens,omitempty"` // read and written, over the whole run
+	USD          float64 `json:"usd,omitempty"`    // over the whole run, as far as prices are known
 }

@@ -31,8 +31,21 @@ type Role struct {
 	Actions     []Permission `json:"actions"`
 	// Agents names those that may be started; * is all of them.
 	Agents []string `json:"agents"`
+	// Deny and Allow are about tools: tool:NAME, tool:prefix*, tool:* or
+	// tool:NAME:PATTERN, as in package policy. What any role of somebody denies
+	// falls only to an exception that is strictly narrower; nothing is allowed by it.
+	Deny  []string `json:"deny"`
+	Allow []string `json:"allow"`
 	// BuiltIn roles cannot be changed or removed.
 	BuiltIn   bool      `json:"built_in"`
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
+}
+
+// ServiceActor is the roles of who is no user: alert:SOURCE, by the source's id,
+// or service:NAME. With * for the name they are of all that have none of their own.
+type ServiceActor struct {
+	Actor     string    `json:"actor"`
+	Roles     []string  `json:"roles"`
 	UpdatedAt time.Time `json:"updated_at,omitzero"`
 }
 

@@ -88,7 +88,9 @@ type Target struct {
 	Port    int    `json:"port"`
 	User    string `json:"user,omitempty"`
 	// HostKey holds the pinned keys, one a line, as in known_hosts without the
-	// host column ("ssh-ed25519 AAAA…").
+	// host column ("ssh-ed25519 AAAA…"). A line that begins with [CertAuthority]
+	// has the key of who signs host keys. Empty: the target is not enrolled yet,
+	// and nothing logs in to it.
 	HostKey    string            `json:"host_key,omitempty"`
 	Credential string            `json:"credential,omitempty"` // its name
 	Labels     map[string]string `json:"labels,omitempty"`
@@ -101,6 +103,9 @@ type Target struct {
 	CA        string    `json:"ca,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 }
+
+// CertAuthority marks the key of an authority, as in known_hosts(5).
+const CertAuthority = "@cert-authority"
 
 // SetURL reads address, port, scheme and path from the URL of a service whose
 // API is at the path api below it. The path may be in the URL.
@@ -131,7 +136,11 @@ type Credential struct {
 	Targets   []string  `json:"targets"`
 	Version   int       `json:"version"`
 	CreatedAt time.Time `json:"created_at"`
-	Sealed    []byte    `json:"-"`
+	// RotatedAt is when it got its newest secret, if that is not its first.
+	RotatedAt *time.Time `json:"rotated_at,omitempty"`
+	// DisabledAt is set while it may not be used for anything.
+	DisabledAt *time.Time `json:"disabled_at,omitempty"`
+	Sealed     []byte     `json:"-"`
 }
 
 // Zone is who can open a sealed secret.
@@ -154,6 +163,9 @@ var CredentialKinds = map[string]Zone{
 	"ssh_password":    ZoneTools,
 	"zabbix_token":    ZoneTools,
 	"zabbix_password": ZoneTools,
+	"http_header":     ZoneTools, // of tool servers
+	"http_bearer":     ZoneTools,
+	"http_basic":      ZoneTools, // user:password
 	"llm_key":         ZoneEgress,
 	WebhookSecret:     ZoneAPI,
 	ReconcileSecret:   ZoneAPI,
@@ -166,15 +178,46 @@ func (c Credential) Info() []byte {
 	return info
 }
 
+// ProviderKinds are the protocols and vendors of language models, each with the
+// base URL that it has where nothing else is said.
+var ProviderKinds = map[string]string{
+	"openai":            "https://api.openai.com/v1",
+	"anthropic":         "https://api.anthropic.com",
+	"google":            "https://generativelanguage.googleapis.com",
+	"openrouter":        "https://openrouter.ai/api/v1",
+	"openai-compatible": "",
+}
+
+// MaxFallbacks is how many providers a run may turn to behind its first.
+const MaxFallbacks = 3
+
 // Provider is a configured LLM endpoint.
 type Provider struct {
 	ID         string `json:"id"`
 	Name       string `json:"name"`
-	Kind       string `json:"kind"` // openai
+	Kind       string `json:"kind"` // one of ProviderKinds
 	BaseURL    string `json:"base_url"`
 	Model      string `json:"model"`
 	Credential string `json:"credential,omitempty"` // its name
 	Default    bool   `json:"default"`
+	// Effort is how much the model is to reason: low, medium, high; empty leaves
+	// it to the vendor.
+	Effort string `json:"effort,omitempty"`
+	// PriceInput and PriceOutput are what a million tokens cost here, in US
+	// dollars; nil means the vendor's list price. Window is how many tokens a
+	// conversation may have; 0 means what is known of the model.
+	PriceInput  *float64 `json:"price_input,omitempty"`
+	PriceOutput *float64 `json:"price_output,omitempty"`
+	Window      int      `json:"window,omitempty"`
+	// Fallback names the provider to turn to after Patience seconds of
+	// overload, rate limits or no answer at all; with FallbackOnAccount also when
+	// the vendor refuses the key or the account is used up. 0 is a minute.
+	Fallback          string `json:"fallback,omitempty"`
+	FallbackOnAccount bool   `json:"fallback_on_account"`
+	Patience          int    `json:"patience,omitempty"`
+	// Wait is how many minutes a run waits when neither this provider nor its
+	// fallbacks can be had, before it fails; 0 is not at all.
+	Wait int `json:"wait,omitempty"`
 	// AllowPrivate lets the proxy dial private and loopback addresses for this
 	// provider. Metadata addresses stay closed.
 	AllowPrivate bool      `json:"allow_private"`

@@ -16,6 +16,11 @@
 // refuses what it does not understand, unknown tools included, and says where; a
 // rule that was dropped because it was misspelled would be a hole or a riddle.
 //
+// A tool of a server that was added by configuration has a name of the form
+// server__tool. Rules may name such a tool before it is there, and still when it
+// is gone: a denial must hold when it comes back. * is about those too, and so is
+// a prefix that they can begin with.
+//
 // What a pattern is depends on the tool (tools.go):
 //
 //   - a command: words separated by blanks, each a glob (*, ?, [a-z], [!a-z],
@@ -36,7 +41,15 @@
 // A [Policy] has four lists: the platform's, the roles' of who started the turn,
 // the agent's and the run's. What any denies is denied, what any asks is asked,
 // and only the agent's can allow. A [Role] is written otherwise: its denials
-// fall to exceptions that are strictly narrower.
+// fall to exceptions that are strictly narrower. Which tools an agent has, and
+// what a token is for, are lists whose denials alone count.
+//
+// # Impact
+//
+// [Tools.Impact] says what an asked call does at worst (effect.go): it reads,
+// changes, exposes, gains or gives rights, destroys, or is not known. It decides
+// nothing about whether a call may run, but who may approve it, and whether a
+// model may be asked instead. What is not in its tables is unknown.
 //
 // # Commands
 //

@@ -21,8 +21,36 @@ const (
 type Policy struct {
 	Platform *Rules
 	Role     *Role
-	Agent    *Rules
-	Run      *Rules
+	// Tools says which tools the agent has ([Tools.LoadTools]); nil is all. Its
+	// denials are of [LayerAgent].
+	Tools *Rules
+	Agent *Rules
+	Run   *Rules
+	// Scope says what a token is for, not what is safe: only its denials count, as
+	// those of [LayerRun].
+	Scope *Rules
+}
+
+// LoadTools makes the list that denies every tool but those that are named, each
+// whole or as prefix*. No names are no list: nil, which denies none.
+func (ts Tools) LoadTools(names []string) (*Rules, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	lines := make([]string, 0, len(names)+1)
+	for _, n := range names {
+		lines = append(lines, string(Allow)+":"+n)
+	}
+	r, err := ts.Load(append(lines, "deny:*"))
+	if err != nil {
+		return nil, err
+	}
+	for i, one := range r.rules {
+		if one.match != nil {
+			return nil, &RuleError{Index: i, Rule: names[i], Reason: "it is the name of a tool, or prefix*, without a pattern"}
+		}
+	}
+	return r, nil
 }
 
 // platform is what no rule of any agent allows: it ends the host or its data.
@@ -53,7 +81,7 @@ func Platform() *Rules {
 
 // tools are those that the agent's rules were loaded for.
 func (p Policy) tools() Tools {
-	for _, r := range []*Rules{p.Agent, p.Run, p.Platform} {
+	for _, r := range []*Rules{p.Agent, p.Run, p.Tools, p.Platform} {
 		if r != nil && r.tools != nil {
 			return r.tools
 		}
@@ -72,7 +100,7 @@ func (p Policy) Decide(c Call) Decision {
 		switch {
 		case one.verdict.rank() > d.Verdict.rank() || len(d.Reasons) == 0:
 			d.Verdict, d.Rule, d.Layer = one.verdict, one.rule, layer
-			if one.rule == "" {
+			if one.rule == "" && one.verdict != Deny {
 				d.Layer = ""
 			}
 			d.Reasons = append([]string{one.reason}, d.Reasons...)
@@ -80,18 +108,23 @@ func (p Policy) Decide(c Call) Decision {
 			d.Reasons = append(d.Reasons, one.reason)
 		}
 	}
+	// The same verdict of two layers is the first one's.
 	for _, u := range read.units {
-		say(LayerAgent, p.Agent.judge(u, 0))
-		for _, l := range []struct {
-			layer Layer
-			rules *Rules
-		}{{LayerPlatform, p.Platform}, {LayerRun, p.Run}} {
-			if one := l.rules.judge(u, 0); one.matched && one.verdict != Allow {
-				say(l.layer, one)
-			}
+		if one := p.Platform.judge(u, 0); one.matched && one.verdict != Allow {
+			say(LayerPlatform, one)
 		}
 		if rule := p.Role.denies(u, read.doubt != ""); rule != "" {
 			say(LayerRole, ruling{verdict: Deny, matched: true, rule: rule, reason: "the role of who started this has " + rule})
+		}
+		if p.Tools.Hides(c.Tool) {
+			say(LayerAgent, ruling{verdict: Deny, matched: true, reason: "the agent does not have the tool " + c.Tool})
+		}
+		say(LayerAgent, p.Agent.judge(u, 0))
+		if one := p.Run.judge(u, 0); one.matched && one.verdict != Allow {
+			say(LayerRun, one)
+		}
+		if one := p.Scope.judge(u, 0); one.verdict == Deny {
+			say(LayerRun, one)
 		}
 	}
 	if read.doubt != "" {

@@ -195,13 +195,13 @@ func (r *Rules) seen(u unit, depth int) ruling {
 func (r *Rules) first(u unit) (d ruling, spelled bool) {
 	classes := ""
 	for _, rule := range r.list() {
-		if f, ok := rule.match.(fields); ok && slices.Contains(rule.tools, u.tool.Name) {
+		if f, ok := rule.match.(fields); ok && rule.names(u.tool.Name) {
 			if name := f.mistyped(u); name != "" {
 				return ruling{verdict: Deny, matched: true, rule: rule.text, reason: name + " is not of the type that " + rule.text + " is about"}, true
 			}
 		}
 		if !rule.about(u) {
-			if c, ok := rule.match.(class); ok && slices.Contains(rule.tools, u.tool.Name) && rule.verdict == Allow {
+			if c, ok := rule.match.(class); ok && rule.names(u.tool.Name) && rule.verdict == Allow {
 				classes = c.why(u)
 			}
 			continue

@@ -75,7 +75,7 @@ func TestThreatsUnreachable(t *testing.T) {
 		{"the same pattern", []string{"allow:ssh_execute(df *)", "deny:ssh_execute(df *)"}, []int{1}},
 		{"a wider pattern", []string{"allow:ssh_execute(df *)", "deny:ssh_execute(df -h)"}, []int{1}},
 		{"a narrower pattern", []string{"allow:ssh_execute(df -h)", "deny:ssh_execute(df *)"}, nil},
-		{"each tool of a prefix", []string{"deny:ssh_hosts", "deny:ssh_execute", "ask:ssh_read_file", "deny:ssh_write_file", "allow:ssh_*"}, []int{4}},
+		{"each tool of a prefix", []string{"deny:ssh_hosts", "deny:ssh_execute", "ask:ssh_read_file", "deny:ssh_write_file", "deny:ssh_host_keys", "deny:ssh_login", "allow:ssh_*"}, []int{6}},
 		{"one tool of a prefix", []string{"deny:ssh_hosts", "allow:ssh_*"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestDecisionNamesTheStrictestRule(t *testing.T) {
 	require.Contains(t, d.Reasons[0], "no rule matches ssh_write_file x")
 }
 
-// threats:B30
+// threats: B30
 //
 // A command is judged by the rules of the tool that carries it, the same way
 // in every such tool.

@@ -1,6 +1,9 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Role is what the roles of a user, taken together, deny. An entry is
 // tool:NAME, tool:prefix*, tool:* or tool:NAME:PATTERN. What is denied falls
@@ -39,7 +42,7 @@ func (ts Tools) parseEntry(text string, v Verdict) (r rule, column int, reason s
 		return r, 0, "it does not start with " + start
 	}
 	r.text, r.verdict = string(v)+" "+text, v
-	r.tools, r.match, column, reason = ts.about(text[len(start):], ":", "")
+	column, reason = ts.about(&r, text[len(start):], ":", "")
 	return r, len(start) + column, reason
 }
 
@@ -65,18 +68,23 @@ func (r *Role) denies(u unit, doubt bool) string {
 	return ""
 }
 
+// Hides says whether no call of the tool can be anything but denied.
+func (r *Role) Hides(tool string) bool {
+	if r == nil {
+		return false
+	}
+	for _, d := range r.deny {
+		if d.match != nil || !d.names(tool) {
+			continue
+		}
+		if !slices.ContainsFunc(r.allow, func(a rule) bool { return a.names(tool) && narrower(a, d) }) {
+			return true
+		}
+	}
+	return false
+}
+
 // narrower says whether a is about less than d, and about nothing else.
 func narrower(a, d rule) bool { return within(a, d) && !within(d, a) }
 
-func within(a, b rule) bool {
-	for _, t := range a.tools {
-		found := false
-		for _, other := range b.tools {
-			found = found || other == t
-		}
-		if !found {
-			return false
-		}
-	}
-	return covers(b.match, a.match)
-}
+func within(a, b rule) bool { return b.namesAll(a) && covers(b.match, a.match) }

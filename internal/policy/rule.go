@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -23,7 +22,10 @@ type rule struct {
 	text    string
 	verdict Verdict
 	tools   []string
-	match   matcher // nil: whatever the arguments
+	// open: it is about all configured tools whose names begin with prefix.
+	open   bool
+	prefix string
+	match  matcher // nil: whatever the arguments
 }
 
 // matcher is the pattern of a rule: one of *pattern, class, *pathGlob, nameGlob
@@ -37,7 +39,7 @@ type matcher interface {
 }
 
 func (r rule) about(u unit) bool {
-	return slices.Contains(r.tools, u.tool.Name) && (r.match == nil || r.match.matches(u, r.verdict != Allow))
+	return r.names(u.tool.Name) && (r.match == nil || r.match.matches(u, r.verdict != Allow))
 }
 
 // RuleError names the rule that is wrong.
@@ -93,57 +95,64 @@ func (ts Tools) parse(line string) (r rule, column int, reason string) {
 	default:
 		r.text, r.verdict = line, v
 	}
-	r.tools, r.match, column, reason = ts.about(subject, "(", ")")
+	column, reason = ts.about(&r, subject, "(", ")")
 	return r, len(verb) + 1 + column, reason
 }
 
 // about reads what a rule is about: *, Tool, prefix* or a tool with a pattern
 // between open and closed.
-func (ts Tools) about(subject, open, closed string) (tools []string, m matcher, column int, reason string) {
+func (ts Tools) about(r *rule, subject, open, closed string) (column int, reason string) {
 	name, rest, hasPattern := strings.Cut(subject, open)
 	if name != strings.TrimSpace(name) {
-		return nil, nil, 0, "no blank may stand around the tool's name"
+		return 0, "no blank may stand around the tool's name"
 	}
 	prefix, isPrefix := strings.CutSuffix(name, "*")
 	if !wellFormed(prefix) || prefix == "" && !isPrefix {
-		return nil, nil, 0, fmt.Sprintf("%q is not the name of a tool", name)
+		return 0, fmt.Sprintf("%q is not the name of a tool", name)
 	}
 	for _, t := range ts {
 		if t.Name == name || isPrefix && strings.HasPrefix(t.Name, prefix) {
-			tools = append(tools, t.Name)
+			r.tools = append(r.tools, t.Name)
 		}
 	}
-	if len(tools) == 0 {
-		return nil, nil, 0, fmt.Sprintf("there is no tool %q", name)
+	switch {
+	case isPrefix:
+		r.prefix, r.open = prefix, opens(prefix)
+	case len(r.tools) == 0 && configured(name):
+		r.tools = []string{name}
+	}
+	if len(r.tools) == 0 && !(r.open && strings.Contains(prefix, "_")) {
+		return 0, fmt.Sprintf("there is no tool %q", name)
 	}
 	if !hasPattern {
-		return tools, nil, 0, ""
+		return 0, ""
 	}
 	column = len(name) + 1
 	text, whole := strings.CutSuffix(rest, closed)
 	if isPrefix || !whole {
-		return nil, nil, column, "a pattern is written Tool(pattern), with one whole tool name"
+		return column, "a pattern is written Tool(pattern), with one whole tool name"
 	}
 	tool, _ := ts.find(name)
 	if called, ok := strings.CutPrefix(text, "@"); ok && (tool.Subject == Command || tool.Subject == Path && tool.ReadOnly) {
 		if called != diagnosticsClass {
-			return nil, nil, column, fmt.Sprintf("there is no class @%s; there is @%s", called, diagnosticsClass)
+			return column, fmt.Sprintf("there is no class @%s; there is @%s", called, diagnosticsClass)
 		}
-		return tools, class{tool.Subject}, column, ""
+		r.match = class{tool.Subject}
+		return column, ""
 	}
 	switch tool.Subject {
 	case Command:
-		m, reason = parsePattern(text)
+		r.match, reason = parsePattern(text)
 	case Path:
-		m, reason = parsePathGlob(text, tool.Local)
+		r.match, reason = parsePathGlob(text, tool.Local)
 	case Name:
-		m, reason = parseNameGlob(text, tool.Fold)
+		r.match, reason = parseNameGlob(text, tool.Fold)
 	case Arguments:
-		m, reason = parseFields(text)
+		r.match, reason = parseFields(text)
 	default:
 		reason = fmt.Sprintf("calls of %s have nothing that a pattern could match", name)
 	}
-	return tools, m, column, reason
+	return column, reason
 }
 
 // wellFormed says whether s can be a tool's name or the start of one.
@@ -162,18 +171,25 @@ func (r *Rules) Unreachable() []RuleError {
 	var found []RuleError
 	list := r.list()
 	for i, later := range list {
+		parts := make([]rule, 0, len(later.tools)+1)
+		for _, t := range later.tools {
+			parts = append(parts, rule{tools: []string{t}})
+		}
+		if later.open {
+			parts = append(parts, rule{open: true, prefix: later.prefix})
+		}
 		covered := 0
 		by := ""
-		for _, t := range later.tools {
+		for _, part := range parts {
 			for _, earlier := range list[:i] {
-				if slices.Contains(earlier.tools, t) && covers(earlier.match, later.match) {
+				if earlier.namesAll(part) && covers(earlier.match, later.match) {
 					covered++
 					by = earlier.text
 					break
 				}
 			}
 		}
-		if covered == len(later.tools) {
+		if covered == len(parts) {
 			found = append(found, RuleError{Index: i, Rule: later.text, Reason: "unreachable: " + by + " comes first"})
 		}
 	}
@@ -188,6 +204,15 @@ func covers(a, b matcher) bool {
 	return a.covers(b)
 }
 
+// Lines gives the rules as they were written.
+func (r *Rules) Lines() []string {
+	lines := make([]string, len(r.list()))
+	for i, one := range r.list() {
+		lines[i] = one.text
+	}
+	return lines
+}
+
 func (r *Rules) list() []rule {
 	if r == nil {
 		return nil
@@ -199,7 +224,7 @@ func (r *Rules) list() []rule {
 // there is no point in showing it.
 func (r *Rules) Hides(tool string) bool {
 	for _, rule := range r.list() {
-		if !slices.Contains(rule.tools, tool) {
+		if !rule.names(tool) {
 			continue
 		}
 		if rule.verdict != Deny {

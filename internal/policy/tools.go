@@ -46,6 +46,8 @@ type Tools []Tool
 var builtin = Tools{
 	{Name: "ssh_execute", Subject: Command, Argument: "command", Reads: "ssh_read_file", Writes: "ssh_write_file"},
 	{Name: "ssh_hosts"},
+	{Name: "ssh_host_keys"}, // these two are for services alone: the enrolment of a host
+	{Name: "ssh_login"},
 	{Name: "ssh_read_file", Subject: Path, Argument: "path", ReadOnly: true},
 	// Not a tool to call: it is what redirections of ssh_execute write.
 	{Name: "ssh_write_file", Subject: Path, Argument: "path"},
@@ -68,6 +70,7 @@ var builtin = Tools{
 	{Name: "http_request", Subject: Arguments},
 	{Name: "evidence_read"},
 	{Name: "evidence_search"},
+	{Name: "tools_discover"}, // of the program itself
 	{Name: "ask_agent", Subject: Name, Argument: "agent"},
 }
 
@@ -80,7 +83,7 @@ func Builtin() Tools { return slices.Clone(builtin) }
 func (ts Tools) With(more ...Tool) (Tools, error) {
 	all := slices.Clone(ts)
 	for _, t := range more {
-		switch _, taken := all.find(t.Name); {
+		switch taken := slices.ContainsFunc(all, func(o Tool) bool { return o.Name == t.Name }); {
 		case t.Name == "" || !wellFormed(t.Name):
 			return nil, fmt.Errorf("%q is not the name of a tool: A-Z a-z 0-9 _ . -, at most 128", t.Name)
 		case taken:
@@ -102,10 +105,13 @@ func (ts Tools) With(more ...Tool) (Tools, error) {
 
 func (ts Tools) find(name string) (Tool, bool) {
 	i := slices.IndexFunc(ts, func(t Tool) bool { return t.Name == name })
-	if i < 0 {
-		return Tool{}, false
+	switch {
+	case i >= 0:
+		return ts[i], true
+	case configured(name):
+		return Tool{Name: name, Subject: Arguments}, true
 	}
-	return ts[i], true
+	return Tool{}, false
 }
 
 // Knows says whether rules can name the built-in tool, and whether its calls

@@ -8,6 +8,8 @@
 //
 //	manifest.json        version of the format, schema, tables, sequences
 //	keys/tools-key …     the rings, newest key first
+//	keys/audit-public-keys
+//	                     what the audit is verified with; not in older backups
 //	tables/NAME/000001 … rows in COPY's text format, in pieces of at most 1 MiB
 //	end.json             the number of rows of each table
 //
@@ -61,6 +63,7 @@ const (
 	manifestName = "manifest.json"
 	endName      = "end.json"
 	keysFolder   = "keys/"
+	auditName    = keysFolder + "audit-public-keys"
 	tablesFolder = "tables/"
 )
 
@@ -166,7 +169,7 @@ func (a *archive) write(ctx context.Context, c Config, s *Summary) error {
 					return err
 				}
 			}
-			return nil
+			return a.add(auditName, []byte(c.Keys.AuditKeys().String()))
 		},
 		func(t postgres.Table) io.WriteCloser { return &pieces{archive: a, table: t.Name} })
 	if err != nil {
@@ -233,7 +236,7 @@ func load(ctx context.Context, opened io.Reader, c Config) (s Summary, err error
 	if err := in.next(); err != nil {
 		return s, err
 	}
-	m, rings, err := head(in)
+	m, rings, audit, err := head(in)
 	if err != nil {
 		return s, err
 	}
@@ -247,35 +250,44 @@ func load(ctx context.Context, opened io.Reader, c Config) (s Summary, err error
 					return ops.AuditRecord{}, err
 				}
 				return ops.AuditRecord{Chain: "api", At: time.Now(), Actor: "operator", Action: "backup.restored", Object: "deployment", Outcome: "ok",
-					Detail: map[string]string{"of": m.At.Format(time.RFC3339)}}, c.Keys.Adopt(rings)
+					Detail: map[string]string{"of": m.At.Format(time.RFC3339)}}, c.Keys.Adopt(rings, audit)
 			})
 	})
 	return s, err
 }
 
 // head reads what comes before the rows.
-func head(in *entries) (m manifest, rings map[ops.Zone]seal.Ring, err error) {
+func head(in *entries) (m manifest, rings map[ops.Zone]seal.Ring, audit ops.AuditKeys, err error) {
 	data, err := in.content(manifestName, piece)
 	if err != nil {
-		return m, nil, err
+		return m, nil, nil, err
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, nil, fmt.Errorf("%s: %w", manifestName, err)
+		return m, nil, nil, fmt.Errorf("%s: %w", manifestName, err)
 	}
 	if m.Format != format {
-		return m, nil, ops.Errorf(ops.CodeConflict, "the backup is of format %d and this program knows %d: restore with the release that made it", m.Format, format)
+		return m, nil, nil, ops.Errorf(ops.CodeConflict, "the backup is of format %d and this program knows %d: restore with the release that made it", m.Format, format)
 	}
 	rings = map[ops.Zone]seal.Ring{}
 	for _, zone := range keys.Zones {
 		text, err := in.content(ringNames[zone], piece)
 		if err != nil {
-			return m, nil, err
+			return m, nil, nil, err
 		}
 		if rings[zone], err = seal.ParseRing(zone, ops.NewSecret(string(text))); err != nil {
-			return m, nil, fmt.Errorf("%s: %w", ringNames[zone], err)
+			return m, nil, nil, fmt.Errorf("%s: %w", ringNames[zone], err)
 		}
 	}
-	return m, rings, nil
+	if in.name == auditName {
+		text, err := in.content(auditName, piece)
+		if err != nil {
+			return m, nil, nil, err
+		}
+		if audit, err = ops.ParseAuditKeys(string(text)); err != nil {
+			return m, nil, nil, fmt.Errorf("%s: %w", auditName, err)
+		}
+	}
+	return m, rings, audit, nil
 }
 
 // tail checks that the stream has ended as it should, in each of its layers.

@@ -96,7 +96,7 @@ func (d *deployment) fill(t *testing.T) {
 	// Nothing can make this smaller: a backup of several chunks.
 	noise := make([]byte, 300_000)
 	_, _ = rand.Read(noise)
-	d.exec(t, `INSERT INTO sessions (token, data, expiry) VALUES ('t', $1, now())`, noise)
+	d.exec(t, `INSERT INTO setup_tokens (hash, expires_at) VALUES ($1, now())`, noise)
 	// Behind the last number there was one that was rolled back.
 	d.exec(t, `SELECT nextval('incidents_number_seq')`)
 	require.NoError(t, d.DB.AppendAudit(t.Context(), ops.AuditRecord{Chain: "gateway", Actor: "run:1", Action: "tool.intent", Object: hostile, Outcome: "intent"}))
@@ -337,7 +337,7 @@ func TestARestoreThatWasKilledIsDoneAgain(t *testing.T) {
 	for _, z := range keys.Zones {
 		rings[z] = old.Keys.Ring(z)
 	}
-	require.NoError(t, d.Keys.Adopt(rings))
+	require.NoError(t, d.Keys.Adopt(rings, old.Keys.AuditKeys()))
 
 	set, err := keys.Open(d.keys)
 	require.NoError(t, err)

@@ -128,11 +128,11 @@ type UserChange struct {
 }
 
 // ChangeUser changes a user. It is refused if nobody were left who manages
-// accounts. Disabling ends the user's gateway tokens and runs.
+// accounts. Disabling ends the user's sessions, gateway tokens and runs.
 func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
 		// One change at a time: two admins must not remove each other.
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('accounts', 0))`); err != nil {
+		if err := lockAccounts(ctx, tx); err != nil {
 			return err
 		}
 		if c.Roles != nil {
@@ -150,6 +150,9 @@ func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
 		}
 		if c.Disabled != nil && *c.Disabled {
 			if err := revokeTokensOf(ctx, tx, id); err != nil {
+				return err
+			}
+			if err := endSessions(ctx, tx, id, ""); err != nil {
 				return err
 			}
 			if err := cancelRunsOf(ctx, tx, id); err != nil {
@@ -221,8 +224,8 @@ func (db *DB) Invite(ctx context.Context, u User, hash []byte, expires time.Time
 	})
 }
 
-// Accept uses up an invitation and sets the password. Others' sessions and
-// tokens of that user stay as they are.
+// Accept uses up an invitation and sets the password. The sessions that there
+// are of that user end: whoever is in them knows another password.
 func (db *DB) Accept(ctx context.Context, hash []byte, passwordHash string) (u User, err error) {
 	err = db.tx(ctx, func(tx pgx.Tx) error {
 		var id string
@@ -237,29 +240,37 @@ func (db *DB) Accept(ctx context.Context, hash []byte, passwordHash string) (u U
 		if _, err := tx.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, id, passwordHash); err != nil {
 			return err
 		}
+		if err := endSessions(ctx, tx, id, ""); err != nil {
+			return err
+		}
 		u, err = scanUser(tx.QueryRow(ctx, selectUsers+` FROM users u WHERE u.id = $1`, id))
 		return err
 	})
 	return u, err
 }
 
-// SetPassword replaces a user's password.
-func (db *DB) SetPassword(ctx context.Context, user, passwordHash string) error {
-	tag, err := db.pool.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, user, passwordHash)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = pgx.ErrNoRows
-	}
-	return mapError(err)
+// SetPassword replaces a user's password and ends all their sessions but one.
+func (db *DB) SetPassword(ctx context.Context, user, passwordHash, but string) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, user, passwordHash)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = pgx.ErrNoRows
+		}
+		if err != nil {
+			return err
+		}
+		return endSessions(ctx, tx, user, but)
+	})
 }
 
 // Roles gives all roles, by id.
 func (db *DB) Roles(ctx context.Context) ([]ops.Role, error) {
-	rows, err := db.pool.Query(ctx, `SELECT id, description, actions, agents, builtin, updated_at FROM roles ORDER BY id LIMIT 1000`)
+	rows, err := db.pool.Query(ctx, `SELECT id, description, actions, agents, deny, allow, builtin, updated_at FROM roles ORDER BY id LIMIT 1000`)
 	if err != nil {
 		return nil, mapError(err)
 	}
 	roles, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ops.Role, err error) {
-		err = row.Scan(&r.ID, &r.Description, &r.Actions, &r.Agents, &r.BuiltIn, &r.UpdatedAt)
+		err = row.Scan(&r.ID, &r.Description, &r.Actions, &r.Agents, &r.Deny, &r.Allow, &r.BuiltIn, &r.UpdatedAt)
 		return r, err
 	})
 	return roles, mapError(err)
@@ -269,22 +280,22 @@ func (db *DB) Roles(ctx context.Context) ([]ops.Role, error) {
 // change after which nobody manages accounts.
 func (db *DB) PutRole(ctx context.Context, r ops.Role) error {
 	return db.changeRole(ctx, r.ID, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO roles (id, description, actions, agents) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (id) DO UPDATE SET description = $2, actions = $3, agents = $4, updated_at = now()`,
-			r.ID, r.Description, orNone(r.Actions), orNone(r.Agents))
+		_, err := tx.Exec(ctx, `INSERT INTO roles (id, description, actions, agents, deny, allow) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (id) DO UPDATE SET description = $2, actions = $3, agents = $4, deny = $5, allow = $6, updated_at = now()`,
+			r.ID, r.Description, orNone(r.Actions), orNone(r.Agents), orNone(r.Deny), orNone(r.Allow))
 		return err
 	})
 }
 
-// DeleteRole removes a role that no user has.
+// DeleteRole removes a role that no user and no service has.
 func (db *DB) DeleteRole(ctx context.Context, id string) error {
 	return db.changeRole(ctx, id, func(tx pgx.Tx) error {
 		var used bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users WHERE $1 = ANY(roles))`, id).Scan(&used); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users WHERE $1 = ANY(roles)) OR EXISTS (SELECT FROM actor_roles WHERE $1 = ANY(roles))`, id).Scan(&used); err != nil {
 			return err
 		}
 		if used {
-			return ops.Errorf(ops.CodeConflict, "users have the role: take it from them first")
+			return ops.Errorf(ops.CodeConflict, "users, or what alerts start, have the role: take it from them first")
 		}
 		tag, err := tx.Exec(ctx, `DELETE FROM roles WHERE id = $1`, id)
 		if err == nil && tag.RowsAffected() == 0 {
@@ -296,7 +307,7 @@ func (db *DB) DeleteRole(ctx context.Context, id string) error {
 
 func (db *DB) changeRole(ctx context.Context, id string, change func(pgx.Tx) error) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('accounts', 0))`); err != nil {
+		if err := lockAccounts(ctx, tx); err != nil {
 			return err
 		}
 		var builtin bool

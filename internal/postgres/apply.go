@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
@@ -61,43 +60,4 @@ func (db *DB) PutTarget(ctx context.Context, t ops.Target) error {
 			scheme = $11, path = $12, ca = $13`,
 		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump), t.Scheme, t.Path, t.CA)
 	return mapError(err)
-}
-
-// PutProvider stores an LLM provider by name.
-func (db *DB) PutProvider(ctx context.Context, p ops.Provider) error {
-	return db.tx(ctx, func(tx pgx.Tx) error {
-		if p.Default {
-			if _, err := tx.Exec(ctx, `UPDATE providers SET is_default = false WHERE is_default AND name <> $1`, p.Name); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Exec(ctx, `INSERT INTO providers (id, name, kind, base_url, model, credential, is_default, allow_private)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-			ON CONFLICT (name) DO UPDATE SET kind = $3, base_url = $4, model = $5, credential = $6, is_default = $7, allow_private = $8`,
-			p.ID, p.Name, p.Kind, p.BaseURL, p.Model, orNullText(p.Credential), p.Default, p.AllowPrivate)
-		return err
-	})
-}
-
-// PutAgent stores an agent by id. Its rules must have been checked.
-func (db *DB) PutAgent(ctx context.Context, a ops.AgentDef) error {
-	limits, err := json.Marshal(a.Limits)
-	if err != nil {
-		return err
-	}
-	_, err = db.pool.Exec(ctx, `INSERT INTO agents (id, prompt, provider, rules, limits) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (id) DO UPDATE SET prompt = $2, provider = $3, rules = $4, limits = $5, updated_at = now()`,
-		a.ID, a.Prompt, a.Provider, orNone(a.Rules), json.RawMessage(limits))
-	return mapError(err)
-}
-
-// Agent gives one agent by id.
-func (db *DB) Agent(ctx context.Context, id string) (a ops.AgentDef, err error) {
-	var limits []byte
-	err = db.pool.QueryRow(ctx, `SELECT id, prompt, provider, rules, limits FROM agents WHERE id = $1`, id).
-		Scan(&a.ID, &a.Prompt, &a.Provider, &a.Rules, &limits)
-	if err != nil {
-		return a, mapError(err)
-	}
-	return a, json.Unmarshal(limits, &a.Limits)
 }

@@ -18,7 +18,7 @@ const versionTable = "goose_db_version"
 
 // untouched are the tables that may have rows before anybody has used the
 // database: what a migration made, and the link for the first admin.
-var untouched = []string{"agents", "roles", "grouping_version", "chores", "setup_tokens"}
+var untouched = []string{"agents", "roles", "grouping_version", "tools_version", "chores", "setup_tokens", "actor_roles", "gatekeeper"}
 
 // Contents says what a dump holds, beside the rows.
 type Contents struct {
@@ -106,7 +106,7 @@ func (db *DB) Load(ctx context.Context, c Contents, read func(Table) io.Reader, 
 		if err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, record)
+		return db.appendAudit(ctx, tx, record)
 	}))
 }
 

@@ -516,10 +516,10 @@ func (c *changedIncidents) queue(b *pgx.Batch) {
 // queueItsRun queues the run that an incident is to have, or makes it more urgent.
 func queueItsRun(b *pgx.Batch, i *storedIncident) {
 	if i.run != "" {
-		// An agent that has been removed since must not keep alerts from being stored.
-		b.Queue(`INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at)
-			VALUES ($1, $2, coalesce((SELECT id FROM agents WHERE id = $3), $4), 'queued', $5, now(), now())`,
-			i.run, i.ID, i.agent, DefaultAgent, priority(i.Severity))
+		// An agent that was removed or disabled since must not keep alerts from being stored.
+		b.Queue(`INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at, actor)
+			VALUES ($1, $2, coalesce((SELECT id FROM agents WHERE id = $3 AND disabled_at IS NULL), $4), 'queued', $5, now(), now(), $6)`,
+			i.run, i.ID, i.agent, DefaultAgent, priority(i.Severity), alertActor(i.SourceID))
 		b.Queue(`SELECT pg_notify($1, $2)`, ChannelRuns, i.run)
 	} else if i.escalated && i.Investigation == ops.RunQueued {
 		b.Queue(`UPDATE runs SET priority = $2 WHERE id = $1 AND state = 'queued'`, i.RunID, priority(i.Severity))

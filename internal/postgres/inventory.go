@@ -34,11 +34,54 @@ func (db *DB) CredentialByName(ctx context.Context, name string) (ops.Credential
 	return c, mapError(err)
 }
 
-const selectCredentials = `SELECT id, name, kind, targets, version, created_at, sealed FROM credentials`
+const selectCredentials = `SELECT id, name, kind, targets, version, created_at, rotated_at, disabled_at, sealed FROM credentials`
 
 func scanCredential(row pgx.CollectableRow) (c ops.Credential, err error) {
-	err = row.Scan(&c.ID, &c.Name, &c.Kind, &c.Targets, &c.Version, &c.CreatedAt, &c.Sealed)
+	err = row.Scan(&c.ID, &c.Name, &c.Kind, &c.Targets, &c.Version, &c.CreatedAt, &c.RotatedAt, &c.DisabledAt, &c.Sealed)
 	return c, err
+}
+
+// RotateCredential gives a credential another secret and the next version. seal
+// is called with the row as it will be, since the seal is bound to it.
+func (db *DB) RotateCredential(ctx context.Context, id string, seal func(ops.Credential) ([]byte, error)) (c ops.Credential, err error) {
+	err = db.tx(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, selectCredentials+` WHERE id = $1 FOR UPDATE`, id)
+		if err != nil {
+			return err
+		}
+		if c, err = pgx.CollectExactlyOneRow(rows, scanCredential); err != nil {
+			return err
+		}
+		c.Version++
+		if c.Sealed, err = seal(c); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `UPDATE credentials SET version = $2, sealed = $3, rotated_at = now() WHERE id = $1 RETURNING rotated_at`,
+			id, c.Version, c.Sealed).Scan(&c.RotatedAt)
+	})
+	return c, mapError(err)
+}
+
+// DisableCredential takes a credential from those who open it, or gives it back.
+func (db *DB) DisableCredential(ctx context.Context, id string, disable bool) (ops.Credential, error) {
+	rows, err := db.pool.Query(ctx, `UPDATE credentials SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1
+		RETURNING id, name, kind, targets, version, created_at, rotated_at, disabled_at, sealed`, id, disable)
+	if err != nil {
+		return ops.Credential{}, mapError(err)
+	}
+	c, err := pgx.CollectExactlyOneRow(rows, scanCredential)
+	return c, mapError(err)
+}
+
+// CredentialsStand gives those of the ids whose credential is there for this
+// role: a disabled one is not.
+func (db *DB) CredentialsStand(ctx context.Context, ids []string) ([]string, error) {
+	rows, err := db.pool.Query(ctx, `SELECT id FROM credentials WHERE id = ANY($1::uuid[])`, ids)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	stand, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return stand, mapError(err)
 }
 
 // CreateTarget stores a target.
@@ -59,6 +102,26 @@ func (db *DB) Targets(ctx context.Context) ([]ops.Target, error) {
 	return items, mapError(err)
 }
 
+// Target gives one target by its id.
+func (db *DB) Target(ctx context.Context, id string) (ops.Target, error) {
+	rows, err := db.pool.Query(ctx, selectTargets+` WHERE id = $1`, id)
+	if err != nil {
+		return ops.Target{}, mapError(err)
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, scanTarget)
+	return t, mapError(err)
+}
+
+// PinHostKey replaces the pinned keys of a target, if they are still those that
+// whoever decided has seen.
+func (db *DB) PinHostKey(ctx context.Context, id, seen, keys string) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE targets SET host_key = $3 WHERE id = $1 AND host_key = $2`, id, seen, keys)
+	if err == nil && tag.RowsAffected() == 0 {
+		return ops.Errorf(ops.CodeConflict, "the target's pinned keys have changed meanwhile: look again")
+	}
+	return mapError(err)
+}
+
 // TargetByName gives one target.
 func (db *DB) TargetByName(ctx context.Context, name string) (ops.Target, error) {
 	rows, err := db.pool.Query(ctx, selectTargets+` WHERE name = $1`, name)
@@ -75,56 +138,4 @@ const selectTargets = `SELECT id, name, kind, address, port, user_name, host_key
 func scanTarget(row pgx.CollectableRow) (t ops.Target, err error) {
 	err = row.Scan(&t.ID, &t.Name, &t.Kind, &t.Address, &t.Port, &t.User, &t.HostKey, &t.Credential, &t.Labels, &t.Jump, &t.Scheme, &t.Path, &t.CA, &t.CreatedAt)
 	return t, err
-}
-
-// CreateProvider stores an LLM provider. The first one, and one that asks for
-// it, becomes the default.
-func (db *DB) CreateProvider(ctx context.Context, p ops.Provider) error {
-	return db.tx(ctx, func(tx pgx.Tx) error {
-		if p.Default {
-			if _, err := tx.Exec(ctx, `UPDATE providers SET is_default = false WHERE is_default`); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Exec(ctx, `INSERT INTO providers (id, name, kind, base_url, model, credential, is_default, allow_private)
-			VALUES ($1, $2, $3, $4, $5, $6, $7 OR NOT EXISTS (SELECT FROM providers WHERE is_default), $8)`,
-			p.ID, p.Name, p.Kind, p.BaseURL, p.Model, orNullText(p.Credential), p.Default, p.AllowPrivate)
-		return err
-	})
-}
-
-// Providers gives all LLM providers by name.
-func (db *DB) Providers(ctx context.Context) ([]ops.Provider, error) {
-	rows, err := db.pool.Query(ctx, selectProviders+` ORDER BY name`)
-	if err != nil {
-		return nil, mapError(err)
-	}
-	items, err := pgx.CollectRows(rows, scanProvider)
-	return items, mapError(err)
-}
-
-// Provider gives one LLM provider by its id.
-func (db *DB) Provider(ctx context.Context, id string) (ops.Provider, error) {
-	rows, err := db.pool.Query(ctx, selectProviders+` WHERE id = $1`, id)
-	if err != nil {
-		return ops.Provider{}, mapError(err)
-	}
-	p, err := pgx.CollectExactlyOneRow(rows, scanProvider)
-	return p, mapError(err)
-}
-
-// provider gives the provider of that name, or the default one for no name.
-func provider(ctx context.Context, tx pgx.Tx, name string) (ops.Provider, error) {
-	rows, err := tx.Query(ctx, selectProviders+` WHERE name = $1 OR $1 = '' AND is_default`, name)
-	if err != nil {
-		return ops.Provider{}, err
-	}
-	return pgx.CollectExactlyOneRow(rows, scanProvider)
-}
-
-const selectProviders = `SELECT id, name, kind, base_url, model, coalesce(credential, ''), is_default, allow_private, created_at FROM providers`
-
-func scanProvider(row pgx.CollectableRow) (p ops.Provider, err error) {
-	err = row.Scan(&p.ID, &p.Name, &p.Kind, &p.BaseURL, &p.Model, &p.Credential, &p.Default, &p.AllowPrivate, &p.CreatedAt)
-	return p, err
 }

@@ -13,6 +13,7 @@ const (
 	ChannelEvents = "akmatori_events" // an incident's id: its timeline has grown
 	ChannelRuns   = "akmatori_runs"   // a run is waiting
 	ChannelCancel = "akmatori_cancel" // a run's id: somebody wants it to stop
+	ChannelSaid   = "akmatori_said"   // a run's id: somebody has said something to it
 	// ChannelApprovals has an approval's id: somebody is asked.
 	ChannelApprovals = "akmatori_approvals"
 )

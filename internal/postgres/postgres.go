@@ -37,8 +37,10 @@ import (
 type DB struct {
 	pool   *pgxpool.Pool
 	config *pgx.ConnConfig // for connections that listen or hold a lock, apart from the pool
-	tail   auditTail       // of the chain that this process appends call records to
-	rules  rulesCache      // how alerts are grouped
+	audits auditWriters
+	rules  rulesCache // how alerts are grouped
+	// auditKey signs what this process appends to the audit.
+	auditKey ops.AuditKey
 }
 
 // Config says where and as whom to connect.
@@ -46,6 +48,9 @@ type Config struct {
 	URL      ops.Secret // required; names the role
 	MaxConns int        // of the pool; 0 means 16
 	App      string     // application_name, for people who look at pg_stat_activity
+	// AuditKey signs the records of its chain. Without it they are not signed,
+	// and whoever verifies the chain is told so.
+	AuditKey ops.AuditKey
 }
 
 // Open connects and checks that the schema is the one that this program was
@@ -66,7 +71,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	db := &DB{pool: pool, config: conf.ConnConfig}
+	db := &DB{pool: pool, config: conf.ConnConfig, auditKey: c.AuditKey}
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		err = db.CheckSchema(ctx)
 		if ops.CodeOf(err) != ops.CodeUnavailable || time.Now().After(deadline) || ctx.Err() != nil {

@@ -66,7 +66,7 @@ func (db *DB) Reseal(ctx context.Context, f func([]ops.Credential) (sealed [][]b
 				return fmt.Errorf("%s: %w", all[i].Name, err)
 			}
 		}
-		return appendAudit(ctx, tx, records...)
+		return db.appendAudit(ctx, tx, records...)
 	})
 }
 

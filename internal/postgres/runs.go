@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -30,11 +31,36 @@ type ClaimedRun struct {
 	Incident ops.Incident
 	Alerts   []ops.Alert
 	Agent    ops.AgentDef
+	// Roles are those of whoever the run acts for, at the claim.
+	Roles    ActorRoles
 	Provider ops.Provider
-	Deadline time.Time
-	// Transcript holds the stored events of kind message, tool.result and findings.
+	// Fallbacks are the providers to turn to when Provider cannot be had, in
+	// order. WaitUntil is how long the run may wait for one of them all; zero means
+	// that it does not wait.
+	Fallbacks []ops.Provider
+	WaitUntil time.Time
+	Deadline  time.Time
+	// Transcript holds the stored events of [ops.TranscriptKinds], Messages what
+	// people said to this run so far.
 	Transcript []ops.Event
+	Messages   []ops.RunMessage
+	// History are the runs whose conversation this one goes on with, oldest first.
+	History []PastRun
+	// Context is what is known of the past; nil once the model was told.
+	Context *ops.Context
+	// Conclude says why the run may do nothing more but conclude, if it may not.
+	Conclude string
 }
+
+// PastRun is the conversation of a run that has ended.
+type PastRun struct {
+	Run        string
+	Transcript []ops.Event
+	Messages   []ops.RunMessage
+}
+
+// maxHistory bounds how many runs another one goes on with.
+const maxHistory = 8
 
 // Claim gives the first waiting run to a worker. It returns nil if none waits.
 // The tokens are valid from now on, those of an earlier claim are dead.
@@ -47,14 +73,14 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		// Both rows are locked, or the run is left for the next try: a claim
 		// never waits, so it cannot be part of a deadlock.
 		var parked int
-		err := tx.QueryRow(ctx, `SELECT r.id, r.incident_id, r.epoch, r.parked, r.acked_seq, r.created_at,
-				a.id, a.prompt, a.provider, a.rules, a.limits
+		err := tx.QueryRow(ctx, `SELECT r.id, r.incident_id, r.epoch, r.parked, r.acked_seq, r.created_at, r.actor, coalesce(r.parent::text, ''),
+				a.id, a.prompt, a.provider, a.rules, a.tools, a.limits
 			FROM runs r JOIN incidents i ON i.id = r.incident_id JOIN agents a ON a.id = r.agent_id
 			WHERE r.state = 'queued' AND r.available_at <= now()
 			ORDER BY r.priority, r.created_at
 			LIMIT 1 FOR UPDATE OF r, i SKIP LOCKED`).
-			Scan(&got.Run.ID, &got.Run.IncidentID, &got.Run.Epoch, &parked, &got.Run.AckedSeq, &got.Run.CreatedAt,
-				&got.Agent.ID, &got.Agent.Prompt, &got.Agent.Provider, &got.Agent.Rules, &limits)
+			Scan(&got.Run.ID, &got.Run.IncidentID, &got.Run.Epoch, &parked, &got.Run.AckedSeq, &got.Run.CreatedAt, &got.Run.Actor, &got.Run.Parent,
+				&got.Agent.ID, &got.Agent.Prompt, &got.Agent.Provider, &got.Agent.Rules, &got.Agent.Tools, &limits)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -74,6 +100,19 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		if err != nil {
 			return err
 		}
+		if got.Fallbacks, err = fallbacks(ctx, tx, got.Provider); err != nil {
+			return err
+		}
+		behind := []string{}
+		for _, f := range got.Fallbacks {
+			behind = append(behind, f.ID)
+		}
+		if got.Conclude, err = overBudget(ctx, tx, got.Run.ID, got.Run.Epoch > 0); err != nil {
+			return err
+		}
+		if got.Conclude != "" && got.Run.Epoch == 0 {
+			return endRun(ctx, tx, &got.Run, ops.RunFailed, "not started: "+got.Conclude)
+		}
 		timeout := c.Timeout
 		if got.Agent.Limits.Duration > 0 {
 			timeout = got.Agent.Limits.Duration + time.Minute // to conclude in
@@ -82,11 +121,14 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		got.Run.State, got.Run.Worker, got.Run.Agent = ops.RunRunning, c.Worker, got.Agent.ID
 		if err := tx.QueryRow(ctx, `UPDATE runs SET state = 'running', epoch = $2, worker = $3, provider_id = $4,
 				lease_until = now() + $5, deadline = now() + $6, started_at = coalesce(started_at, now()),
-				gateway_token_hash = $7, proxy_token_hash = $8
-			WHERE id = $1 RETURNING deadline, lease_until, started_at`,
-			got.Run.ID, got.Run.Epoch, c.Worker, got.Provider.ID, c.Lease, timeout, c.GatewayTokenHash, c.ProxyTokenHash).
-			Scan(&got.Deadline, &got.Run.LeaseUntil, &got.Run.StartedAt); err != nil {
+				gateway_token_hash = $7, proxy_token_hash = $8, fallback_ids = $9
+			WHERE id = $1 RETURNING deadline, lease_until, started_at, coalesce(waiting_since, now())`,
+			got.Run.ID, got.Run.Epoch, c.Worker, got.Provider.ID, c.Lease, timeout, c.GatewayTokenHash, c.ProxyTokenHash, behind).
+			Scan(&got.Deadline, &got.Run.LeaseUntil, &got.Run.StartedAt, &got.WaitUntil); err != nil {
 			return err
+		}
+		if got.WaitUntil = got.WaitUntil.Add(time.Duration(got.Provider.Wait) * time.Minute); got.Provider.Wait == 0 {
+			got.WaitUntil = time.Time{}
 		}
 		e := ops.NewEvent(ops.EventRunStarted, ops.RunChange{State: ops.RunRunning, Worker: c.Worker, Epoch: got.Run.Epoch})
 		e.RunID = got.Run.ID
@@ -97,9 +139,15 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 			return err
 		}
 		out = &got
-		return nil
+		if got.Run.Epoch > 1 {
+			return nil
+		}
+		return tally(ctx, tx, got.Run.IncidentID, 1, 0, 0, 0, 0)
 	})
 	if err != nil || out == nil {
+		return nil, err
+	}
+	if out.Roles, err = db.RolesOfActor(ctx, out.Run.Actor); err != nil {
 		return nil, err
 	}
 	if out.Incident, err = db.Incident(ctx, out.Run.IncidentID); err != nil {
@@ -108,13 +156,50 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 	if out.Alerts, err = db.IncidentAlerts(ctx, out.Run.IncidentID); err != nil {
 		return nil, err
 	}
-	out.Transcript, err = db.transcript(ctx, out.Run.ID)
-	return out, err
+	if out.Transcript, err = db.transcript(ctx, out.Run.ID); err != nil {
+		return nil, err
+	}
+	if out.Messages, err = db.messagesOf(ctx, out.Run.ID); err != nil {
+		return nil, err
+	}
+	if out.History, err = db.history(ctx, out.Run.Parent); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(out.Transcript, func(e ops.Event) bool { return e.Kind == ops.EventBriefing }) {
+		known, err := db.Context(ctx, out.Incident, out.Alerts)
+		if err != nil {
+			return nil, err
+		}
+		out.Context = &known
+	}
+	return out, nil
+}
+
+// history gives the conversation that begins with the first of the runs before
+// and ends with this one, at most maxHistory of them.
+func (db *DB) history(ctx context.Context, run string) ([]PastRun, error) {
+	var all []PastRun
+	for run != "" && len(all) < maxHistory {
+		past := PastRun{Run: run}
+		var err error
+		if past.Transcript, err = db.transcript(ctx, run); err != nil {
+			return nil, err
+		}
+		if past.Messages, err = db.messagesOf(ctx, run); err != nil {
+			return nil, err
+		}
+		if err := db.pool.QueryRow(ctx, `SELECT coalesce(parent::text, '') FROM runs WHERE id = $1`, run).Scan(&run); err != nil {
+			return nil, mapError(err)
+		}
+		all = append(all, past)
+	}
+	slices.Reverse(all)
+	return all, nil
 }
 
 func (db *DB) transcript(ctx context.Context, run string) ([]ops.Event, error) {
 	rows, err := db.pool.Query(ctx, selectEvents+` WHERE run_id = $1 AND run_seq IS NOT NULL AND kind = ANY($2) ORDER BY run_seq`,
-		run, []ops.EventKind{ops.EventMessage, ops.EventToolResult, ops.EventFindings})
+		run, ops.TranscriptKinds)
 	if err != nil {
 		return nil, mapError(err)
 	}
@@ -138,7 +223,10 @@ var errLost = ops.Errorf(ops.CodeConflict, "the run belongs to another worker or
 // A hole in the numbers is refused with code invalid, a claim that is not the
 // newest with code conflict. Findings are checked against the stored calls of
 // the run before they are stored; run.ended ends the run and its tokens, and
-// run.parked ends this claim: the run waits until people have decided.
+// run.parked ends this claim: the run waits until people have decided or, with
+// the state queued, for a model that can be had. What a
+// turn cost is added to the run and to the day. A run that has ended without
+// reading what somebody said to it is followed by one that does.
 func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (acked int64, err error) {
 	err = db.tx(ctx, func(tx pgx.Tx) error {
 		run, err := lockClaim(ctx, tx, c)
@@ -148,7 +236,8 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		acked = run.AckedSeq
 		fresh := make([]ops.Event, 0, len(events))
 		var end *ops.RunChange
-		parked := false
+		var spent []ops.Usage
+		parked, away := false, false
 		for _, e := range events {
 			if e.RunSeq <= acked {
 				continue
@@ -156,15 +245,26 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 			if e.RunSeq != acked+1 {
 				return ops.Errorf(ops.CodeInvalid, "event %d follows %d: there is a hole", e.RunSeq, acked)
 			}
-			if end != nil || parked {
+			if end != nil || parked || away {
 				return ops.Errorf(ops.CodeInvalid, "there are events behind the end of the run")
 			}
 			acked++
 			e.RunID, e.Actor = c.Run, "agent:"+run.Agent
 			switch e.Kind {
-			case ops.EventTextDelta, ops.EventMessage, ops.EventToolCall, ops.EventToolOutput, ops.EventToolResult, ops.EventNotice:
+			case ops.EventTextDelta, ops.EventReasoning, ops.EventToolCall, ops.EventToolOutput, ops.EventToolResult, ops.EventNotice, ops.EventBriefing:
+			case ops.EventMessage, ops.EventCompaction:
+				if spent, err = addUsage(spent, e); err != nil {
+					return err
+				}
+			case ops.EventApplied:
+				if err := applyMessage(ctx, tx, run, e); err != nil {
+					return err
+				}
 			case ops.EventRunParked:
-				parked = true
+				var change ops.RunChange
+				_ = json.Unmarshal(e.Data, &change)
+				away = change.State == ops.RunQueued // it waits for its model, and not for people
+				parked = !away
 			case ops.EventFindings:
 				if e.Data, err = storeFindings(ctx, tx, run, e); err != nil {
 					return err
@@ -191,18 +291,38 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		if _, err := appendEvents(ctx, tx, run.IncidentID, fresh...); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `UPDATE runs SET acked_seq = $2 WHERE id = $1`, c.Run, acked); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE runs SET acked_seq = $2, waiting_since = CASE WHEN $3 THEN NULL ELSE waiting_since END WHERE id = $1`,
+			c.Run, acked, len(spent) > 0); err != nil {
 			return err
 		}
 		switch {
 		case end != nil:
-			return finishRun(ctx, tx, run, end.State, end.Reason)
+			err = finishRun(ctx, tx, run, end.State, end.Reason)
 		case parked:
-			return parkRun(ctx, tx, run)
+			err = parkRun(ctx, tx, run)
+		case away:
+			err = waitForModel(ctx, tx, run)
 		}
-		return nil
+		if err != nil || len(spent) == 0 {
+			return err
+		}
+		return spend(ctx, tx, run, spent)
 	})
 	return acked, err
+}
+
+// addUsage adds what the model's turn of e cost.
+func addUsage(spent []ops.Usage, e ops.Event) ([]ops.Usage, error) {
+	var data struct {
+		Usage *ops.Usage `json:"usage"`
+	}
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		return nil, ops.Errorf(ops.CodeInvalid, "%s: malformed", e.Kind)
+	}
+	if data.Usage == nil {
+		return spent, nil
+	}
+	return append(spent, *data.Usage), nil
 }
 
 // lockClaim locks the incident and then the run, and checks that the claim is
@@ -223,8 +343,8 @@ func lockRun(ctx context.Context, tx pgx.Tx, id string) (*ops.Run, error) {
 		return nil, err
 	}
 	r := &ops.Run{}
-	err := tx.QueryRow(ctx, `SELECT id, incident_id, agent_id, state, epoch, worker, acked_seq FROM runs WHERE id = $1 FOR UPDATE`, id).
-		Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Epoch, &r.Worker, &r.AckedSeq)
+	err := tx.QueryRow(ctx, `SELECT id, incident_id, agent_id, state, epoch, worker, acked_seq, actor FROM runs WHERE id = $1 FOR UPDATE`, id).
+		Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Epoch, &r.Worker, &r.AckedSeq, &r.Actor)
 	return r, err
 }
 
@@ -244,18 +364,21 @@ func storeFindings(ctx context.Context, tx pgx.Tx, run *ops.Run, e ops.Event) (j
 		return nil, err
 	}
 	f = ops.CheckFindings(f, outputs)
-	if _, err := tx.Exec(ctx, `INSERT INTO findings (run_id, incident_id, at, conclusive, finding) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
-		run.ID, run.IncidentID, e.At, f.Conclusive, f); err != nil {
+	if err := storeFinding(ctx, tx, run, e.At, f); err != nil {
 		return nil, err
 	}
 	return json.Marshal(f)
 }
 
-// downgrade turns concluded into inconclusive where no root cause stands on evidence.
+// downgrade turns concluded into inconclusive where no root cause stands on
+// evidence: in the findings of this run or, for one that goes on with another
+// and has none of its own, in the newest of the incident.
 func downgrade(ctx context.Context, tx pgx.Tx, run string, end *ops.RunChange) error {
 	var conclusive bool
-	err := tx.QueryRow(ctx, `SELECT conclusive FROM findings WHERE run_id = $1`, run).Scan(&conclusive)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	err := tx.QueryRow(ctx, `SELECT coalesce((SELECT conclusive FROM findings WHERE run_id = r.id),
+			r.parent IS NOT NULL AND (SELECT conclusive FROM findings WHERE incident_id = r.incident_id ORDER BY at DESC LIMIT 1), false)
+		FROM runs r WHERE r.id = $1`, run).Scan(&conclusive)
+	if err != nil {
 		return err
 	}
 	if !conclusive {
@@ -275,7 +398,11 @@ func finishRun(ctx context.Context, tx pgx.Tx, run *ops.Run, state ops.RunState,
 			AND NOT EXISTS (SELECT FROM approval_uses WHERE approval_id = id)`, run.ID); err != nil {
 		return err
 	}
-	return setInvestigation(ctx, tx, run.IncidentID, run.ID, state, reason)
+	if err := setInvestigation(ctx, tx, run.IncidentID, run.ID, state, reason); err != nil {
+		return err
+	}
+	run.State = state
+	return handOn(ctx, tx, run)
 }
 
 // endRun ends a run that no worker has: it writes the event that a worker would have sent.
@@ -405,9 +532,17 @@ func (db *DB) Investigate(ctx context.Context, incident, agent, actor string) er
 
 // queueRun inserts a run for an incident that the transaction has locked or made.
 func queueRun(ctx context.Context, tx pgx.Tx, incident, agent string, severity ops.Severity, actor string) error {
-	id := ops.NewID()
-	if _, err := tx.Exec(ctx, `INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at, actor)
-		VALUES ($1, $2, $3, 'queued', $4, now(), now(), $5)`, id, incident, agent, priority(severity), actor); err != nil {
+	if err := startable(ctx, tx, agent); err != nil {
+		return err
+	}
+	return queueRunAfter(ctx, tx, ops.NewID(), "", incident, agent, severity, actor)
+}
+
+// queueRunAfter inserts a run under a given id that goes on with the
+// conversation of another one, if parent is not empty.
+func queueRunAfter(ctx context.Context, tx pgx.Tx, id, parent, incident, agent string, severity ops.Severity, actor string) error {
+	if _, err := tx.Exec(ctx, `INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at, actor, parent)
+		VALUES ($1, $2, $3, 'queued', $4, now(), now(), $5, $6)`, id, incident, agent, priority(severity), actor, orNullText(parent)); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `UPDATE incidents SET run_id = $2, investigation = 'queued', investigation_reason = '' WHERE id = $1`, incident, id); err != nil {
@@ -447,6 +582,9 @@ func cancelRun(ctx context.Context, tx pgx.Tx, incident, reason string) error {
 	case run.State.Final():
 		return nil
 	case run.State != ops.RunRunning:
+		if _, err := tx.Exec(ctx, `UPDATE runs SET cancel_requested = $2 WHERE id = $1`, id, reason); err != nil {
+			return err
+		}
 		return endRun(ctx, tx, run, ops.RunCancelled, reason)
 	}
 	// The tokens die now, whatever the worker does.
@@ -472,14 +610,14 @@ func (db *DB) Cancelled(ctx context.Context, runs []string) (map[string]string, 
 // Runs gives the runs of an incident, newest first.
 func (db *DB) Runs(ctx context.Context, incident string) ([]ops.Run, error) {
 	rows, err := db.pool.Query(ctx, `SELECT id, incident_id, agent_id, state, reason, epoch, worker, acked_seq, created_at,
-		started_at, ended_at, lease_until FROM runs WHERE incident_id = $1 ORDER BY created_at DESC LIMIT 100`, incident)
+		started_at, ended_at, lease_until, actor, coalesce(parent::text, ''), input_tokens, output_tokens, usd, unpriced FROM runs WHERE incident_id = $1 ORDER BY created_at DESC LIMIT 100`, incident)
 	if err != nil {
 		return nil, mapError(err)
 	}
 	runs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ops.Run, err error) {
 		var started, ended, lease *time.Time
 		err = row.Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Reason, &r.Epoch, &r.Worker, &r.AckedSeq, &r.CreatedAt,
-			&started, &ended, &lease)
+			&started, &ended, &lease, &r.Actor, &r.Parent, &r.InputTokens, &r.OutputTokens, &r.USD, &r.Unpriced)
 		r.StartedAt, r.EndedAt, r.LeaseUntil = orZero(started), orZero(ended), orZero(lease)
 		return r, err
 	})
@@ -491,43 +629,6 @@ func (db *DB) QueueDepth(ctx context.Context) (queued, running int, err error) {
 	err = db.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM runs WHERE state = 'queued'), (SELECT count(*) FROM runs WHERE state = 'running')`).
 		Scan(&queued, &running)
 	return queued, running, mapError(err)
-}
-
-// RunGrant is what a live run token stands for at the proxy.
-type RunGrant struct {
-	RunID      string
-	IncidentID string
-	ProviderID string
-	Deadline   time.Time
-}
-
-// RunByProxyToken gives the running run whose proxy token has this hash.
-// Unknown, ended and overdue ones are all code unauthenticated.
-func (db *DB) RunByProxyToken(ctx context.Context, hash []byte) (RunGrant, error) {
-	var g RunGrant
-	err := db.pool.QueryRow(ctx, `SELECT id, incident_id, provider_id, deadline FROM runs
-		WHERE proxy_token_hash = $1 AND state = 'running' AND deadline > now()`, hash).
-		Scan(&g.RunID, &g.IncidentID, &g.ProviderID, &g.Deadline)
-	return g, deadToken(err)
-}
-
-func deadToken(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ops.Errorf(ops.CodeUnauthenticated, "the token is not that of a running run")
-	}
-	return mapError(err)
-}
-
-// ProxyTokensAlive gives those of the proxy token hashes that still stand for a
-// running run.
-func (db *DB) ProxyTokensAlive(ctx context.Context, hashes [][]byte) ([][]byte, error) {
-	rows, err := db.pool.Query(ctx, `SELECT proxy_token_hash FROM runs
-		WHERE proxy_token_hash = ANY($1) AND state = 'running' AND deadline > now()`, hashes)
-	if err != nil {
-		return nil, mapError(err)
-	}
-	alive, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
-	return alive, mapError(err)
 }
 
 func orZero(t *time.Time) time.Time {

@@ -6,32 +6,100 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/akmatori/akmatori/internal/ops"
 )
 
-// Session gives the data of a session that has not expired.
-func (db *DB) Session(ctx context.Context, token string) (data []byte, found bool, err error) {
-	err = db.pool.QueryRow(ctx, `SELECT data FROM sessions WHERE token = $1 AND expiry > now()`, token).Scan(&data)
+// maxSessions bounds those of one user: the oldest ends when there is one more.
+const maxSessions = 100
+
+// Session is a browser in which a user is signed in. The hash of its token alone is stored.
+type Session struct {
+	ID         string    `json:"id"`
+	CreatedAt  time.Time `json:"created_at"`
+	LastSeenAt time.Time `json:"last_seen_at"` // to the minute
+	ExpiresAt  time.Time `json:"expires_at"`
+	// ProvenAt is when the password was last given in it.
+	ProvenAt time.Time `json:"proven_at"`
+	Address  string    `json:"address"`
+	Browser  string    `json:"browser"` // as it names itself
+}
+
+// OpenSession stores a new session of a user.
+func (db *DB) OpenSession(ctx context.Context, user string, hash []byte, s Session) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND id NOT IN
+			(SELECT id FROM sessions WHERE user_id = $1 ORDER BY created_at DESC LIMIT $2)`, user, maxSessions-1); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO sessions (id, hash, user_id, expires_at, address, browser) VALUES ($1, $2, $3, $4, $5, $6)`,
+			s.ID, hash, user, s.ExpiresAt, s.Address, s.Browser)
+		return err
+	})
+}
+
+const selectSession = `s.id, s.created_at, s.last_seen_at, s.expires_at, s.proven_at, s.address, s.browser`
+
+func (s *Session) places() []any {
+	return []any{&s.ID, &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.ProvenAt, &s.Address, &s.Browser}
+}
+
+// UserBySession gives whose session has this token, and notes that it is used,
+// at most once a minute. One that has ended, also by not being used for longer
+// than idle, is code unauthenticated.
+func (db *DB) UserBySession(ctx context.Context, hash []byte, idle time.Duration) (User, Session, error) {
+	var s Session
+	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+`, `+selectSession+` FROM sessions s JOIN users u ON u.id = s.user_id
+		WHERE s.hash = $1 AND s.expires_at > now() AND s.last_seen_at > now() - $2::interval AND u.disabled_at IS NULL`, hash, idle), s.places()...)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, false, nil
+		return u, s, ops.Errorf(ops.CodeUnauthenticated, "the session has ended: sign in again")
 	}
-	return data, err == nil, mapError(err)
+	if err == nil && time.Since(s.LastSeenAt) > time.Minute {
+		_, err = db.pool.Exec(ctx, `UPDATE sessions SET last_seen_at = now() WHERE id = $1`, s.ID)
+	}
+	return u, s, mapError(err)
 }
 
-// PutSession stores a session.
-func (db *DB) PutSession(ctx context.Context, token string, data []byte, expiry time.Time) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO sessions (token, data, expiry) VALUES ($1, $2, $3)
-		ON CONFLICT (token) DO UPDATE SET data = $2, expiry = $3`, token, data, expiry)
+// Sessions gives those of a user that have not ended, the last used first.
+func (db *DB) Sessions(ctx context.Context, user string, idle time.Duration) ([]Session, error) {
+	rows, err := db.pool.Query(ctx, `SELECT `+selectSession+` FROM sessions s WHERE s.user_id = $1 AND s.expires_at > now()
+		AND s.last_seen_at > now() - $2::interval ORDER BY s.last_seen_at DESC, s.created_at DESC LIMIT $3`, user, idle, maxSessions)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	sessions, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Session, err error) {
+		return s, row.Scan(s.places()...)
+	})
+	return sessions, mapError(err)
+}
+
+// ProveSession notes that the password was given in a session now.
+func (db *DB) ProveSession(ctx context.Context, id string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE sessions SET proven_at = now() WHERE id = $1`, id)
 	return mapError(err)
 }
 
-// DeleteSession ends a session; one that is not there is no error.
-func (db *DB) DeleteSession(ctx context.Context, token string) error {
-	_, err := db.pool.Exec(ctx, `DELETE FROM sessions WHERE token = $1`, token)
+// EndSession ends one session of a user. One that is not there is code not found.
+func (db *DB) EndSession(ctx context.Context, user, id string) error {
+	tag, err := db.pool.Exec(ctx, `DELETE FROM sessions WHERE id = $1 AND user_id = $2`, id, user)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = pgx.ErrNoRows
+	}
 	return mapError(err)
 }
 
-// DeleteExpiredSessions removes what nobody can use any more.
-func (db *DB) DeleteExpiredSessions(ctx context.Context) error {
-	_, err := db.pool.Exec(ctx, `DELETE FROM sessions WHERE expiry < now()`)
+// EndSessions ends all sessions of a user but one; empty means all.
+func (db *DB) EndSessions(ctx context.Context, user, but string) error {
+	return db.tx(ctx, func(tx pgx.Tx) error { return endSessions(ctx, tx, user, but) })
+}
+
+func endSessions(ctx context.Context, tx pgx.Tx, user, but string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid`, user, orNullText(but))
+	return err
+}
+
+// DeleteEndedSessions removes what nobody can use any more.
+func (db *DB) DeleteEndedSessions(ctx context.Context, idle time.Duration) error {
+	_, err := db.pool.Exec(ctx, `DELETE FROM sessions WHERE expires_at < now() OR last_seen_at < now() - $1::interval`, idle)
 	return mapError(err)
 }

@@ -69,7 +69,7 @@ func (db *DB) MintServiceToken(ctx context.Context, s ServiceToken) (ops.Secret,
 		if _, err := tx.Exec(ctx, insertGatewayToken, t.ID, t.Name, t.Hash, t.Actor, nil, t.Tools, t.Targets, t.CreatedAt, t.ExpiresAt); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, ops.AuditRecord{Chain: "api", At: now, Actor: t.Actor, Action: "gateway_token.created", Object: t.ID, Outcome: "ok",
+		return db.appendAudit(ctx, tx, ops.AuditRecord{Chain: "api", At: now, Actor: t.Actor, Action: "gateway_token.created", Object: t.ID, Outcome: "ok",
 			Detail: map[string]string{"name": t.Name}})
 	})
 	return token, err
@@ -124,10 +124,15 @@ type Grant struct {
 	IncidentID     string // of a run
 	// Actor is who acts, for the audit.
 	Actor string
-	// Requester is whom the run or token acts for.
+	// Requester is whom the run or token acts for, since it was started.
 	Requester string
-	Agent     string
-	Rules     []string // of the agent, which a service does not have
+	// Roles are those that the requester has now.
+	Roles ActorRoles
+	Agent string
+	// AgentDisabled: nobody's run may use that agent any more.
+	AgentDisabled bool
+	Rules         []string // of the agent, which a service does not have
+	AgentTools    []string // that the agent has; none is all
 	// Tools and Targets bound what an issued token is for ([GatewayToken]).
 	Tools, Targets []string
 	Deadline       time.Time
@@ -141,19 +146,36 @@ func (g Grant) Holder() string {
 	return g.RunID
 }
 
+// A grant is read with what decides about it in one statement, between its
+// beginning and its end stands which one.
+const (
+	selectRunGrant = `SELECT x.*, ` + rolesColumns + ` FROM (
+		SELECT r.id::text AS run, '' AS token, r.incident_id::text AS incident, 'run:' || r.id AS acts, r.actor, r.agent_id AS agent,
+			a.disabled_at IS NOT NULL AS disabled, a.rules, a.tools AS agent_tools, '{}'::text[] AS tools, '{}'::text[] AS targets, r.deadline
+		FROM runs r JOIN agents a ON a.id = r.agent_id WHERE r.state = 'running' AND r.deadline > now()
+			AND NOT EXISTS (SELECT FROM users u WHERE r.actor LIKE 'user:%' AND u.username = substr(r.actor, 6) AND u.disabled_at IS NOT NULL) AND `
+	selectTokenGrant = ` UNION ALL
+		SELECT '', t.id::text, '', t.actor || ' token:' || t.name, t.actor, coalesce(t.agent_id, ''),
+			a.disabled_at IS NOT NULL, coalesce(a.rules, '{}'), coalesce(a.tools, '{}'), t.tools, t.targets, t.expires_at
+		FROM gateway_tokens t LEFT JOIN agents a ON a.id = t.agent_id WHERE t.revoked_at IS NULL AND t.expires_at > now() AND `
+	selectGrantRoles = `) AS x CROSS JOIN LATERAL ` + rolesOfActor
+)
+
 // GrantByToken gives what the token with this hash stands for. Unknown, ended,
-// revoked and overdue ones are all code unauthenticated.
+// revoked and overdue ones are all code unauthenticated, as is a run whose user
+// is disabled.
 func (db *DB) GrantByToken(ctx context.Context, hash []byte) (Grant, error) {
-	var g Grant
-	err := db.pool.QueryRow(ctx, `SELECT r.id::text, '', r.incident_id::text, 'run:' || r.id, r.actor, r.agent_id, a.rules, '{}'::text[], '{}'::text[], r.deadline
-		FROM runs r JOIN agents a ON a.id = r.agent_id
-		WHERE r.gateway_token_hash = $1 AND r.state = 'running' AND r.deadline > now()
-			AND NOT EXISTS (SELECT FROM users u WHERE 'user:' || u.username = r.actor AND u.disabled_at IS NOT NULL)
-		UNION ALL
-		SELECT '', t.id::text, '', t.actor || ' token:' || t.name, t.actor, coalesce(t.agent_id, ''), coalesce(a.rules, '{}'), t.tools, t.targets, t.expires_at
-		FROM gateway_tokens t LEFT JOIN agents a ON a.id = t.agent_id
-		WHERE t.hash = $1 AND t.revoked_at IS NULL AND t.expires_at > now()`, hash).
-		Scan(&g.RunID, &g.TokenID, &g.IncidentID, &g.Actor, &g.Requester, &g.Agent, &g.Rules, &g.Tools, &g.Targets, &g.Deadline)
+	return db.grant(ctx, selectRunGrant+`r.gateway_token_hash = $1`+selectTokenGrant+`t.hash = $1`+selectGrantRoles, hash)
+}
+
+// GrantByHolder gives the same for the id of a run or token, as it is now.
+func (db *DB) GrantByHolder(ctx context.Context, id string) (Grant, error) {
+	return db.grant(ctx, selectRunGrant+`r.id = $1`+selectTokenGrant+`t.id = $1`+selectGrantRoles, id)
+}
+
+func (db *DB) grant(ctx context.Context, query string, arg any) (g Grant, err error) {
+	err = db.pool.QueryRow(ctx, query, arg).Scan(append([]any{&g.RunID, &g.TokenID, &g.IncidentID, &g.Actor, &g.Requester, &g.Agent, &g.AgentDisabled,
+		&g.Rules, &g.AgentTools, &g.Tools, &g.Targets, &g.Deadline}, g.Roles.columns()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return g, ops.Errorf(ops.CodeUnauthenticated, "the token is unknown, or has ended")
 	}

@@ -1,0 +1,197 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/jackc/pgx/v5"
+)
+
+// StoredAgent is an agent with what the database knows of it.
+type StoredAgent struct {
+	ops.AgentDef
+	// BuiltIn: it is the default agent, which can be edited and reset but not removed.
+	BuiltIn    bool
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	DisabledAt time.Time // nobody starts it, and its runs may call nothing; zero if it works
+}
+
+// DefaultAgentDef is the default agent as a new database has it.
+func DefaultAgentDef() ops.AgentDef {
+	return ops.AgentDef{ID: DefaultAgent, Rules: []string{
+		"allow:ssh_hosts",
+		"allow:ssh_execute(@diagnostics)",
+		"allow:ssh_read_file(@diagnostics)",
+		"allow:zabbix_problems",
+		"allow:zabbix_hosts",
+		"allow:zabbix_items",
+		"allow:zabbix_history",
+		"allow:zabbix_triggers",
+		"allow:zabbix_events",
+		"ask:zabbix_api(mediatype.*)",
+		"ask:zabbix_api(usermacro.*)",
+		"ask:zabbix_api(token.*)",
+		"ask:zabbix_api(script.*)",
+		"ask:zabbix_api(userdirectory.*)",
+		"ask:zabbix_api(connector.*)",
+		"ask:zabbix_api(httptest.*)",
+		"allow:zabbix_api(*.get)",
+		"allow:evidence_read",
+		"allow:evidence_search",
+	}}
+}
+
+const selectAgents = `SELECT id, description, prompt, provider, rules, tools, limits, created_at, updated_at, disabled_at FROM agents`
+
+func scanAgent(row pgx.CollectableRow) (a StoredAgent, err error) {
+	var limits []byte
+	var disabled *time.Time
+	if err = row.Scan(&a.ID, &a.Description, &a.Prompt, &a.Provider, &a.Rules, &a.Tools, &limits, &a.CreatedAt, &a.UpdatedAt, &disabled); err != nil {
+		return a, err
+	}
+	a.DisabledAt, a.BuiltIn = orZero(disabled), a.ID == DefaultAgent
+	return a, json.Unmarshal(limits, &a.Limits)
+}
+
+// maxAgents bounds how many there are.
+const maxAgents = 200
+
+// Agents gives all agents by id.
+func (db *DB) Agents(ctx context.Context) ([]StoredAgent, error) {
+	rows, err := db.pool.Query(ctx, selectAgents+` ORDER BY id LIMIT $1`, maxAgents)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	agents, err := pgx.CollectRows(rows, scanAgent)
+	return agents, mapError(err)
+}
+
+// StoredAgent gives one agent by id.
+func (db *DB) StoredAgent(ctx context.Context, id string) (StoredAgent, error) {
+	rows, err := db.pool.Query(ctx, selectAgents+` WHERE id = $1`, id)
+	if err != nil {
+		return StoredAgent{}, mapError(err)
+	}
+	a, err := pgx.CollectExactlyOneRow(rows, scanAgent)
+	return a, mapError(err)
+}
+
+// Agent gives what one agent is, by id.
+func (db *DB) Agent(ctx context.Context, id string) (ops.AgentDef, error) {
+	a, err := db.StoredAgent(ctx, id)
+	return a.AgentDef, err
+}
+
+// CreateAgent stores an agent under an id that is not taken: else code conflict.
+// Its rules must have been checked.
+func (db *DB) CreateAgent(ctx context.Context, a ops.AgentDef) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		// Its lock makes the count hold until the insert.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('agents', 0))`); err != nil {
+			return err
+		}
+		var n int
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM agents`).Scan(&n); err != nil {
+			return err
+		}
+		if n >= maxAgents {
+			return ops.Errorf(ops.CodeConflict, "there are %d agents, and there can be no more: remove one first", n)
+		}
+		tag, err := putAgent(ctx, tx, a, ` ON CONFLICT (id) DO NOTHING`)
+		if err == nil && tag == 0 {
+			err = ops.Errorf(ops.CodeConflict, "there is an agent %q already", a.ID)
+		}
+		return err
+	})
+}
+
+// PutAgent stores an agent by id, whether it is new or not. Whether it is
+// disabled stays as it is. Its rules must have been checked.
+func (db *DB) PutAgent(ctx context.Context, a ops.AgentDef) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		_, err := putAgent(ctx, tx, a, ` ON CONFLICT (id) DO UPDATE SET description = $2, prompt = $3, provider = $4, rules = $5, tools = $6, limits = $7, updated_at = now()`)
+		return err
+	})
+}
+
+// ChangeAgent replaces what an agent is and, unless disabled is nil, says
+// whether it may work. The default agent cannot be disabled: code conflict.
+func (db *DB) ChangeAgent(ctx context.Context, a ops.AgentDef, disabled *bool) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		var there bool
+		if err := tx.QueryRow(ctx, `SELECT true FROM agents WHERE id = $1 FOR UPDATE`, a.ID).Scan(&there); err != nil {
+			return err
+		}
+		if disabled != nil {
+			if err := disableAgent(ctx, tx, a.ID, *disabled); err != nil {
+				return err
+			}
+		}
+		_, err := putAgent(ctx, tx, a, ` ON CONFLICT (id) DO UPDATE SET description = $2, prompt = $3, provider = $4, rules = $5, tools = $6, limits = $7, updated_at = now()`)
+		return err
+	})
+}
+
+func disableAgent(ctx context.Context, tx pgx.Tx, id string, disabled bool) error {
+	if disabled && id == DefaultAgent {
+		return ops.Errorf(ops.CodeConflict, "%s is the default agent: it can be edited and reset, not disabled or removed", id)
+	}
+	_, err := tx.Exec(ctx, `UPDATE agents SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END, updated_at = now() WHERE id = $1`, id, disabled)
+	return err
+}
+
+func putAgent(ctx context.Context, tx pgx.Tx, a ops.AgentDef, onConflict string) (int64, error) {
+	limits, err := json.Marshal(a.Limits)
+	if err != nil {
+		return 0, err
+	}
+	if a.Provider != "" {
+		var known bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM providers WHERE name = $1)`, a.Provider).Scan(&known); err != nil {
+			return 0, err
+		}
+		if !known {
+			return 0, ops.Errorf(ops.CodeInvalid, "there is no LLM provider %q", a.Provider)
+		}
+	}
+	tag, err := tx.Exec(ctx, `INSERT INTO agents (id, description, prompt, provider, rules, tools, limits) VALUES ($1, $2, $3, $4, $5, $6, $7)`+onConflict,
+		a.ID, a.Description, a.Prompt, a.Provider, orNone(a.Rules), orNone(a.Tools), json.RawMessage(limits))
+	return tag.RowsAffected(), err
+}
+
+// RemoveAgent removes an agent that has never run and that nothing names. One
+// that has, or is, is disabled instead: its runs, and the tokens and grouping
+// rules that are for it, keep what they name.
+func (db *DB) RemoveAgent(ctx context.Context, id string) (disabled bool, err error) {
+	err = db.tx(ctx, func(tx pgx.Tx) error {
+		var used bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs WHERE agent_id = a.id) OR EXISTS (SELECT FROM gateway_tokens WHERE agent_id = a.id)
+				OR EXISTS (SELECT FROM grouping_rules WHERE agent = a.id)
+			FROM agents a WHERE a.id = $1 FOR UPDATE`, id).Scan(&used); err != nil {
+			return err
+		}
+		if disabled = used || id == DefaultAgent; disabled {
+			return disableAgent(ctx, tx, id, true)
+		}
+		_, err := tx.Exec(ctx, `DELETE FROM agents WHERE id = $1`, id)
+		return err
+	})
+	return disabled, err
+}
+
+// startable refuses an agent that does not exist or is disabled.
+func startable(ctx context.Context, tx pgx.Tx, agent string) error {
+	var disabled bool
+	err := tx.QueryRow(ctx, `SELECT disabled_at IS NOT NULL FROM agents WHERE id = $1`, agent).Scan(&disabled)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ops.Errorf(ops.CodeInvalid, "there is no agent %q", agent)
+	}
+	if err == nil && disabled {
+		err = ops.Errorf(ops.CodeConflict, "agent %q is disabled", agent)
+	}
+	return err
+}

@@ -12,6 +12,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/goccy/go-yaml"
 )
 
@@ -33,13 +34,20 @@ var scenarios embed.FS
 //	alert "host"         value of the first JSON member of that name in the first user message
 type Scenario struct {
 	Name string `yaml:"name"`
+	// Kind is the kind of provider under which the demo lists it: openai (where
+	// nothing is said), anthropic, google, openrouter or openai-compatible. The
+	// server speaks all of them.
+	Kind string `yaml:"kind"`
 	// Model is the name that it answers to; empty means any.
 	Model string `yaml:"model"`
 	// Delay comes before each chunk of a stream, Chunk is the length of the
 	// pieces that text and arguments are cut into, in characters (0 means 16).
 	Delay time.Duration `yaml:"delay"`
 	Chunk int           `yaml:"chunk"`
-	Turns []Turn        `yaml:"turns"`
+	// Split cuts a stream into packets of so many bytes, wherever that falls: in
+	// characters, in JSON, between lines. 0 sends each event in one.
+	Split int    `yaml:"split"`
+	Turns []Turn `yaml:"turns"`
 	// Conclude, if set, is said instead when the request offers no tool but
 	// submit_findings: at the agent's last turn.
 	Conclude *Turn `yaml:"conclude"`
@@ -47,10 +55,16 @@ type Scenario struct {
 
 // Turn is one answer of the model.
 type Turn struct {
-	Text  string `yaml:"text"`
-	Calls []Call `yaml:"calls"`
-	// Finish overrides the finish reason.
+	// Reasoning comes first, signed or encrypted where the vendor does that. What a
+	// vendor wants back of it is checked when the next request comes.
+	Reasoning string `yaml:"reasoning"`
+	Text      string `yaml:"text"`
+	Calls     []Call `yaml:"calls"`
+	// Finish overrides the finish reason. It is in the words of OpenAI (stop,
+	// tool_calls, length, content_filter) and told in those of the vendor.
 	Finish string `yaml:"finish"`
+	// Refusal is what the model says in place of an answer.
+	Refusal string `yaml:"refusal"`
 	// Repeat gives this turn again for ever. Only the last one may.
 	Repeat bool `yaml:"repeat"`
 	// Faults come first, each as often as its Times say, counted over all
@@ -58,24 +72,30 @@ type Turn struct {
 	Faults []Fault `yaml:"faults"`
 }
 
-// Call is a tool call. Raw is sent in place of Arguments, as it stands.
+// Call is a tool call. Raw is sent in place of Arguments, as it stands; Google's
+// API cannot do that and says that the call was malformed.
 type Call struct {
 	Tool      string         `yaml:"tool"`
 	Arguments map[string]any `yaml:"arguments"`
 	Raw       string         `yaml:"raw"`
 }
 
-// Fault spoils an answer. Exactly one of Status, Cut, Garbage and Hang is set.
+// Fault spoils an answer. Exactly one of Status, Cut, Garbage and Hang is set. A
+// number of pieces counts those of reasoning, text, calls and the end, whatever
+// else the vendor sends between.
 type Fault struct {
 	// Times is how often; 0 means once.
 	Times int `yaml:"times"`
 	// Status answers with this and an error body of the vendor's form.
 	Status  int               `yaml:"status"`
 	Headers map[string]string `yaml:"headers"`
-	// Code and Message go into the error body.
+	// After sends the error inside of the stream, after so many pieces.
+	After *int `yaml:"after"`
+	// Code and Message go into the error body. The codes context_length_exceeded
+	// and insufficient_quota are told in the words of the vendor.
 	Code    string `yaml:"code"`
 	Message string `yaml:"message"`
-	// Cut breaks the connection after so many chunks, Garbage sends a chunk
+	// Cut breaks the connection after so many pieces, Garbage sends one
 	// that is no JSON after so many, Hang says nothing more after so many until
 	// the client goes.
 	Cut     *int `yaml:"cut"`
@@ -122,8 +142,14 @@ func (s *Scenario) check() error {
 	if len(s.Turns) == 0 {
 		return errors.New("it has no turns")
 	}
-	if s.Delay < 0 || s.Chunk < 0 {
-		return errors.New("delay and chunk are not negative")
+	if s.Delay < 0 || s.Chunk < 0 || s.Split < 0 {
+		return errors.New("delay, chunk and split are not negative")
+	}
+	if s.Kind == "" {
+		s.Kind = "openai"
+	}
+	if _, ok := ops.ProviderKinds[s.Kind]; !ok {
+		return fmt.Errorf("there is no kind %q", s.Kind)
 	}
 	if s.Chunk == 0 {
 		s.Chunk = 16
@@ -172,6 +198,9 @@ func (t *Turn) check() error {
 		}
 		if f.Status != 0 && (f.Status < 400 || f.Status > 599) {
 			return fmt.Errorf("fault %d: status %d is no error", i+1, f.Status)
+		}
+		if f.After != nil && f.Status == 0 {
+			return fmt.Errorf("fault %d: after is of a status", i+1)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ const (
 	Interrupted Kind = "interrupted" // the stream ended before the reply did
 	Malformed   Kind = "malformed"   // what came is not the protocol
 	Auth        Kind = "auth"        // the key is refused
+	Token       Kind = "token"       // the proxy refuses the token of who asks
 	Quota       Kind = "quota"       // the account has nothing left
 	TooLong     Kind = "too_long"    // the conversation does not fit the model
 	Refused     Kind = "refused"     // the model or its filter will not answer
@@ -38,6 +39,8 @@ func (k Kind) text() string {
 		return "the model's answer was not understood"
 	case Auth:
 		return "the model's vendor refused the key"
+	case Token:
+		return "the credential proxy refused the token"
 	case Quota:
 		return "the account at the model's vendor is used up"
 	case TooLong:

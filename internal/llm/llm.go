@@ -1,6 +1,19 @@
 // Package llm asks a language model for one turn: a conversation and tools in,
-// a stream of text and one [Reply] out. It is the only place that knows a
-// vendor's protocol; each is one file and one line in the table of providers.
+// a stream of text and reasoning and one [Reply] out. It is the only place that
+// knows a vendor's protocol; each is one file and a line in the table of providers.
+//
+// OpenAI and Anthropic are spoken with their official libraries, OpenRouter and
+// what is compatible to OpenAI with OpenAI's. Google's is in a file of our own:
+// its library drops the headers of an error, in which the vendor says how long to
+// wait, configures itself from the environment, and brings gRPC and the look-up of
+// cloud credentials into the one process that must not have any.
+//
+// # What a vendor wants back
+//
+// Some vendors sign or encrypt what their model thought and want it back with
+// the results of its calls. [Reply].Vendor is that, and [Message].Vendor gives
+// it back. It names the kind and the model that it came from; any other is
+// spoken to as if it were not there.
 //
 // # Failures
 //
@@ -20,8 +33,8 @@
 //
 // # Limits
 //
-// A reply is read as it comes and is bounded: [maxText] bytes of text,
-// [maxCalls] calls, [maxArguments] bytes of arguments each, [maxBody] bytes on
+// A reply is read as it comes and is bounded: [maxText] bytes of text and as
+// much of reasoning, [maxCalls] calls, [maxArguments] bytes of arguments each, [maxBody] bytes on
 // the wire. Over a limit it is malformed. A stream that says nothing for
 // [Config.Silence] is broken.
 package llm
@@ -63,6 +76,8 @@ type Message struct {
 	Calls []Call
 	// CallID says which call a tool's message answers, as the vendor named it.
 	CallID string
+	// Vendor is what a reply had of the vendor's own ([Reply]).
+	Vendor json.RawMessage
 }
 
 // Call is a model's wish to call a tool.
@@ -87,13 +102,17 @@ type Request struct {
 	Tools    []Tool
 	// MaxOutput bounds the reply's tokens; 0 leaves it to the vendor.
 	MaxOutput int64
+	// Effort is how much the model is to reason: low, medium or high; empty
+	// leaves it to the vendor. Models that cannot reason refuse it.
+	Effort string
 }
 
-// Delta is one step of a stream: a piece of text, or the news that the attempt
-// has failed and all text of it is void.
+// Delta is one step of a stream: a piece of text or of reasoning, or the news
+// that the attempt has failed and all of it is void.
 type Delta struct {
-	Text  string
-	Retry *Retry
+	Text      string
+	Reasoning string
+	Retry     *Retry
 }
 
 // Retry says that another attempt follows after a pause.
@@ -120,6 +139,11 @@ type Reply struct {
 	Calls []Call
 	Usage ops.Usage
 	Stop  Stop
+	// Reasoning is what the model showed of its thinking: for people, never
+	// sent back.
+	Reasoning string
+	// Vendor is to be given back with [Message], if it is not empty.
+	Vendor json.RawMessage
 }
 
 // Config says where a model is and how to treat it.
@@ -128,8 +152,10 @@ type Config struct {
 	BaseURL string     // where the protocol's paths start
 	Key     ops.Secret // sent as the vendor wants it
 
-	// Attempts bounds the tries of one turn; 0 means 8.
+	// Attempts bounds the tries of one turn; 0 means 8. Patience, if it is set,
+	// bounds their time instead.
 	Attempts int
+	Patience time.Duration
 	// Backoff is the first pause between them, doubled up to 30 times of it;
 	// 0 means half a second.
 	Backoff time.Duration
@@ -145,14 +171,19 @@ type Provider struct {
 	Open func(Config) Turn
 }
 
-// Turn is one attempt at a turn. It calls text for each piece of text, in
-// order, and returns an [Error] of this package or the context's.
-type Turn func(ctx context.Context, req Request, text func(string)) (Reply, error)
+// Turn is one attempt at a turn. It calls say for each piece, in order, also for
+// an empty one, which shows that the stream lives. It returns an [Error] of this
+// package or the context's.
+type Turn func(ctx context.Context, req Request, say func(Delta)) (Reply, error)
 
 // Providers is the table of protocols by the kind of [ops.Provider].
 func Providers() map[string]Provider {
 	return map[string]Provider{
-		"openai": {Open: openOpenAI},
+		"anthropic":         {Open: openAnthropic},
+		"google":            {Open: openGoogle},
+		"openai":            {Open: openOpenAI},
+		"openai-compatible": {Open: openOpenAI},
+		"openrouter":        {Open: openOpenAI},
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -23,144 +22,50 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const key = "sk-canary-0123456789"
 
+// kinds are all protocols, each with the path of its base URL.
+var kinds = map[string]string{"openai": "/llm/1/v1", "openai-compatible": "/llm/1/v1", "openrouter": "/llm/1/api/v1", "anthropic": "/llm/1", "google": "/llm/1"}
+
 // open serves a scenario and gives a model that is patient for milliseconds only.
-func open(t *testing.T, scenario string) (*llm.Model, *fake.OpenAI) {
+func open(t *testing.T, scenario string) (*llm.Model, *fake.Vendor) {
+	t.Helper()
+	return openKind(t, "openai", scenario)
+}
+
+func openKind(t *testing.T, kind, scenario string) (*llm.Model, *fake.Vendor) {
 	t.Helper()
 	s, err := fake.LoadScenario(strings.NewReader(scenario))
 	require.NoError(t, err)
-	vendor := fake.NewOpenAI(s, fake.Config{Key: ops.NewSecret(key)})
-	return openURL(t, vendor, key), vendor
+	vendor := fake.NewVendor(s, fake.Config{Key: ops.NewSecret(key)})
+	return openAt(t, kind, vendor, key), vendor
 }
 
 func openURL(t *testing.T, h http.Handler, key string) *llm.Model {
 	t.Helper()
-	srv := httptest.NewServer(h)
-	t.Cleanup(srv.Close)
-	m, err := llm.Open(llm.Config{Kind: "openai", BaseURL: srv.URL + "/llm/1/v1", Key: ops.NewSecret(key),
-		Backoff: time.Millisecond, Attempts: 4, Silence: 200 * time.Millisecond})
+	return openAt(t, "openai", h, key)
+}
+
+func openAt(t *testing.T, kind string, h http.Handler, key string) *llm.Model {
+	t.Helper()
+	m, err := llm.Open(llm.Config{Kind: kind, BaseURL: serve(t, h) + kinds[kind], Key: ops.NewSecret(key),
+		Backoff: time.Millisecond, Attempts: 4, Silence: time.Second})
 	require.NoError(t, err)
 	t.Cleanup(m.Close)
 	return m
+}
+
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
 
 var request = llm.Request{
 	Model:    "m",
 	System:   "be brief",
 	Messages: []llm.Message{{Role: llm.User, Text: "hi"}},
-	Tools:    []llm.Tool{{Name: "look", Description: "looks", Schema: json.RawMessage(`{"type":"object"}`)}},
-}
-
-func TestRoundTrip(t *testing.T) {
-	t.Parallel()
-	for _, chunk := range []int{1, 3, 1000} {
-		t.Run(fmt.Sprint(chunk), func(t *testing.T) {
-			t.Parallel()
-			m, _ := open(t, fmt.Sprintf(`
-chunk: %d
-turns:
-  - text: "I lóok twice."
-    calls:
-      - {tool: look, arguments: {at: "a {b} \"c\"", n: 7}}
-      - {tool: look, arguments: {}}
-  - text: '{{grep "c1" "seen"}}'
-`, chunk))
-			var text strings.Builder
-			reply, err := m.Stream(t.Context(), request, func(d llm.Delta) { text.WriteString(d.Text) })
-			require.NoError(t, err)
-			require.Equal(t, "I lóok twice.", reply.Text)
-			require.Equal(t, reply.Text, text.String())
-			require.Equal(t, llm.StopCalls, reply.Stop)
-			require.Len(t, reply.Calls, 2)
-			require.JSONEq(t, `{"at":"a {b} \"c\"","n":7}`, reply.Calls[0].Arguments)
-			require.Equal(t, "{}", reply.Calls[1].Arguments)
-			require.Positive(t, reply.Usage.InputTokens)
-			require.Positive(t, reply.Usage.OutputTokens)
-			require.Equal(t, "m", reply.Usage.Model)
-
-			next := request
-			next.Messages = append(next.Messages,
-				llm.Message{Role: llm.Assistant, Text: reply.Text, Calls: reply.Calls},
-				llm.Message{Role: llm.ToolRole, CallID: reply.Calls[0].ID, Text: "[c1]\nI have seen it"},
-				llm.Message{Role: llm.ToolRole, CallID: reply.Calls[1].ID, Text: "[c2]\nnothing"})
-			reply, err = m.Stream(t.Context(), next, func(llm.Delta) {})
-			require.NoError(t, err)
-			require.Equal(t, "I have seen it", reply.Text)
-			require.Equal(t, llm.StopEnd, reply.Stop)
-		})
-	}
-}
-
-func TestFailures(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		turn     string
-		kind     llm.Kind // empty: it succeeds in the end
-		requests int
-		void     bool
-	}{
-		"rate limited, then fine": {turn: `faults: [{status: 429, times: 2, headers: {Retry-After: "0.01"}}]`, requests: 3},
-		"500s, then fine":         {turn: `faults: [{status: 500, times: 3}]`, requests: 4},
-		"500s for ever":           {turn: `faults: [{status: 500, times: 9}]`, kind: llm.Unavailable, requests: 4},
-		"overloaded for ever":     {turn: `faults: [{status: 503, times: 9}]`, kind: llm.Overloaded, requests: 4},
-		"cut at once":             {turn: `faults: [{cut: 0}]`, requests: 2},
-		"cut in the text":         {turn: `faults: [{cut: 3}]`, requests: 2, void: true},
-		"cut in the arguments":    {turn: `faults: [{cut: 8}]`, requests: 2, void: true},
-		"cut for ever":            {turn: `faults: [{cut: 3, times: 9}]`, kind: llm.Interrupted, requests: 4, void: true},
-		"garbage, then fine":      {turn: `faults: [{garbage: 2}]`, requests: 2, void: true},
-		"garbage for ever":        {turn: `faults: [{garbage: 2, times: 9}]`, kind: llm.Malformed, requests: 3, void: true},
-		"hangs, then fine":        {turn: `faults: [{hang: 2}]`, requests: 2, void: true},
-		"no such model":           {turn: `faults: [{status: 404, times: 9}]`, kind: llm.Invalid, requests: 1},
-		"too long":                {turn: `faults: [{status: 400, times: 9, code: context_length_exceeded}]`, kind: llm.TooLong, requests: 1},
-		"used up":                 {turn: `faults: [{status: 429, times: 9, code: insufficient_quota}]`, kind: llm.Quota, requests: 1},
-		"filtered":                {turn: `finish: content_filter`, kind: llm.Refused, requests: 1},
-		"forbidden":               {turn: `faults: [{status: 403, times: 9}]`, kind: llm.Auth, requests: 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m, vendor := open(t, "chunk: 4\nturns:\n  - text: some words\n    calls: [{tool: look, arguments: {a: 1, b: 2}}]\n    "+tt.turn+"\n")
-			retries, void := 0, false
-			var text string
-			reply, err := m.Stream(t.Context(), request, func(d llm.Delta) {
-				if text += d.Text; d.Retry != nil {
-					retries++
-					void = void || d.Retry.Void
-					text = ""
-				}
-			})
-			require.Equal(t, tt.kind, llm.KindOf(err), "%v", err)
-			require.Equal(t, tt.requests, vendor.Requests(1))
-			require.Equal(t, tt.requests-1, retries)
-			require.Equal(t, tt.void, void)
-			if err == nil {
-				require.Equal(t, "some words", reply.Text)
-				require.Equal(t, "some words", text)
-				require.Len(t, reply.Calls, 1)
-				return
-			}
-			require.NotContains(t, err.Error(), key)
-			e, ok := errors.AsType[*llm.Error](err)
-			require.True(t, ok)
-			require.Equal(t, tt.requests, e.Attempts)
-		})
-	}
-}
-
-func TestMalformedArgumentsAreHandedOver(t *testing.T) {
-	t.Parallel()
-	m, _ := open(t, `turns: [{calls: [{tool: look, raw: '{"at": '}]}]`)
-	reply, err := m.Stream(t.Context(), request, func(llm.Delta) {})
-	require.NoError(t, err)
-	require.Equal(t, `{"at": `, reply.Calls[0].Arguments)
-}
-
-func TestWrongKeyIsNotRepeatedNorShown(t *testing.T) {
-	t.Parallel()
-	s, err := fake.LoadScenario(strings.NewReader("turns: [{text: a}]"))
-	require.NoError(t, err)
-	m := openURL(t, fake.NewOpenAI(s, fake.Config{Key: ops.NewSecret("sk-right")}), key)
-	_, err = m.Stream(t.Context(), request, func(llm.Delta) { t.Error("no delta expected") })
-	require.Equal(t, llm.Auth, llm.KindOf(err))
-	require.NotContains(t, fmt.Sprintf("%v %+v", err, err), key)
+	Tools: []llm.Tool{{Name: "look", Description: "looks", Schema: json.RawMessage(`{"type":"object",
+		"properties":{"at":{"type":"string"},"n":{"type":"integer","minimum":1,"maximum":9},"a":{},"b":{}},"additionalProperties":false,"required":["at"],"title":"look"}`)}},
 }
 
 func TestRetryAfterBeyondTheDeadline(t *testing.T) {

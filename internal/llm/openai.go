@@ -4,55 +4,56 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/param"
+	"github.com/openai/openai-go/v3/packages/respjson"
 	"github.com/openai/openai-go/v3/packages/ssestream"
 	"github.com/openai/openai-go/v3/shared"
 )
 
 // openOpenAI speaks chat completions with streaming, as OpenAI, OpenRouter,
-// vLLM, Ollama and most others do.
+// vLLM, Ollama and most others do. OpenAI and most others cache prompts by
+// themselves, and none of them shows its reasoning or wants it back but
+// OpenRouter (openrouter.ai/docs/guides/best-practices/reasoning-tokens) and
+// servers that stream it as reasoning_content.
 //
 // The service is made directly and not through openai.NewClient, which would
 // read keys and base URLs from the environment.
 func openOpenAI(cfg Config) Turn {
-	chat := openai.NewChatCompletionService(
-		option.WithBaseURL(cfg.BaseURL),
-		option.WithAPIKey(cfg.Key.Reveal()),
-		option.WithMaxRetries(0), // Model.Stream retries
-		option.WithHTTPClient(&http.Client{
-			Transport:     limitBody{cfg.Transport},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}),
-	)
-	return func(ctx context.Context, req Request, text func(string)) (Reply, error) {
-		stream := chat.NewStreaming(ctx, openAIRequest(req))
+	return func(ctx context.Context, req Request, say func(Delta)) (Reply, error) {
+		w := &wire{next: cfg.Transport, alive: func() { say(Delta{}) }}
+		chat := openai.NewChatCompletionService(
+			option.WithBaseURL(cfg.BaseURL),
+			option.WithAPIKey(cfg.Key.Reveal()),
+			option.WithMaxRetries(0), // Model.Stream retries
+			option.WithHTTPClient(w.client()),
+		)
+		stream := chat.NewStreaming(ctx, openAIRequest(cfg.Kind, req))
 		defer func() { _ = stream.Close() }()
-		acc := openAIReply{reply: Reply{Usage: ops.Usage{Model: req.Model}}}
+		r := openAIReply{Reply: Reply{Usage: ops.Usage{Model: req.Model}}}
 		for stream.Next() {
-			piece, err := acc.add(stream.Current())
+			piece, err := r.add(stream.Current())
 			if err != nil {
 				return Reply{}, err
 			}
-			text(piece) // also when empty: it shows life
+			say(piece)
 		}
 		if err := stream.Err(); err != nil {
-			return Reply{}, openAIError(err)
+			return Reply{}, openAIError(w, err)
 		}
-		return acc.finish()
+		return r.finish(cfg.Kind, req.Model)
 	}
 }
 
-func openAIRequest(req Request) openai.ChatCompletionNewParams {
+const openRouter = "openrouter"
+
+func openAIRequest(kind string, req Request) openai.ChatCompletionNewParams {
 	p := openai.ChatCompletionNewParams{
 		Model:         req.Model,
 		StreamOptions: openai.ChatCompletionStreamOptionsParam{IncludeUsage: param.NewOpt(true)},
@@ -60,25 +61,24 @@ func openAIRequest(req Request) openai.ChatCompletionNewParams {
 	if req.MaxOutput > 0 {
 		p.MaxCompletionTokens = param.NewOpt(req.MaxOutput)
 	}
+	if req.Effort != "" {
+		p.ReasoningEffort = shared.ReasoningEffort(req.Effort)
+	}
+	if kind == openRouter {
+		extra := map[string]any{"usage": map[string]bool{"include": true}} // with what it cost
+		if req.Effort != "" {
+			p.ReasoningEffort = ""
+			extra["reasoning"] = map[string]string{"effort": req.Effort}
+		}
+		p.SetExtraFields(extra)
+	}
 	if req.System != "" {
 		p.Messages = append(p.Messages, openai.SystemMessage(req.System))
 	}
 	for _, m := range req.Messages {
 		switch m.Role {
 		case Assistant:
-			a := openai.ChatCompletionAssistantMessageParam{}
-			if m.Text != "" || len(m.Calls) == 0 {
-				a.Content.OfString = param.NewOpt(m.Text)
-			}
-			for _, c := range m.Calls {
-				a.ToolCalls = append(a.ToolCalls, openai.ChatCompletionMessageToolCallUnionParam{
-					OfFunction: &openai.ChatCompletionMessageFunctionToolCallParam{
-						ID:       c.ID,
-						Function: openai.ChatCompletionMessageFunctionToolCallFunctionParam{Name: c.Name, Arguments: c.Arguments},
-					},
-				})
-			}
-			p.Messages = append(p.Messages, openai.ChatCompletionMessageParamUnion{OfAssistant: &a})
+			p.Messages = append(p.Messages, openai.ChatCompletionMessageParamUnion{OfAssistant: openAIAssistant(kind, req.Model, m)})
 		case ToolRole:
 			p.Messages = append(p.Messages, openai.ToolMessage(m.Text, m.CallID))
 		default:
@@ -97,43 +97,61 @@ func openAIRequest(req Request) openai.ChatCompletionNewParams {
 	return p
 }
 
+func openAIAssistant(kind, model string, m Message) *openai.ChatCompletionAssistantMessageParam {
+	a := &openai.ChatCompletionAssistantMessageParam{}
+	if m.Text != "" || len(m.Calls) == 0 {
+		a.Content.OfString = param.NewOpt(m.Text)
+	}
+	for _, c := range m.Calls {
+		a.ToolCalls = append(a.ToolCalls, openai.ChatCompletionMessageToolCallUnionParam{
+			OfFunction: &openai.ChatCompletionMessageFunctionToolCallParam{
+				ID:       c.ID,
+				Function: openai.ChatCompletionMessageFunctionToolCallFunctionParam{Name: c.Name, Arguments: c.Arguments},
+			},
+		})
+	}
+	var details []reasoningDetail
+	if vendorOf(m, kind, model, &details) {
+		a.SetExtraFields(map[string]any{"reasoning_details": details})
+	}
+	return a
+}
+
+// reasoningDetail is an element of OpenRouter's reasoning_details: text, a summary
+// or something encrypted, with a signature. It goes back as it came, but whole.
+type reasoningDetail map[string]any
+
 // openAIReply puts the chunks of a stream together.
 type openAIReply struct {
-	reply        Reply
-	text         strings.Builder
+	Reply
+	building
+	indexes      []int64 // of calls, as the vendor numbers them
 	refusal      strings.Builder
-	calls        []openAICall
+	details      []reasoningDetail
+	detailBytes  int
 	finishReason string
 }
 
-type openAICall struct {
-	index     int64
-	id, name  string
-	arguments strings.Builder
-}
-
-// add takes one chunk and gives the text in it.
-func (a *openAIReply) add(chunk openai.ChatCompletionChunk) (string, error) {
+// add takes one chunk and gives what is to be shown of it.
+func (r *openAIReply) add(chunk openai.ChatCompletionChunk) (Delta, error) {
 	if chunk.Model != "" {
-		a.reply.Usage.Model = chunk.Model
+		r.Usage.Model = chunk.Model
 	}
-	if chunk.Usage.TotalTokens > 0 || chunk.Usage.PromptTokens > 0 {
-		a.reply.Usage.InputTokens = chunk.Usage.PromptTokens
-		a.reply.Usage.OutputTokens = chunk.Usage.CompletionTokens
-	}
+	r.usage(chunk.Usage)
 	if len(chunk.Choices) == 0 {
-		return "", nil // the chunk that carries the usage
+		return Delta{}, nil // the chunk that carries the usage
 	}
 	choice := chunk.Choices[0]
 	if choice.FinishReason != "" {
-		a.finishReason = choice.FinishReason
+		r.finishReason = choice.FinishReason
 	}
-	a.refusal.WriteString(choice.Delta.Refusal)
-	a.text.WriteString(choice.Delta.Content)
+	if r.refusal.WriteString(choice.Delta.Refusal); r.refusal.Len() > maxText {
+		return Delta{}, &Error{Kind: Malformed, Detail: "the answer is too long"}
+	}
 	for _, d := range choice.Delta.ToolCalls {
-		c := a.call(d.Index, d.ID)
-		if c == nil {
-			return "", &Error{Kind: Malformed, Detail: "too many tool calls in one answer"}
+		c, err := r.callOf(d.Index, d.ID)
+		if err != nil {
+			return Delta{}, err
 		}
 		if d.ID != "" {
 			c.id = d.ID
@@ -141,112 +159,128 @@ func (a *openAIReply) add(chunk openai.ChatCompletionChunk) (string, error) {
 		if d.Function.Name != c.name { // some repeat the whole name in each chunk
 			c.name += d.Function.Name
 		}
-		c.arguments.WriteString(d.Function.Arguments)
-		if c.arguments.Len() > maxArguments || len(c.name) > maxArguments {
-			return "", &Error{Kind: Malformed, Detail: "the arguments of a tool call are too long"}
+		if err := c.add(d.Function.Arguments); err != nil {
+			return Delta{}, err
 		}
 	}
-	if a.text.Len() > maxText || a.refusal.Len() > maxText {
-		return "", &Error{Kind: Malformed, Detail: "the answer is too long"}
-	}
-	return choice.Delta.Content, nil
+	piece := Delta{Text: choice.Delta.Content, Reasoning: r.reasoned(choice.Delta.JSON.ExtraFields)}
+	return piece, r.building.add(piece)
 }
 
-// call finds the call that a delta continues. Some servers number all calls 0
-// and tell them apart by their ids.
-func (a *openAIReply) call(index int64, id string) *openAICall {
-	for i := len(a.calls) - 1; i >= 0; i-- {
-		c := &a.calls[i]
-		if c.index == index {
-			if id == "" || c.id == "" || c.id == id {
-				return c
-			}
-			break
+func (r *openAIReply) usage(u openai.CompletionUsage) {
+	if u.TotalTokens <= 0 && u.PromptTokens <= 0 {
+		return
+	}
+	r.Usage.InputTokens, r.Usage.OutputTokens = u.PromptTokens, u.CompletionTokens
+	r.Usage.CachedTokens = u.PromptTokensDetails.CachedTokens
+	r.Usage.ReasoningTokens = u.CompletionTokensDetails.ReasoningTokens
+	if f, ok := u.JSON.ExtraFields["cost"]; ok {
+		if usd, err := strconv.ParseFloat(f.Raw(), 64); err == nil && usd >= 0 {
+			r.Usage.CostUSD = &usd
 		}
 	}
-	if len(a.calls) == maxCalls {
-		return nil
+}
+
+// reasoned keeps what is to be given back of a delta's reasoning, and gives its text.
+func (r *openAIReply) reasoned(extra map[string]respjson.Field) string {
+	if f, ok := extra["reasoning_details"]; ok {
+		var details []reasoningDetail
+		if json.Unmarshal([]byte(f.Raw()), &details) == nil {
+			r.detailBytes += len(f.Raw())
+			if r.detailBytes <= maxVendor {
+				for _, d := range details {
+					r.detail(d)
+				}
+			}
+		}
 	}
-	if a.calls == nil {
-		a.calls = make([]openAICall, 0, maxCalls) // Builders must not move
+	for _, name := range []string{"reasoning", "reasoning_content"} {
+		var s string
+		if f, ok := extra[name]; ok && json.Unmarshal([]byte(f.Raw()), &s) == nil && s != "" {
+			return s
+		}
 	}
-	a.calls = append(a.calls, openAICall{index: index})
-	return &a.calls[len(a.calls)-1]
+	return ""
+}
+
+// detail joins a piece to the detail that it continues, if it does.
+func (r *openAIReply) detail(d reasoningDetail) {
+	if n := len(r.details); n > 0 && r.details[n-1]["type"] == d["type"] && r.details[n-1]["index"] == d["index"] && d["index"] != nil {
+		last := r.details[n-1]
+		for k, v := range d {
+			old, isText := last[k].(string)
+			piece, ok := v.(string)
+			switch {
+			case isText && ok && (k == "text" || k == "summary" || k == "data"):
+				last[k] = old + piece
+			case v != nil:
+				last[k] = v
+			}
+		}
+		return
+	}
+	r.details = append(r.details, d)
+}
+
+// callOf finds the call that a delta continues. Some servers number all calls 0
+// and tell them apart by their ids.
+func (r *openAIReply) callOf(index int64, id string) (*callBuilding, error) {
+	for i := len(r.calls) - 1; i >= 0; i-- {
+		if r.indexes[i] != index {
+			continue
+		}
+		if c := r.calls[i]; id == "" || c.id == "" || c.id == id {
+			return c, nil
+		}
+		break
+	}
+	r.indexes = append(r.indexes, index)
+	return r.call("", "")
 }
 
 // finish judges what has come. Without a finish reason the stream broke off:
-// the SDK takes the end of the body for the end of the reply.
-func (a *openAIReply) finish() (Reply, error) {
-	a.reply.Text = a.text.String()
+// the library takes the end of the body for the end of the reply.
+func (r *openAIReply) finish(kind, model string) (Reply, error) {
 	switch {
-	case a.finishReason == "":
+	case r.finishReason == "", r.finishReason == "error":
 		return Reply{}, &Error{Kind: Interrupted}
-	case a.finishReason == "content_filter":
+	case r.finishReason == "content_filter":
 		return Reply{}, &Error{Kind: Refused, Detail: "content filter"}
-	case a.refusal.Len() > 0 && a.reply.Text == "" && len(a.calls) == 0:
-		return Reply{}, &Error{Kind: Refused, Detail: cut(a.refusal.String())}
+	case r.refusal.Len() > 0 && r.text.Len() == 0 && len(r.calls) == 0:
+		return Reply{}, &Error{Kind: Refused, Detail: cut(r.refusal.String())}
 	}
-	for i := range a.calls {
-		c := &a.calls[i]
-		if c.id == "" {
-			c.id = "call_" + strconv.Itoa(i+1)
-		}
-		a.reply.Calls = append(a.reply.Calls, Call{ID: c.id, Name: c.name, Arguments: c.arguments.String()})
+	r.into(&r.Reply, r.finishReason == "length")
+	if len(r.details) > 0 && r.detailBytes <= maxVendor {
+		r.Vendor = vendor(kind, model, r.details)
 	}
-	switch {
-	case a.finishReason == "length":
-		a.reply.Stop = StopLength
-	case len(a.reply.Calls) > 0:
-		a.reply.Stop = StopCalls
-	default:
-		a.reply.Stop = StopEnd
-	}
-	return a.reply, nil
+	return r.Reply, nil
 }
 
-// openAIError maps what the SDK returns to a kind.
-func openAIError(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
+// openAIError maps what the library returns to a kind.
+func openAIError(w *wire, err error) error {
 	if e, ok := errors.AsType[*openai.Error](err); ok {
-		out := &Error{Kind: openAIKind(e.StatusCode, e.Code, e.Type, e.Message), Status: e.StatusCode, err: err}
-		if out.Kind != Auth { // "Incorrect API key provided: sk-…"
-			out.Detail = cut(e.Message)
+		out := Error{Kind: openAIKind(e.StatusCode, e.Code, e.Type, e.Message), Status: e.StatusCode, err: err}
+		if e.Type == proxyType {
+			out.Kind = proxyKind(e.StatusCode, e.Code)
 		}
 		if e.Response != nil {
 			out.RetryAfter = retryAfter(e.Response.Header)
 		}
-		return out
+		return failed(out, e.Message)
 	}
 	if e, ok := errors.AsType[*ssestream.StreamError](err); ok { // an error object inside the stream
 		var body struct {
 			Error struct {
 				Message, Type string
-				Code          any
+				Code          any // a number is a status, as OpenRouter writes it
 			}
 		}
 		_ = json.Unmarshal(e.Event.Data, &body)
 		code, _ := body.Error.Code.(string)
-		out := &Error{Kind: openAIKind(0, code, body.Error.Type, body.Error.Message), err: err}
-		if out.Kind != Auth {
-			out.Detail = cut(body.Error.Message)
-		}
-		return out
+		status, _ := body.Error.Code.(float64)
+		return failed(Error{Kind: openAIKind(int(status), code, body.Error.Type, body.Error.Message), err: err}, body.Error.Message)
 	}
-	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return &Error{Kind: Malformed, err: err}
-	}
-	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return &Error{Kind: Malformed, err: err}
-	}
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &Error{Kind: Malformed, Detail: "the answer is too long", err: err}
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &Error{Kind: Interrupted, err: err}
-	}
-	return &Error{Kind: Unavailable, err: err}
+	return w.broken(err)
 }
 
 func openAIKind(status int, code, typ, message string) Kind {
@@ -257,74 +291,14 @@ func openAIKind(status int, code, typ, message string) Kind {
 	case code == "context_length_exceeded", status == http.StatusRequestEntityTooLarge,
 		strings.Contains(message, "context length"), strings.Contains(message, "context window"):
 		return TooLong
-	case code == "content_filter", code == "content_policy_violation":
+	case code == "content_filter", code == "content_policy_violation", status == http.StatusForbidden && strings.Contains(message, "moderation"):
 		return Refused
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, code == "invalid_api_key":
+	case code == "invalid_api_key":
 		return Auth
-	case status == http.StatusTooManyRequests, code == "rate_limit_exceeded", typ == "rate_limit_error":
+	case code == "rate_limit_exceeded", typ == "rate_limit_error":
 		return RateLimited
-	case status == http.StatusServiceUnavailable, status == 529, typ == "overloaded_error", code == "overloaded":
+	case typ == "overloaded_error", code == "overloaded":
 		return Overloaded
-	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusConflict:
-		return Unavailable
-	case status == 0:
-		return Interrupted
-	case status < 400:
-		return Malformed
 	}
-	return Invalid
-}
-
-// retryAfter reads the pause that a vendor asks for, in seconds or as a date.
-func retryAfter(h http.Header) time.Duration {
-	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms > 0 && ms < 1e9 {
-		return time.Duration(ms * float64(time.Millisecond))
-	}
-	v := h.Get("Retry-After")
-	if s, err := strconv.ParseFloat(v, 64); err == nil && s > 0 && s < 1e6 {
-		return time.Duration(s * float64(time.Second))
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
-}
-
-// cut bounds a vendor's message: it may be a whole page.
-func cut(s string) string {
-	const limit = 300
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
-	if len(s) <= limit {
-		return s
-	}
-	end := limit
-	for !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + "…"
-}
-
-// limitBody bounds what one response may bring, and reads it to its end.
-type limitBody struct{ next http.RoundTripper }
-
-// RoundTrip implements [http.RoundTripper].
-func (l limitBody) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := l.next.RoundTrip(r)
-	if err == nil {
-		resp.Body = drained{http.MaxBytesReader(nil, resp.Body, maxBody)}
-	}
-	return resp, err
-}
-
-// drained reads what is left before it closes: after the last event of a stream
-// nothing but the end of the body. Without that the connection could not be
-// used again, and the proxy would take every turn for one that was given up.
-type drained struct{ io.ReadCloser }
-
-// Close implements [io.Closer]. It waits a quarter of a second at most.
-func (d drained) Close() error {
-	late := time.AfterFunc(250*time.Millisecond, func() { _ = d.ReadCloser.Close() })
-	defer late.Stop()
-	_, _ = io.CopyN(io.Discard, d.ReadCloser, 4<<10)
-	return d.ReadCloser.Close()
+	return statusKind(status)
 }

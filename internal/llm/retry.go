@@ -16,12 +16,12 @@ const maxMalformed = 3
 // calling goroutine; a slow one slows the stream down. The error is an [*Error]
 // or the context's.
 func (m *Model) Stream(ctx context.Context, req Request, each func(Delta)) (Reply, error) {
-	malformed := 0
+	malformed, began := 0, time.Now()
 	for attempt := 1; ; attempt++ {
 		delivered := false
-		reply, err := m.once(ctx, req, func(s string) {
+		reply, err := m.once(ctx, req, func(d Delta) {
 			delivered = true
-			each(Delta{Text: s})
+			each(d)
 		})
 		if err == nil {
 			return reply, nil
@@ -37,10 +37,14 @@ func (m *Model) Stream(ctx context.Context, req Request, each func(Delta)) (Repl
 		if e.Kind == Malformed {
 			malformed++
 		}
-		if !e.Retryable() || attempt >= m.cfg.Attempts || malformed >= maxMalformed {
+		pause := max(m.pause(attempt), e.RetryAfter)
+		spent := attempt >= m.cfg.Attempts
+		if m.cfg.Patience > 0 {
+			spent = time.Since(began)+pause > m.cfg.Patience
+		}
+		if !e.Retryable() || spent || malformed >= maxMalformed {
 			return Reply{}, e
 		}
-		pause := max(m.pause(attempt), e.RetryAfter)
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause {
 			return Reply{}, e // there would be no time left to try
 		}
@@ -64,15 +68,15 @@ func (m *Model) pause(attempt int) time.Duration {
 var errSilent = errors.New("the stream was silent for too long")
 
 // once is one attempt under a watchdog: a stream that says nothing is ended.
-func (m *Model) once(ctx context.Context, req Request, text func(string)) (Reply, error) {
+func (m *Model) once(ctx context.Context, req Request, say func(Delta)) (Reply, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(m.cfg.Silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
-	reply, err := m.ask(ctx, req, func(s string) {
-		if s != "" {
+	reply, err := m.ask(ctx, req, func(d Delta) {
+		if d.Text != "" || d.Reasoning != "" {
 			watchdog.Stop() // a slow reader is not a silent stream
-			text(s)
+			say(d)
 		}
 		watchdog.Reset(m.cfg.Silence)
 	})

@@ -16,7 +16,7 @@ import (
 // no run to write it to and is only counted and logged: whoever can reach the
 // port must not be able to fill the audit.
 func (p *Proxy) auditEnd(ctx context.Context, x *exchange, no *refusal, took time.Duration) error {
-	if x.grant.RunID == "" {
+	if x.grant.ProviderID == "" {
 		return nil
 	}
 	detail := map[string]string{"status": strconv.Itoa(x.status), "latency_ms": strconv.FormatInt(took.Milliseconds(), 10)}
@@ -54,7 +54,7 @@ func (x *exchange) record(action, outcome string, detail map[string]string) ops.
 	if x.provider.ID != "" {
 		object = "provider:" + x.provider.ID
 	}
-	return ops.AuditRecord{Chain: chain, At: time.Now(), Actor: "run:" + x.grant.RunID, Action: action,
+	return ops.AuditRecord{Chain: chain, At: time.Now(), Actor: x.grant.Actor, Action: action,
 		Object: object, RunID: x.grant.RunID, Outcome: outcome, Detail: detail}
 }
 

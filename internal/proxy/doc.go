@@ -4,12 +4,16 @@
 //
 // # What a request goes through
 //
-// POST /llm/{provider_id}/{path} with the run's token, in this order
+// POST /llm/{provider_id}/{path} with the run's token, in the header in which
+// the vendor's client sends a key (Authorization, x-api-key or x-goog-api-key; never
+// in the query), in this order
 // ([Proxy.forward]); whatever fails says no, and nothing after it happens:
 //
 //  1. token: that of a running run, before its deadline (401)
-//  2. provider: the one that was bound to the run when it was claimed (403)
-//  3. method and path: on the provider kind's list, in their plain form (403)
+//  2. provider: one of those that were bound to the run when it was claimed, the
+//     first and its fallbacks (403)
+//  3. method, path and query: exactly those of the provider's kind and, where the
+//     path names a model, of its model (403)
 //  4. the request: its body is read, up to [MaxBody]; of its headers only those
 //     on a list go on, so no credential, cookie, hop-by-hop or proxy header does
 //  5. audit of the intent (503 if it cannot be written)

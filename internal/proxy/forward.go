@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/reach"
 )
 
 // prefix is where models are.
@@ -25,41 +27,68 @@ const prefix = "/llm/"
 // chain is the audit chain that this process writes.
 const chain = "proxy"
 
-// kinds says, for each kind of provider, which paths below its base URL an agent
-// may POST to and how the key is put into a request.
+// kinds says, for each kind of provider, which one path below its base URL an
+// agent may POST to, with which query, and how the key is put into a request.
 func kinds() map[string]kind {
+	chat := kind{
+		path:   func(string) string { return "/chat/completions" },
+		inject: func(h http.Header, key string) { h.Set("Authorization", "Bearer "+key) },
+	}
 	return map[string]kind{
-		"openai": {
-			paths:  []string{"/chat/completions"},
-			inject: func(h http.Header, key string) { h.Set("Authorization", "Bearer "+key) },
+		"openai": chat, "openai-compatible": chat, "openrouter": chat,
+		"anthropic": {
+			path:   func(string) string { return "/v1/messages" },
+			inject: func(h http.Header, key string) { h.Set("X-Api-Key", key) },
+		},
+		"google": {
+			path: func(model string) string {
+				return "/v1beta/models/" + strings.TrimPrefix(model, "models/") + ":streamGenerateContent"
+			},
+			query:  "alt=sse",
+			inject: func(h http.Header, key string) { h.Set("X-Goog-Api-Key", key) },
 		},
 	}
 }
 
 type kind struct {
-	paths  []string
+	path   func(model string) string // for the model of the provider
+	query  string
 	inject func(http.Header, string)
 }
+
+// credentialHeaders are where the vendors' own clients put a key, and so where a
+// run's token comes from: from one of them, once.
+var credentialHeaders = []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"}
 
 // Headers that pass. Everything else stays behind: on the way out that is every
 // credential and every hop-by-hop or proxy header, on the way back every cookie.
 var (
-	requestHeaders  = []string{"Accept", "Content-Type", "Idempotency-Key"}
-	responseHeaders = []string{"Content-Type", "Openai-Processing-Ms", "Retry-After", "Retry-After-Ms", "X-Request-Id", "X-Should-Retry"}
+	requestHeaders  = []string{"Accept", "Anthropic-Beta", "Anthropic-Version", "Content-Type", "Idempotency-Key"}
+	responseHeaders = []string{"Content-Type", "Openai-Processing-Ms", "Request-Id", "Retry-After", "Retry-After-Ms", "X-Request-Id", "X-Should-Retry"}
 )
 
 // refusal is an answer of the proxy's own. Reason is what the agent reads.
 type refusal struct {
 	status int
 	reason string
-	cause  error // for the log
+	cause  error  // for the log
+	code   string // for the agent's program, where the status does not say it
 }
+
+// keyRefused is the code of what the provider said of the key (package llm
+// tells it from what the proxy says of the token).
+const keyRefused = "provider_auth"
 
 func (r *refusal) Error() string { return r.reason }
 func (r *refusal) Unwrap() error { return r.cause }
 
 func refuse(status int, format string, args ...any) *refusal {
 	return &refusal{status: status, reason: fmt.Sprintf(format, args...)}
+}
+
+// because is a refusal with its cause.
+func because(err error, status int, reason string) *refusal {
+	return &refusal{status: status, reason: reason, cause: err}
 }
 
 // exchange is one request and what is known of it so far.
@@ -108,7 +137,7 @@ func (p *Proxy) serveLLM(w http.ResponseWriter, r *http.Request) {
 // forward is the order of the package comment. Its error means no.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) error {
 	// 1. token
-	token, ok := bearer(r)
+	token, ok := tokenOf(r)
 	if !ok {
 		return refuse(http.StatusUnauthorized, "a run's proxy token is required")
 	}
@@ -132,7 +161,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 		return refuse(http.StatusForbidden, "only %s{provider}/{path} is served, in its plain form", prefix)
 	}
 	x.path = route
-	if id != grant.ProviderID {
+	if id != grant.ProviderID && !slices.Contains(grant.Fallbacks, id) {
 		return refuse(http.StatusForbidden, "the run is not bound to this provider")
 	}
 	if x.provider, err = p.db.Provider(ctx, id); err != nil {
@@ -141,10 +170,10 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 
 	// 3. method and path
 	k, ok := kinds()[x.provider.Kind]
-	if !ok || r.Method != http.MethodPost || !slices.Contains(k.paths, route) {
+	if !ok || r.Method != http.MethodPost || route != k.path(x.provider.Model) || r.URL.RawQuery != k.query {
 		return refuse(http.StatusForbidden, "%s %s is not allowed for this provider", visible(r.Method), visible(route))
 	}
-	target, err := upstreamURL(x.provider, route)
+	target, err := upstreamURL(x.provider, route, k.query)
 	if err != nil {
 		return err
 	}
@@ -158,7 +187,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 	x.sent = len(body)
 	out, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
 	if err != nil {
-		return &refusal{http.StatusForbidden, "the provider's base URL is not usable", err}
+		return because(err, http.StatusForbidden, "the provider's base URL is not usable")
 	}
 	for _, name := range requestHeaders {
 		if v := r.Header.Get(name); v != "" {
@@ -170,7 +199,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 
 	// 5. audit
 	if err := p.db.AppendAudit(ctx, x.record("llm.intent", "intent", nil)); err != nil {
-		return &refusal{http.StatusServiceUnavailable, "the audit cannot be written", err}
+		return because(err, http.StatusServiceUnavailable, "the audit cannot be written")
 	}
 	x.intended = true
 
@@ -199,23 +228,36 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 	return relay(ctx, w, res, key, x)
 }
 
-// bearer takes the one Authorization header.
-func bearer(r *http.Request) (ops.Secret, bool) {
-	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return ops.Secret{}, false
+// tokenOf takes a run's token from the one header that holds one. What else a
+// client sends of its own stays behind like any other header; a header that
+// comes twice could be read in two ways.
+func tokenOf(r *http.Request) (token ops.Secret, ok bool) {
+	for _, name := range credentialHeaders {
+		values := r.Header.Values(name)
+		if len(values) > 1 {
+			return ops.Secret{}, false
+		}
+		for _, v := range values {
+			if scheme, rest, two := strings.Cut(v, " "); two && name == "Authorization" && strings.EqualFold(scheme, "Bearer") {
+				v = rest
+			}
+			if !strings.HasPrefix(v, ops.ProxyTokenPrefix) {
+				continue
+			}
+			if ok || len(v) > 128 {
+				return ops.Secret{}, false
+			}
+			token, ok = ops.NewSecret(v), true
+		}
 	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(token, ops.ProxyTokenPrefix) || len(token) > 128 {
-		return ops.Secret{}, false
-	}
-	return ops.NewSecret(token), true
+	return token, ok
 }
 
 // splitPath takes a request's target apart. Only one spelling of a path is
-// accepted, so there is nothing to normalize and nothing to misunderstand.
+// accepted, so there is nothing to normalize and nothing to misunderstand. A
+// query is there for its kind to judge; no escape is.
 func splitPath(r *http.Request) (provider, route string, ok bool) {
-	if r.URL.Host != "" || r.URL.RawQuery != "" || r.URL.ForceQuery || r.URL.RawPath != "" || strings.ContainsAny(r.RequestURI, "%\\#") {
+	if r.URL.Host != "" || r.URL.ForceQuery || r.URL.RawPath != "" || strings.ContainsAny(r.RequestURI, "%\\#") {
 		return "", "", false
 	}
 	rest, ok := strings.CutPrefix(r.URL.Path, prefix)
@@ -228,17 +270,18 @@ func splitPath(r *http.Request) (provider, route string, ok bool) {
 
 // upstreamURL is the provider's base URL with the route behind it. A key goes
 // over plain HTTP only where an admin has allowed a private address.
-func upstreamURL(provider ops.Provider, route string) (*url.URL, error) {
+func upstreamURL(provider ops.Provider, route, query string) (*url.URL, error) {
 	u, err := url.Parse(provider.BaseURL)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.RawPath != "":
-		return nil, &refusal{http.StatusForbidden, "the provider's base URL is not usable", err}
+		return nil, because(err, http.StatusForbidden, "the provider's base URL is not usable")
 	case u.Scheme == "http" && !provider.AllowPrivate:
 		return nil, refuse(http.StatusForbidden, "the provider's base URL must be https")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, refuse(http.StatusForbidden, "the provider's base URL must be https")
 	}
 	u.Path = strings.TrimRight(u.Path, "/") + route
+	u.RawQuery = query
 	return u, nil
 }
 
@@ -263,7 +306,7 @@ func (p *Proxy) readBody(w http.ResponseWriter, r *http.Request) (_ []byte, rele
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
 	switch {
 	case err != nil:
-		return nil, nil, &refusal{http.StatusBadRequest, "the body cannot be read", err}
+		return nil, nil, because(err, http.StatusBadRequest, "the body cannot be read")
 	case len(body) > MaxBody:
 		return nil, nil, tooLarge(r)
 	}
@@ -289,6 +332,9 @@ func (p *Proxy) openKey(ctx context.Context, x *exchange) (ops.Secret, error) {
 		return ops.Secret{}, nil
 	}
 	cred, err := p.db.CredentialByName(ctx, x.provider.Credential)
+	if ops.CodeOf(err) == ops.CodeNotFound {
+		return ops.Secret{}, refuse(http.StatusForbidden, "the provider's credential is disabled, or is gone")
+	}
 	if err != nil {
 		return ops.Secret{}, fmt.Errorf("credential: %w", err)
 	}
@@ -302,7 +348,7 @@ func (p *Proxy) openKey(ctx context.Context, x *exchange) (ops.Secret, error) {
 	}
 	key, err := p.keys.Open(cred)
 	if err != nil {
-		return ops.Secret{}, &refusal{http.StatusForbidden, "the provider's credential does not open", err}
+		return ops.Secret{}, because(err, http.StatusForbidden, "the provider's credential does not open")
 	}
 	if strings.ContainsFunc(key.Reveal(), func(c rune) bool { return c < ' ' || c == 0x7f }) {
 		return ops.Secret{}, refuse(http.StatusForbidden, "the provider's credential holds control characters")
@@ -314,7 +360,9 @@ func (p *Proxy) openKey(ctx context.Context, x *exchange) (ops.Secret, error) {
 func relay(ctx context.Context, w http.ResponseWriter, res *http.Response, key ops.Secret, x *exchange) error {
 	switch encoding := res.Header.Get("Content-Encoding"); {
 	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
-		return refuse(http.StatusBadGateway, "the provider refused the credential (%d)", res.StatusCode)
+		no := refuse(http.StatusBadGateway, "the provider refused the credential (%d)", res.StatusCode)
+		no.code = keyRefused
+		return no
 	case res.StatusCode < 200 || res.StatusCode >= 300 && res.StatusCode < 400:
 		return refuse(http.StatusBadGateway, "the provider answered %d, which is not followed", res.StatusCode)
 	case encoding != "" && encoding != "identity":
@@ -331,7 +379,7 @@ func relay(ctx context.Context, w http.ResponseWriter, res *http.Response, key o
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	x.status = res.StatusCode
 	if err := out.start(); err != nil {
-		return &refusal{0, "the agent does not read", err}
+		return because(err, 0, "the agent does not read")
 	}
 	_, err := io.CopyBuffer(onlyWriter{clean}, io.LimitReader(res.Body, MaxAnswer+1), make([]byte, 32<<10))
 	if err == nil && x.received > MaxAnswer {
@@ -384,19 +432,19 @@ func upstreamError(ctx context.Context, err error) error {
 	}
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errRunEnded):
-		return &refusal{http.StatusUnauthorized, "the run has ended", err}
+		return because(err, http.StatusUnauthorized, "the run has ended")
 	case errors.Is(cause, errBlind):
-		return &refusal{http.StatusServiceUnavailable, "the database is away", err}
+		return because(err, http.StatusServiceUnavailable, "the database is away")
 	case ctx.Err() != nil:
-		return &refusal{http.StatusBadGateway, "the request was given up", err}
-	case errors.Is(err, errAddress):
-		return &refusal{http.StatusForbidden, "the provider's address is not allowed", err}
+		return because(err, http.StatusBadGateway, "the request was given up")
+	case errors.Is(err, reach.ErrAddress):
+		return because(err, http.StatusForbidden, "the provider's address is not allowed")
 	case isCertificate(err):
-		return &refusal{http.StatusBadGateway, "the provider's certificate is not valid", err}
+		return because(err, http.StatusBadGateway, "the provider's certificate is not valid")
 	case isTimeout(err):
-		return &refusal{http.StatusBadGateway, "the provider does not answer in time", err}
+		return because(err, http.StatusBadGateway, "the provider does not answer in time")
 	}
-	return &refusal{http.StatusBadGateway, "the provider cannot be reached or broke off", err}
+	return because(err, http.StatusBadGateway, "the provider cannot be reached or broke off")
 }
 
 // asRefusal gives every error a status; nil for nil. What the database says
@@ -410,16 +458,17 @@ func asRefusal(err error) *refusal {
 	}
 	switch ops.CodeOf(err) {
 	case ops.CodeUnauthenticated:
-		return &refusal{http.StatusUnauthorized, "the token is not that of a running run", err}
+		return because(err, http.StatusUnauthorized, "the token is not that of a running run")
 	case ops.CodeNotFound:
-		return &refusal{http.StatusForbidden, "the provider or its credential does not exist", err}
+		return because(err, http.StatusForbidden, "the provider or its credential does not exist")
 	case ops.CodeUnavailable:
-		return &refusal{http.StatusServiceUnavailable, "the database is away", err}
+		return because(err, http.StatusServiceUnavailable, "the database is away")
 	}
-	return &refusal{http.StatusInternalServerError, "internal error", err}
+	return because(err, http.StatusInternalServerError, "internal error")
 }
 
-// answer writes a refusal in the form that clients of the protocol understand.
+// answer writes a refusal in a form that clients of all protocols understand:
+// they all look for the message in an object of the name error.
 func answer(w http.ResponseWriter, no *refusal) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
@@ -431,10 +480,14 @@ func answer(w http.ResponseWriter, no *refusal) {
 		w.Header().Set("Retry-After", "2")
 	}
 	w.WriteHeader(no.status)
-	type body struct {
+	type inner struct {
 		Message string `json:"message"`
 		Type    string `json:"type"`
-		Code    int    `json:"code"`
+		Code    string `json:"code"`
 	}
-	_ = json.NewEncoder(w).Encode(map[string]body{"error": {no.reason, "akmatori_proxy", no.status}})
+	type body struct {
+		Type  string `json:"type"`
+		Error inner  `json:"error"`
+	}
+	_ = json.NewEncoder(w).Encode(body{"error", inner{no.reason, "akmatori_proxy", cmp.Or(no.code, strconv.Itoa(no.status))}})
 }

@@ -8,10 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/anchor"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/reach"
 	"github.com/akmatori/akmatori/internal/seal"
 	"github.com/akmatori/akmatori/internal/serve"
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,12 +34,16 @@ const (
 	writeTime  = 30 * time.Second
 )
 
-// Config configures a [Proxy]. All fields but ReadKeys and RootCAs are required.
+// Config configures a [Proxy]. All fields but ReadKeys, RootCAs and AuditAnchors are required.
 type Config struct {
 	Listen      string     // for agents
 	OpsListen   string     // metrics and health
 	DatabaseURL ops.Secret // as role akmatori_proxy
 	EgressKeys  seal.Ring  // of zone egress
+	AuditKey    ops.Secret // signs the chain "proxy", as of ops.ParseAuditKey
+	// AuditAnchors is the folder that heads of the audit are kept in (package
+	// anchor); without it they are only in the log.
+	AuditAnchors string
 	// ReadKeys reads the ring again, when a credential is sealed with a key that
 	// is not in it; nil means that it never changes.
 	ReadKeys func() (ops.Secret, error)
@@ -57,6 +64,7 @@ type Proxy struct {
 	listener net.Listener
 	ops      net.Listener
 	metrics  *prometheus.Registry
+	anchor   *anchor.Anchor
 	requests *prometheus.CounterVec
 	seconds  prometheus.Histogram
 }
@@ -66,7 +74,11 @@ func New(ctx context.Context, c Config) (_ *Proxy, err error) {
 	if c.EgressKeys.Zone() != ops.ZoneEgress {
 		return nil, errors.New("proxy: the key ring must be of zone egress")
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "akmatori-proxy"})
+	auditKey, err := anchor.ReadKey(chain, c.AuditKey)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "akmatori-proxy", AuditKey: auditKey})
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
@@ -74,8 +86,8 @@ func New(ctx context.Context, c Config) (_ *Proxy, err error) {
 		log:     c.Log,
 		db:      db,
 		keys:    seal.NewOpener(c.EgressKeys, c.ReadKeys),
-		public:  newTransport(newGuard(false), c.RootCAs),
-		private: newTransport(newGuard(true), c.RootCAs),
+		public:  newTransport(reach.Any(false), c.RootCAs),
+		private: newTransport(reach.Any(true), c.RootCAs),
 		live:    newLive(),
 		bodies:  semaphore.NewWeighted(bodyMemory),
 		metrics: prometheus.NewRegistry(),
@@ -104,6 +116,9 @@ func New(ctx context.Context, c Config) (_ *Proxy, err error) {
 	if len(damaged) > 0 {
 		p.log.Error("credentials were changed behind our back and do not open: add them anew", "credentials", damaged)
 	}
+	if p.anchor, err = anchor.New(ctx, anchor.Config{DB: db, Key: auditKey, Dir: c.AuditAnchors, Log: c.Log, To: p.metrics}); err != nil {
+		return nil, err
+	}
 	if p.listener, err = serve.Listen(ctx, "proxy", c.Listen); err != nil {
 		return nil, err
 	}
@@ -123,9 +138,16 @@ func (p *Proxy) OpsURL() string { return "http://" + p.ops.Addr().String() }
 // by its run, not by its proxy.
 func (p *Proxy) Run(ctx context.Context) error {
 	defer p.close()
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var anchored sync.WaitGroup
+	anchored.Go(func() { p.anchor.Run(behind) })
+	defer anchored.Wait()
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve.HTTP(ctx, p.listener, http.HandlerFunc(p.serveLLM), p.log) })
-	g.Go(func() error { return serve.HTTP(ctx, p.ops, serve.Ops(p.metrics, p.db.CheckSchema), p.log) })
+	g.Go(func() error {
+		return serve.HTTP(ctx, p.ops, serve.Ops(p.metrics, p.db.CheckSchema, serve.Route{Pattern: "GET /audit/heads", Handler: p.anchor}), p.log)
+	})
 	g.Go(func() error {
 		p.live.watch(ctx, p.db.ProxyTokensAlive, p.log)
 		return nil

@@ -92,7 +92,7 @@ func newWorld(t *testing.T, base string, change func(*ops.Provider), roots *x509
 	w.run = claim.Run.ID
 
 	ctx, cancel := context.WithCancel(ctx)
-	w.proxy, err = New(ctx, Config{Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: w.urls.Proxy, EgressKeys: ring,
+	w.proxy, err = New(ctx, Config{Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: w.urls.Proxy, EgressKeys: ring, AuditKey: ops.NewAuditKey("proxy").Text(),
 		RootCAs: roots, Log: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	require.NoError(t, err)
 	done := make(chan error, 1)
@@ -306,7 +306,7 @@ func TestRefusals(t *testing.T) {
 		{"two slashes", path(own + "//chat/completions"), 403, "plain form"},
 		{"escaped", path(own + "/chat%2fcompletions"), 403, "plain form"},
 		{"needlessly escaped", path(own + "/ch%61t/completions"), 403, "plain form"},
-		{"a query", func(r *http.Request) { r.URL.RawQuery = "a=b" }, 403, "plain form"},
+		{"a query", func(r *http.Request) { r.URL.RawQuery = "a=b" }, 403, "not allowed"},
 		{"outside", path("/"), 403, "plain form"},
 		{"a key for another provider", bound("foreign"), 403, "not for this provider"},
 		{"a key with a line break", bound("lines"), 403, "control characters"},

@@ -17,11 +17,11 @@ import (
 
 const testKey = "sk-test"
 
-func newVendor(t *testing.T, scenario string) (*OpenAI, string) {
+func newVendor(t *testing.T, scenario string) (*Vendor, string) {
 	t.Helper()
 	s, err := LoadScenario(strings.NewReader(scenario))
 	require.NoError(t, err)
-	o := NewOpenAI(s, Config{Key: ops.NewSecret(testKey)})
+	o := NewVendor(s, Config{Key: ops.NewSecret(testKey)})
 	srv := httptest.NewServer(o)
 	t.Cleanup(srv.Close)
 	return o, srv.URL + "/v1/chat/completions"

@@ -36,15 +36,15 @@ const (
 //
 // What they approve is the digest of the call, its holder, the tool as it is
 // described, the canonical arguments, the target with its pinned host keys and
-// credential version on every hop, and the rules. When they have, the call is
-// judged once more from the inventory and the rules as they are then: if the
-// digest is another, nothing runs.
-func (g *Gateway) approved(ctx context.Context, r request, v verdict) (_ verdict, approval string, waiting *ops.ToolResult, err error) {
+// credential version on every hop, whom it acts for and all layers of rules. When
+// they have, the call is judged once more from the inventory, the roles and the
+// rules as they are then: if the digest is another, nothing runs.
+func (g *Gateway) approved(ctx context.Context, r *request, v verdict) (_ verdict, approval string, waiting *ops.ToolResult, err error) {
 	refuse := func(format string, args ...any) (verdict, string, *ops.ToolResult, error) {
 		v.refusal = fmt.Sprintf(format, args...)
 		return v, "", nil, nil
 	}
-	a, err := g.request(r, v)
+	a, err := g.request(*r, v)
 	if err != nil {
 		return v, "", nil, err
 	}
@@ -56,7 +56,7 @@ func (g *Gateway) approved(ctx context.Context, r request, v verdict) (_ verdict
 		v.call.Rule, v.reasons = "grant:"+grant, append([]string{"granted for this incident"}, v.reasons...)
 		return v, "", nil, nil
 	}
-	audit := g.audit(r, v, "approval.requested", "intent")
+	audit := g.audit(*r, v, "approval.requested", "intent")
 	audit.Detail["approval"], audit.Detail["risk"], audit.Detail["why"] = a.ID, string(a.Risk), strings.Join(v.reasons, "; ")
 	mine := a.Digest
 	a, err = g.db.AskApproval(ctx, a, audit)
@@ -67,7 +67,7 @@ func (g *Gateway) approved(ctx context.Context, r request, v verdict) (_ verdict
 	if err != nil {
 		return v, "", nil, err
 	}
-	if a, err = g.decided(ctx, r, a); err != nil {
+	if a, err = g.decided(ctx, *r, a); err != nil {
 		return v, "", nil, err
 	}
 	v.reasons = append([]string{"approval " + string(a.State)}, v.reasons...)
@@ -83,11 +83,21 @@ func (g *Gateway) approved(ctx context.Context, r request, v verdict) (_ verdict
 	default:
 		return refuse("The request for approval has ended: %s.", a.State)
 	}
-	now, err := g.decide(ctx, r)
+	// Roles and rules may have changed while people thought about it.
+	if r.grant, err = g.db.GrantByHolder(ctx, r.grant.Holder()); err != nil {
+		return v, "", nil, err
+	}
+	// So may the tool: it is the one of that name that there is now.
+	set := g.set.Load()
+	if !set.has(r.grant, r.tool.Name) {
+		return refuse("The call was approved, but the tool is not there any more, or not as it was: it was not made.")
+	}
+	r.set, r.tool = set, set.tools[r.tool.Name]
+	now, err := g.decide(ctx, *r)
 	if err != nil || now.refusal != "" || !now.asks {
 		return now, "", nil, err
 	}
-	again, err := g.request(r, now)
+	again, err := g.request(*r, now)
 	if err != nil {
 		return now, "", nil, err
 	}
@@ -114,7 +124,8 @@ func (g *Gateway) request(r request, v verdict) (ops.Approval, error) {
 	now := time.Now().UTC()
 	a := ops.Approval{ID: ops.NewID(), RunID: r.grant.RunID, TokenID: r.grant.TokenID, CallID: r.id, IncidentID: r.grant.IncidentID,
 		Agent: r.grant.Agent, Requester: r.grant.Requester, Tool: r.tool.Name, Target: v.call.Target, Command: v.call.Command,
-		Arguments: v.call.Arguments, Risk: v.risk(), Reasons: v.reasons, Facts: map[string]string{"policy": policyVersion(r.grant.Rules)},
+		Arguments: v.call.Arguments, Risk: ops.Risk(v.impact.Risk), Effect: string(v.impact.Effect), Reasons: v.reasons,
+		Facts:     map[string]string{"policy": g.policyVersion(r.grant), "effect": v.impact.Why},
 		CreatedAt: now, ExpiresAt: now.Add(approvalLife)}
 	a.Needed = a.Risk.Needed()
 	type hop struct{ Target, Address, User, HostKey, Credential string }
@@ -127,28 +138,26 @@ func (g *Gateway) request(r request, v verdict) (ops.Approval, error) {
 			a.Facts["host_key"] = strings.Join(keys, ", ")
 		}
 	}
-	subject, err := json.Marshal([]any{"akmatori approval", 1, r.tool.Name, r.tool.Description, r.tool.Schema(), v.call.Digest, v.call.Command, way})
+	if len(v.ways) > 0 { // people see all of them
+		a.Facts["credential"] = strings.Join(each(v.ways, credentialOf), ", ")
+		a.Facts["address"] = strings.Join(each(v.ways, func(hops []tool.Hop) string {
+			t := hops[len(hops)-1].Target
+			return fmt.Sprintf("%s:%d", t.Address, t.Port)
+		}), ", ")
+		a.Facts["host_key"] = strings.Join(each(v.ways, func(hops []tool.Hop) string {
+			return strings.Join(tool.Pinned(hops[len(hops)-1].Target), ", ")
+		}), ", ")
+	}
+	subject, err := json.Marshal([]any{"akmatori approval", 1, r.tool.Definition(), v.call.Digest, v.call.Command, way})
 	if err != nil {
 		return a, fmt.Errorf("digest of an approval: %w", err)
 	}
 	sum := sha256.Sum256(subject)
 	a.Subject = sum[:]
-	bound := sha256.Sum256(fmt.Appendf(nil, "%x\n%s\n%s\n%s", sum, r.grant.Holder(), r.id, policyVersion(r.grant.Rules)))
+	bound := sha256.Sum256(fmt.Appendf(nil, "%x\n%s\n%s\n%s\n%s", sum, r.grant.Holder(), r.grant.Requester, r.id, g.policyVersion(r.grant)))
 	a.Digest = bound[:]
 	a.Facts["digest"] = hex.EncodeToString(a.Digest[:8])
 	return a, nil
-}
-
-// risk says how much harm an asked call may do, from what it is: a command that
-// could not be understood whole may be anything.
-func (v verdict) risk() ops.Risk {
-	switch {
-	case v.call.Tool == "zabbix_acknowledge":
-		return ops.RiskLow
-	case v.raw, slices.ContainsFunc(strings.Fields(v.call.Command), func(w string) bool { return w == "sudo" || w == "su" || w == "doas" }):
-		return ops.RiskHigh
-	}
-	return ops.RiskMedium
 }
 
 // decided waits until people have decided, or for as long as the holder may be held.

@@ -65,6 +65,9 @@ func (r run) began(g *gateway.Gateway, id string, a args) <-chan ops.ToolResult 
 	return out
 }
 
+// TestApproval: people decide, once, on what they were shown.
+//
+// threats: F1 F2 F4 F7 F11 F12 E4
 func TestApproval(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -78,7 +81,8 @@ func TestApproval(t *testing.T) {
 		got := r.began(w.gateway, "c1", say("yes; rm -rf /"))
 		a := r.asked("c1")
 		require.Equal(t, `printf '%s' 'yes; rm -rf /'`, a.Command)
-		require.Equal(t, ops.RiskMedium, a.Risk)
+		require.Equal(t, ops.RiskLow, a.Risk)
+		require.Equal(t, "reads", a.Effect)
 		require.Contains(t, a.Facts["host_key"], "SHA256:")
 		require.Equal(t, "demo-key version 1", a.Facts["credential"])
 		require.NoError(t, w.decide(a, ann, true))
@@ -108,11 +112,12 @@ func TestApproval(t *testing.T) {
 		r := w.run("allow:ssh_hosts")
 		_, err := w.owner().Pool().Exec(t.Context(), `UPDATE runs SET actor = 'user:ann' WHERE id = $1`, r.id)
 		require.NoError(t, err)
-		got := r.began(w.gateway, "c1", say("mine"))
+		got := r.began(w.gateway, "c1", args{"target": "demo", "command": "mkdir -v " + s.Dir + "/mine"})
 		a := r.asked("c1")
+		require.Equal(t, ops.RiskMedium, a.Risk)
 		require.Equal(t, ops.CodeForbidden, ops.CodeOf(w.decide(a, ann, true)))
 		require.NoError(t, w.decide(a, bob, true))
-		require.Equal(t, "mine", receive(t, got).Text)
+		require.Contains(t, receive(t, got).Text, "mine")
 	})
 
 	t.Run("high risk is for one time", func(t *testing.T) {
@@ -216,6 +221,8 @@ func TestApproval(t *testing.T) {
 
 // A call that nobody decides on is held for a while, then answered as waiting;
 // asked again, it goes on where it was.
+//
+// threats: F11
 func TestApprovalParks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

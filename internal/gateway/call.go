@@ -25,6 +25,7 @@ import (
 type request struct {
 	grant postgres.Grant
 	id    string
+	set   *toolSet
 	tool  tool.Tool
 	raw   json.RawMessage
 	// asked is the request that may cancel the call: the one that made it, if it
@@ -35,13 +36,15 @@ type request struct {
 // verdict is a call that was judged: one that may start, or one with a refusal.
 type verdict struct {
 	call    ops.ToolCall
-	refusal string // for the model; empty: it may start, or people are asked
-	asks    bool   // nobody has allowed it yet: people must
-	raw     bool   // the command is as it was written: it could not be understood whole
+	refusal string        // for the model; empty: it may start, or people are asked
+	asks    bool          // nobody has allowed it yet: people must
+	impact  policy.Impact // of what is asked
 	reasons []string
 	args    tool.Args
-	hops    []tool.Hop
+	hops    []tool.Hop   // all that are logged in to
+	ways    [][]tool.Hop // the same, for each host, if the call is about several
 	targets []ops.Target
+	remote  *tool.Remote // a configured server
 }
 
 // perform is everything that happens to a call that is the first of its id
@@ -51,7 +54,7 @@ type verdict struct {
 func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (ops.ToolResult, error) {
 	began := time.Now()
 
-	// Schema, target, what the platform forbids, the agent's rules.
+	// Schema, target, who it acts for, the layers of rules.
 	v, err := g.decide(ctx, r)
 	if err != nil {
 		return ops.ToolResult{}, err
@@ -60,8 +63,18 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 	// What the rules leave open, people decide.
 	var approval string
 	if v.asks && v.refusal == "" {
+		// Not about a call that was made: it has its result, or is another one.
+		known, err := g.db.Call(ctx, r.grant.Holder(), r.id)
+		switch {
+		case err == nil && !bytes.Equal(known.Digest, v.call.Digest):
+			return ops.ToolResult{}, ops.Errorf(ops.CodeConflict, "call %s was made before with other arguments", r.id)
+		case err == nil:
+			return g.settled(ctx, r, known)
+		case ops.CodeOf(err) != ops.CodeNotFound:
+			return ops.ToolResult{}, err
+		}
 		var waiting *ops.ToolResult
-		if v, approval, waiting, err = g.approved(ctx, r, v); err != nil {
+		if v, approval, waiting, err = g.approved(ctx, &r, v); err != nil {
 			return ops.ToolResult{}, err
 		}
 		if waiting != nil {
@@ -118,6 +131,9 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 
 	// Schema.
 	args, err := r.tool.Parse(r.raw)
+	if err == nil {
+		err = r.tool.CheckTargets(args)
+	}
 	if err != nil {
 		v.call.Arguments = storable(r.raw)
 		v.call.Digest = rawDigest(r.tool, r.raw)
@@ -128,106 +144,90 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 	v.call.Digest = r.tool.Digest(args)
 
 	// Target, from the inventory alone.
-	if r.tool.Target == "" {
-		all, err := g.db.Targets(ctx)
-		if err != nil {
-			return v, err
-		}
-		v.targets = slices.DeleteFunc(all, func(t ops.Target) bool { return !reaches(r.grant, t.Name) })
-	} else {
-		way, problem, err := g.way(ctx, r.grant, args.String(r.tool.Target), r.tool.Kind)
+	if r.tool.Remote != nil || r.tool.Service && r.tool.Kind == ops.ToolServerMCP {
+		v.remote = r.set.remote(r.tool, args)
+		hop, problem, err := g.serverHop(ctx, r.grant, v.remote, r.tool.Kind)
 		if err != nil {
 			return v, err
 		}
 		if problem != "" {
 			return refuse("target", "The call was refused: %s.", problem)
 		}
-		v.call.Target = way[len(way)-1].Name
-		// One that was left out is judged and shown as if it had been named.
-		args = maps.Clone(args)
-		args[r.tool.Target] = v.call.Target
-		v.args, v.call.Arguments = args, storable(args.Canonical())
-		for _, t := range way {
-			hop, problem, err := g.hop(ctx, t)
+		v.call.Target, v.hops = hop.Target.Name, []tool.Hop{hop}
+	} else if r.tool.Target == "" {
+		all, err := g.db.Targets(ctx)
+		if err != nil {
+			return v, err
+		}
+		v.targets = slices.DeleteFunc(all, func(t ops.Target) bool { return !reaches(r.grant, t.Name) })
+	} else if several := args.Strings(r.tool.Targets); len(several) > 0 {
+		for _, name := range several {
+			way, reason, problem, err := g.hops(ctx, r, name)
 			if err != nil {
 				return v, err
 			}
 			if problem != "" {
-				return refuse("credential", "The call was refused: %s.", problem)
+				return refuse(reason, "The call was refused: %s.", problem)
 			}
-			v.hops = append(v.hops, hop)
+			v.ways, v.hops = append(v.ways, way), append(v.hops, way...)
 		}
+		v.call.Target = strings.Join(several, ", ")
+	} else {
+		way, reason, problem, err := g.hops(ctx, r, args.String(r.tool.Target))
+		if err != nil {
+			return v, err
+		}
+		if problem != "" {
+			return refuse(reason, "The call was refused: %s.", problem)
+		}
+		v.hops, v.call.Target = way, way[len(way)-1].Target.Name
+		// One that was left out is judged and shown as if it had been named.
+		args = maps.Clone(args)
+		args[r.tool.Target] = v.call.Target
+		v.args, v.call.Arguments = args, storable(args.Canonical())
 	}
 
-	// What the platform forbids, whatever the agent's rules.
+	// Whoever it acts for must be somebody who may use this agent, still.
+	if why := barred(r.grant); why != "" {
+		return refuse("actor", "The call was refused: %s.", why)
+	}
+
+	// What the platform forbids, what the roles of whoever it acts for deny, which
+	// tools the agent has, its rules, and what the token is for, if it was issued
+	// for itself.
 	ask, err := policy.ReadCall(r.tool.Name, args.Canonical())
 	if err != nil {
 		return v, err
 	}
-	if d := g.platform.Decide(ask); d.Verdict == policy.Deny {
-		v.call.Rule, v.call.Command, v.reasons = d.Rule, d.Canonical, d.Reasons
-		return refuse("platform", "The call was refused: the platform forbids it (%s).", d.Reasons[0])
-	}
-
-	// What the token is for, if it was issued for itself.
-	lists, err := g.lists(r.grant)
+	layers, err := g.layers(r.grant)
 	if err != nil {
-		g.log.Error("the rules of an agent cannot be read", "agent", r.grant.Agent, "err", err)
-		return refuse("rules", "The call was refused: the rules of agent %s are not valid; a person must correct them.", r.grant.Agent)
+		g.log.Error("the rules of an agent or a role cannot be read", "agent", r.grant.Agent, "requester", r.grant.Requester, "err", err)
+		return refuse("rules", "The call was refused: the rules of agent %s, or of the roles of %s, are not valid; a person must correct them.", r.grant.Agent, r.grant.Requester)
 	}
-	if lists.token != nil {
-		// It says what the token is for, not what is safe: that say the agent's
-		// rules, and for a service, which has none, this list alone.
-		d := lists.token.Decide(ask)
-		service := lists.agent == nil
-		if d.Verdict == policy.Deny || service && d.Verdict != policy.Allow {
-			v.call.Command, v.reasons = d.Canonical, d.Reasons
-			return refuse("token", "The call was refused: it is not what this token is for.")
-		}
-		if service {
-			v.call.Verdict, v.call.Rule, v.call.Command, v.reasons = string(d.Verdict), d.Rule, d.Canonical, d.Reasons
-			return v, nil
-		}
-	}
-
-	// The agent's rules.
-	d := lists.agent.Decide(ask)
+	d := layers.Decide(ask)
 	v.call.Verdict, v.call.Rule, v.call.Command, v.reasons = string(d.Verdict), d.Rule, d.Canonical, d.Reasons
-	switch d.Verdict {
-	case policy.Allow:
+	switch {
+	case d.Verdict == policy.Allow:
 		return v, nil
-	case policy.Deny:
+	case d.Verdict == policy.Deny && d.Layer == policy.LayerPlatform:
+		return refuse("platform", "The call was refused: the platform forbids it (%s).", d.Reasons[0])
+	case d.Verdict == policy.Deny && d.Layer == policy.LayerRole:
+		return refuse("role", "The call was denied: %s has a role that does not allow it (%s).", r.grant.Requester, d.Rule)
+	case d.Layer == policy.LayerRun && d.Verdict == policy.Deny, r.grant.Agent == "":
+		// A service has no rules but what its token is for, and asks nobody.
+		v.call.Verdict = string(policy.Deny)
+		return refuse("token", "The call was refused: it is not what this token is for.")
+	case d.Verdict == policy.Deny:
 		return refuse("rules", "The call was denied by the rules of this agent: %s.", strings.Join(d.Reasons, "; "))
 	default:
-		v.asks = true
+		v.asks, v.impact = true, impactOf(r.tool, ask)
 		if v.call.Command == "" && r.tool.Command != "" {
 			// It could not be rebuilt from its words: people see, and the host gets,
 			// what was written, byte for byte.
-			v.call.Command, v.raw = args.String(r.tool.Command), true
+			v.call.Command = args.String(r.tool.Command)
 		}
 		return v, nil
 	}
-}
-
-// lists are the rules that count for a grant: those that its token brings, nil
-// for a run, and those of its agent, nil for a service. One of them is there.
-type lists struct{ token, agent *policy.Rules }
-
-func (g *Gateway) lists(grant postgres.Grant) (l lists, err error) {
-	if grant.TokenID != "" {
-		lines := make([]string, 0, len(grant.Tools)+1)
-		for _, t := range grant.Tools {
-			lines = append(lines, "allow:"+t)
-		}
-		if l.token, err = g.rules.get(append(lines, "deny:*")); err != nil {
-			return lists{}, err
-		}
-		if grant.Agent == "" {
-			return l, nil
-		}
-	}
-	l.agent, err = g.rules.get(grant.Rules)
-	return l, err
 }
 
 // reaches says whether a grant covers the target of that name.
@@ -241,6 +241,26 @@ func matches(globs []string, name string) bool {
 		ok, err := path.Match(glob, name)
 		return ok && err == nil
 	})
+}
+
+// hops gives the way to a target with the credentials for it. A problem comes
+// with its reason: target or credential.
+func (g *Gateway) hops(ctx context.Context, r request, name string) (hops []tool.Hop, reason, problem string, err error) {
+	way, problem, err := g.way(ctx, r.grant, name, r.tool.Kind)
+	if err != nil || problem != "" {
+		return nil, "target", problem, err
+	}
+	for i, t := range way {
+		if r.tool.Keyless && i == len(way)-1 {
+			return append(hops, tool.Hop{Target: t}), "", "", nil
+		}
+		hop, problem, err := g.hop(ctx, t)
+		if err != nil || problem != "" {
+			return nil, "credential", problem, err
+		}
+		hops = append(hops, hop)
+	}
+	return hops, "", "", nil
 }
 
 // way gives the targets on the way to name, outermost first. No name means the
@@ -313,7 +333,7 @@ func (g *Gateway) hop(ctx context.Context, t ops.Target) (h tool.Hop, problem st
 	}
 	c, err := g.db.CredentialByName(ctx, t.Credential)
 	if ops.CodeOf(err) == ops.CodeNotFound {
-		return h, fmt.Sprintf("the credential of host %s is not one for tools", t.Name), nil
+		return h, fmt.Sprintf("the credential of host %s is disabled, or is not one for tools", t.Name), nil
 	}
 	if err != nil {
 		return h, "", err
@@ -332,19 +352,27 @@ func (g *Gateway) act(ctx context.Context, r request, v verdict, ahead *tool.Ahe
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	out, err := r.tool.Run(ctx, tool.Call{Args: v.args, Hops: v.hops, Ahead: ahead, Command: v.call.Command, Inventory: v.targets, Live: live})
+	ctx, end := g.leases.take(ctx, v.hops)
+	defer end()
+	out, err := r.tool.Run(ctx, tool.Call{Args: v.args, Hops: v.hops, Ways: v.ways, Ahead: ahead, Command: v.call.Command, Inventory: v.targets, Remote: v.remote,
+		Leads: g.leads(ctx, r, v), Past: g.past(r), Sink: tool.Sink{Live: live, Keep: g.keep(ctx, r)}})
 
 	result := ops.ToolResult{ID: r.id, State: ops.CallDone, Text: out.Text, Data: out.Data, Truncated: out.Truncated, ExitCode: out.ExitCode, Target: v.call.Target}
 	audit := g.audit(r, v, "tool.outcome", "ok")
 	var refused *tool.HostKeyError
 	switch {
 	case errors.As(err, &refused):
-		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
+		result.State, result.Text = ops.CallFailed, out.Text+ops.MessageOf(err)
 		audit.Action, audit.Outcome = "tool.host_key_refused", "failed"
 		audit.Detail["host"] = refused.Target
 		audit.Detail["pinned"] = strings.Join(refused.Pinned, ", ")
 		audit.Detail["offered"] = refused.Offered
 		g.log.Warn("a host has another key than the pinned one", "target", refused.Target, "pinned", refused.Pinned, "offered", refused.Offered, "holder", r.grant.Holder())
+	case errors.Is(err, tool.ErrChanged):
+		r.set.hide(r.tool.Name)
+		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
+		audit.Action, audit.Outcome = "tool.definition_changed", "failed"
+		g.log.Warn("a server says something else of its tool than was accepted", "tool", r.tool.Name, "holder", r.grant.Holder())
 	case err != nil:
 		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
 		audit.Outcome = "failed"
@@ -361,6 +389,7 @@ func (g *Gateway) act(ctx context.Context, r request, v verdict, ahead *tool.Ahe
 	case out.ExitCode != nil:
 		audit.Detail["exit_code"] = strconv.Itoa(*out.ExitCode)
 	}
+	result.Text += out.Kept.Note(r.id)
 	if out.Truncated > 0 {
 		audit.Detail["truncated"] = strconv.FormatInt(out.Truncated, 10)
 	}
@@ -439,12 +468,12 @@ func (g *Gateway) audit(r request, v verdict, action, outcome string) ops.AuditR
 		RunID: r.grant.RunID, Outcome: outcome,
 		Detail: map[string]string{
 			"agent": r.grant.Agent, "incident": r.grant.IncidentID, "tool": r.tool.Name, "digest": hex.EncodeToString(v.call.Digest),
-			"verdict": v.call.Verdict, "policy": policyVersion(r.grant.Rules),
+			"verdict": v.call.Verdict, "policy": g.policyVersion(r.grant),
+			"requester": r.grant.Requester, "roles": strings.Join(r.grant.Roles.Roles, " "),
 		},
 	}
 	if r.grant.TokenID != "" {
 		a.Detail["token"] = r.grant.TokenID
-		a.Detail["grant"] = policyVersion(append(slices.Clone(r.grant.Tools), r.grant.Targets...))
 	}
 	if v.call.Target != "" {
 		a.Detail["target"] = v.call.Target
@@ -452,16 +481,29 @@ func (g *Gateway) audit(r request, v verdict, action, outcome string) ops.AuditR
 	if v.call.Rule != "" {
 		a.Detail["rule"] = v.call.Rule
 	}
-	if n := len(v.hops); n > 0 {
-		a.Detail["credential"] = fmt.Sprintf("%s version %d", v.hops[n-1].Credential.Name, v.hops[n-1].Credential.Version)
+	if r.tool.Remote != nil {
+		a.Detail["definition"] = hex.EncodeToString(r.tool.Definition()[:8])
+	}
+	if len(v.ways) > 0 {
+		a.Detail["credential"] = strings.Join(each(v.ways, credentialOf), ", ")
+	} else if n := len(v.hops); n > 0 && v.hops[n-1].Open != nil {
+		a.Detail["credential"] = credentialOf(v.hops)
 	}
 	return a
 }
 
-// policyVersion names a rule list by its content.
-func policyVersion(rules []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(rules, "\n")))
-	return hex.EncodeToString(sum[:6])
+// credentialOf names what the last of hops is logged in to with.
+func credentialOf(hops []tool.Hop) string {
+	c := hops[len(hops)-1].Credential
+	return fmt.Sprintf("%s version %d", c.Name, c.Version)
+}
+
+func each(ways [][]tool.Hop, say func([]tool.Hop) string) []string {
+	all := make([]string, len(ways))
+	for i, way := range ways {
+		all[i] = say(way)
+	}
+	return all
 }
 
 func rawDigest(t tool.Tool, raw json.RawMessage) []byte {

@@ -32,6 +32,20 @@
 // [outcomePatience]; its caller gets it only when it is stored. A gateway that
 // is stopped meanwhile leaves the call unknown.
 //
+// # Tools of servers
+//
+// Beside the tools of the program there are those of servers that admins have
+// added: declared HTTP requests, and tools of servers of MCP that somebody has
+// accepted. They go the same way. All tools are one set, made as a whole of one
+// version of the database and then put in the place of the one before, within
+// half a second of a change. A server is dialled by its own host and port alone,
+// at an address that was judged, and its credential is bound to that host. What a
+// server of MCP says about a tool is compared with what was accepted in each call,
+// before the call; if it differs, the tool is not called, and hidden.
+//
+// A call of a tool that is not there for its holder is answered as an unknown
+// one, and recorded.
+//
 // # Limits
 //
 // A request is at most 1 MiB. A holder has at most [maxPerHolder] calls at a time and
@@ -50,8 +64,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/anchor"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -63,12 +79,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config says how to run a gateway. All fields but ReadKeys and RunWaits are required.
+// Config says how to run a gateway. All fields but ReadKeys, RunWaits and AuditAnchors are required.
 type Config struct {
 	Listen      string     // MCP, for agents
 	OpsListen   string     // health and metrics
 	DatabaseURL ops.Secret // role akmatori_gateway
 	Keys        ops.Secret // the key ring of zone tools, as of seal.ParseRing
+	AuditKey    ops.Secret // signs the chain "gateway", as of ops.ParseAuditKey
+	// AuditAnchors is the folder that heads of the audit are kept in (package
+	// anchor); without it they are only in the log.
+	AuditAnchors string
 	// RunWaits is how long a run's call is held while people decide on it; then
 	// its run is parked. 0 means two minutes.
 	RunWaits time.Duration
@@ -85,16 +105,19 @@ type Gateway struct {
 	keys     *seal.Opener
 	ssh      *tool.Pool
 	zabbix   *tool.Zabbix
-	tools    map[string]tool.Tool
+	builtin  []tool.Tool
+	set      atomic.Pointer[toolSet]
 	platform *policy.Rules
 	rules    ruleCache
 	running  registry
+	leases   leases
 	waits    waits
 	runWaits time.Duration
 	instance int32
 	held     chan struct{} // closed when the instance's lock is held for the first time
 	metrics  *metrics
 	registry *prometheus.Registry
+	anchor   *anchor.Anchor
 	handler  http.Handler
 
 	listener, opsListener net.Listener
@@ -110,7 +133,11 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 		return nil, fmt.Errorf("tools key: %w", err)
 	}
 	keys := seal.NewOpener(ring, c.ReadKeys)
-	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "mcp-gateway"})
+	auditKey, err := anchor.ReadKey("gateway", c.AuditKey)
+	if err != nil {
+		return nil, err
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "mcp-gateway", AuditKey: auditKey})
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +157,11 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 	if len(damaged) > 0 {
 		c.Log.Error("credentials were changed behind our back and do not open: add them anew", "credentials", damaged)
 	}
+	metrics := prometheus.NewRegistry()
+	kept, err := anchor.New(ctx, anchor.Config{DB: db, Key: auditKey, Dir: c.AuditAnchors, Log: c.Log, To: metrics})
+	if err != nil {
+		return nil, err
+	}
 	listener, err := serve.Listen(ctx, "gateway", c.Listen)
 	if err != nil {
 		return nil, err
@@ -139,8 +171,8 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	g := &Gateway{
-		log: c.Log, db: db, keys: keys, ssh: tool.NewPool(c.Log), zabbix: tool.NewZabbix(c.Log), tools: map[string]tool.Tool{}, platform: policy.Platform(),
-		instance: newInstance(), held: make(chan struct{}), registry: prometheus.NewRegistry(),
+		log: c.Log, db: db, keys: keys, ssh: tool.NewPool(c.Log), zabbix: tool.NewZabbix(c.Log), platform: policy.Platform(),
+		instance: newInstance(), held: make(chan struct{}), registry: metrics, anchor: kept,
 		listener: listener, opsListener: opsListener, runWaits: c.RunWaits,
 	}
 	if g.runWaits == 0 {
@@ -149,8 +181,9 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g.rules.warn = func(err error) { g.log.Warn("a rule of an agent can never decide", "err", err) }
 	g.metrics = newMetrics(g.registry)
-	for _, t := range tool.Table(g.ssh, g.zabbix) {
-		g.tools[t.Name] = t
+	g.builtin = tool.Table(g.ssh, g.zabbix)
+	if err := g.reload(ctx); err != nil {
+		return nil, errors.Join(err, listener.Close(), opsListener.Close())
 	}
 	g.handler = g.routes()
 	return g, nil
@@ -177,20 +210,36 @@ func (g *Gateway) Run(ctx context.Context) error {
 	alive, die := context.WithCancel(context.WithoutCancel(ctx))
 	var holder sync.WaitGroup
 	holder.Go(func() { _ = g.db.HoldInstance(alive, g.instance, sync.OnceFunc(func() { close(g.held) })) })
+	holder.Go(func() { g.anchor.Run(alive) })
 	defer holder.Wait()
 	defer die()
 	defer g.ssh.Close()
 	defer g.zabbix.Close()
+	defer func() {
+		for _, r := range g.set.Load().remotes {
+			r.Close()
+		}
+	}()
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve.HTTP(ctx, g.listener, g.handler, g.log) })
-	group.Go(func() error { return serve.HTTP(ctx, g.opsListener, serve.Ops(g.registry, g.ready), g.log) })
+	group.Go(func() error {
+		return serve.HTTP(ctx, g.opsListener, serve.Ops(g.registry, g.ready, serve.Route{Pattern: "GET /audit/heads", Handler: g.anchor}), g.log)
+	})
 	group.Go(func() error {
 		g.watch(ctx)
 		return nil
 	})
 	group.Go(func() error {
+		g.watchCredentials(ctx)
+		return nil
+	})
+	group.Go(func() error {
 		g.look(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		g.refresh(ctx)
 		return nil
 	})
 	g.log.Info("the gateway is ready", "listen", g.URL(), "ops", g.OpsURL(), "instance", g.instance)

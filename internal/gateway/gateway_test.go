@@ -29,19 +29,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, pgtest.IgnoreServer()) }
 
 // world is a gateway with its database, and the api's view of it.
 type world struct {
-	t       testing.TB
-	urls    *pgtest.DB
-	api     *postgres.DB
-	keys    ops.Secret
-	public  seal.PublicKey
-	gateway *gateway.Gateway
-	stop    func() // ends the gateway and waits
-	log     *syncBuffer
+	t    testing.TB
+	urls *pgtest.DB
+	api  *postgres.DB
+	keys ops.Secret
+	// auditKey is of the chain of this gateway, and of all that are started.
+	auditKey ops.AuditKey
+	public   seal.PublicKey
+	gateway  *gateway.Gateway
+	stop     func() // ends the gateway and waits
+	log      *syncBuffer
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, urls: pgtest.New(t), log: &syncBuffer{}}
+	w := &world{t: t, urls: pgtest.New(t), log: &syncBuffer{}, auditKey: ops.NewAuditKey("gateway")}
 	api, err := postgres.Open(t.Context(), postgres.Config{URL: w.urls.API, App: "test"})
 	require.NoError(t, err)
 	t.Cleanup(api.Close)
@@ -60,7 +62,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) start(change ...func(*gateway.Config)) (*gateway.Gateway, func()) {
 	w.t.Helper()
 	conf := gateway.Config{
-		Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: w.urls.Gateway, Keys: w.keys,
+		Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: w.urls.Gateway, Keys: w.keys, AuditKey: w.auditKey.Text(),
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 	}
 	for _, c := range change {
@@ -114,7 +116,7 @@ func (w *world) run(rules ...string) run {
 	w.t.Helper()
 	agent := "a" + ops.NewID()
 	require.NoError(w.t, w.api.PutAgent(w.t.Context(), ops.AgentDef{ID: agent, Rules: rules}))
-	_, err := w.api.CreateIncident(w.t.Context(), postgres.NewIncident{Title: "x", Severity: ops.SeverityHigh, Agent: agent})
+	_, err := w.api.CreateIncident(w.t.Context(), postgres.NewIncident{Title: "x", Severity: ops.SeverityHigh, Agent: agent, Actor: "service:test"})
 	require.NoError(w.t, err)
 	token := ops.NewToken(ops.GatewayTokenPrefix)
 	claimed, err := w.api.Claim(w.t.Context(), postgres.ClaimRun{Worker: "w", Lease: time.Hour, Timeout: time.Hour,
@@ -281,7 +283,7 @@ func TestCalls(t *testing.T) {
 
 	audits := r.audits()
 	require.Equal(t, []string{"tool.intent intent", "tool.outcome ok", "tool.intent intent", "tool.outcome ok", "tool.intent intent", "tool.outcome ok", "tool.denied denied"}, actions(audits)[:7])
-	require.Len(t, audits, 6+11)
+	require.Len(t, audits, 6+11+3)
 	require.Equal(t, "demo-key version 1", audits[2].Detail["credential"])
 	require.Equal(t, "demo", audits[2].Detail["target"])
 	require.NotEmpty(t, audits[2].Detail["policy"])
@@ -299,6 +301,9 @@ func TestCalls(t *testing.T) {
 	require.NotContains(t, w.log.String(), r.token.Reveal())
 }
 
+// Who may speak, and how.
+//
+// threats: J3 J4
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -337,6 +342,12 @@ func TestTokens(t *testing.T) {
 		"D6 batch":              {nothing, `[` + ping + `]`, 400},
 		"not JSON":              {nothing, `{`, 400},
 		"a response":            {nothing, `{"jsonrpc":"2.0","id":1,"result":{}}`, 400},
+		"a method twice":        {nothing, `{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/list"}`, 400},
+		"twice, spelled apart":  {nothing, `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/list"}`, 400},
+		"an id twice":           {nothing, `{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}`, 400},
+		"a tool twice":          {nothing, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ssh_hosts","Name":"ssh_execute","arguments":{}}}`, 400},
+		"a call's id twice":     {nothing, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ssh_hosts","_meta":{"akmatori/call":"a","akmatori/call":"b"}}}`, 400},
+		"params twice":          {nothing, `{"jsonrpc":"2.0","id":1,"method":"tools/call","Params":{"name":"ssh_hosts"},"params":{"name":"ssh_execute"}}`, 400},
 		"get":                   {func(r *http.Request) { r.Method = http.MethodGet }, "", 405},
 		"delete":                {func(r *http.Request) { r.Method = http.MethodDelete }, "", 405},
 		"cancel":                {nothing, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`, 202},
@@ -353,7 +364,7 @@ func TestTokens(t *testing.T) {
 func TestHidden(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.run("deny:ssh_execute", "deny:zabbix_*", "allow:*").client(w.gateway)
+	c := w.run("deny:ssh_execute", "deny:ssh_read_file", "deny:evidence_*", "deny:zabbix_*", "allow:*").client(w.gateway)
 	require.Equal(t, []string{"ssh_hosts"}, tools(t, c))
 	_, hidden := c.CallTool(t.Context(), request("c1", "ssh_execute", args{"target": "x", "command": "id"}, nil))
 	_, missing := c.CallTool(t.Context(), request("c2", "ssh_nothing", args{}, nil))
@@ -689,7 +700,7 @@ func TestStop(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	good := gateway.Config{Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: w.urls.Gateway, Keys: w.keys, Log: slog.New(slog.DiscardHandler)}
+	good := gateway.Config{Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: w.urls.Gateway, Keys: w.keys, AuditKey: w.auditKey.Text(), Log: slog.New(slog.DiscardHandler)}
 	_, public, err := seal.GenerateKey(ops.ZoneEgress)
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
@@ -697,6 +708,9 @@ func TestConfig(t *testing.T) {
 		want   string
 	}{
 		"no key":            {func(c *gateway.Config) { c.Keys = ops.Secret{} }, "tools key"},
+		"no audit key":      {func(c *gateway.Config) { c.AuditKey = ops.Secret{} }, "no key to sign the audit of the gateway"},
+		"audit key of api":  {func(c *gateway.Config) { c.AuditKey = ops.NewAuditKey("api").Text() }, "no key of chain gateway"},
+		"anchors nowhere":   {func(c *gateway.Config) { c.AuditAnchors = "/nowhere" }, "heads cannot be kept"},
 		"a public key":      {func(c *gateway.Config) { c.Keys = ops.NewSecret(public.String()) }, "tools key"},
 		"no database":       {func(c *gateway.Config) { c.DatabaseURL = ops.NewSecret("://") }, "malformed"},
 		"an occupied port":  {func(c *gateway.Config) { c.Listen = strings.TrimPrefix(w.gateway.URL(), "http://") }, "gateway listener"},

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -40,30 +39,19 @@ var methods = []string{"initialize", "ping", "server/discover", "tools/list", "t
 // which is the only way through the MCP library.
 type holder struct {
 	grant   postgres.Grant
+	set     *toolSet
 	request string // its id in JSON-RPC
 }
 
 type holderKey struct{}
 
 func (g *Gateway) routes() http.Handler {
-	s := server.NewMCPServer("akmatori-gateway", "1",
-		server.WithToolCapabilities(false),
-		server.WithRecovery(),
-		server.WithToolFilter(g.visible),
-	)
-	for _, t := range g.tools {
-		d := mcp.NewToolWithRawSchema(t.Name, t.Description, t.Schema())
-		readOnly := !t.Mutates
-		d.Annotations = mcp.ToolAnnotation{ReadOnlyHint: &readOnly}
-		s.AddTool(d, g.handle)
-	}
-	mcpHandler := server.NewStreamableHTTPServer(s,
-		server.WithStateLess(true),
-		server.WithDisableStreaming(true), // no GET: there is nothing to listen to
-		server.WithStreamableHTTPLogger(slog.New(slog.DiscardHandler)),
-	)
 	r := chi.NewRouter()
-	r.With(g.authenticate).Post("/mcp", mcpHandler.ServeHTTP)
+	r.With(g.authenticate).Post("/mcp", func(w http.ResponseWriter, r *http.Request) {
+		if h, ok := r.Context().Value(holderKey{}).(holder); ok {
+			h.set.handler.ServeHTTP(w, r)
+		}
+	})
 	return r
 }
 
@@ -114,7 +102,7 @@ func (g *Gateway) authenticate(next http.Handler) http.Handler {
 			}
 			return
 		}
-		h := holder{grant: grant}
+		h := holder{grant: grant, set: g.set.Load()}
 		if done := g.screen(w, r, &h, body); done {
 			return
 		}
@@ -135,10 +123,11 @@ func (g *Gateway) screen(w http.ResponseWriter, r *http.Request, h *holder, body
 		Method string          `json:"method"`
 		Params struct {
 			RequestID json.RawMessage `json:"requestId"`
+			Name      string          `json:"name"`
 		} `json:"params"`
 	}
 	switch err := json.Unmarshal(body, &m); {
-	case err != nil || m.Method == "":
+	case err != nil || m.Method == "" || ambiguous(body):
 		g.metrics.refused.WithLabelValues("message").Inc()
 		http.Error(w, "the body is not one JSON-RPC request", http.StatusBadRequest)
 		return true
@@ -159,6 +148,14 @@ func (g *Gateway) screen(w http.ResponseWriter, r *http.Request, h *holder, body
 		return true
 	}
 	h.request = string(m.ID)
+	if m.Method == "tools/call" && !g.sees(*h, m.Params.Name) {
+		if err := g.unseen(r.Context(), *h, m.Params.Name); err != nil {
+			g.log.Error("a call of a hidden tool is not recorded", "err", err)
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "the call cannot be recorded now", http.StatusServiceUnavailable)
+			return true
+		}
+	}
 	return false
 }
 
@@ -189,20 +186,38 @@ func (p *patient) Flush() { _ = p.control.Flush() }
 // Unwrap is for [http.ResponseController].
 func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
-// visible hides tools that the token is not for or the agent's rules deny altogether. The library also
-// asks it before a call, so a hidden tool answers as one that does not exist.
+// visible hides tools that are not for the holder or that any layer of rules
+// denies altogether. The library also asks it before a call, so a hidden tool
+// answers as one that does not exist.
 func (g *Gateway) visible(ctx context.Context, all []mcp.Tool) []mcp.Tool {
 	h, ok := ctx.Value(holderKey{}).(holder)
 	if !ok {
 		return nil
 	}
-	lists, err := g.lists(h.grant)
-	if err != nil {
-		return all // each call is refused, with the reason
+	return slices.DeleteFunc(slices.Clone(all), func(t mcp.Tool) bool { return !g.sees(h, t.Name) })
+}
+
+// sees says whether a tool is there for the holder. One whose rules cannot be
+// read sees all: each call is refused, with the reason.
+func (g *Gateway) sees(h holder, name string) bool {
+	if !h.set.has(h.grant, name) {
+		return false
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(t mcp.Tool) bool {
-		return lists.token != nil && lists.token.Hides(t.Name) || lists.agent != nil && lists.agent.Hides(t.Name)
-	})
+	layers, err := g.layers(h.grant)
+	return err != nil || !hidden(layers, name)
+}
+
+// unseen records a call of a tool that is not there for the holder, whether it
+// is there for others or not: somebody has guessed it, was told of it, or still
+// knows it from before. It is answered as every unknown one.
+func (g *Gateway) unseen(ctx context.Context, h holder, name string) error {
+	g.metrics.refused.WithLabelValues("tool").Inc()
+	detail := map[string]string{"agent": h.grant.Agent, "incident": h.grant.IncidentID, "tool": fmt.Sprintf("%.100q", name), "requester": h.grant.Requester}
+	if h.grant.TokenID != "" {
+		detail["token"] = h.grant.TokenID
+	}
+	return g.db.AppendAudit(ctx, ops.AuditRecord{Chain: "gateway", At: time.Now().UTC(), Actor: h.grant.Actor, Action: "tool.hidden", Object: "request:" + fmt.Sprintf("%.60q", h.request),
+		RunID: h.grant.RunID, Outcome: "denied", Detail: detail})
 }
 
 // handle answers one tools/call.
@@ -211,7 +226,7 @@ func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallT
 	if !ok {
 		return nil, errors.New("no token")
 	}
-	r := request{grant: h.grant, tool: g.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID(), asked: h.request}
+	r := request{grant: h.grant, set: h.set, tool: h.set.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID(), asked: h.request}
 	var progress mcp.ProgressToken
 	if meta := m.Params.Meta; meta != nil {
 		progress = meta.ProgressToken

@@ -245,12 +245,32 @@ func (r *reader) take() string {
 	return text
 }
 
-// ruleCache keeps parsed rule lists by their content. It is emptied when full:
+// ruleCache keeps parsed rule lists and roles by their content. It is emptied when full:
 // there are few agents.
 type ruleCache struct {
 	warn  func(agentRules error) // about rules that can never decide
 	mu    sync.Mutex
 	known map[string]*policy.Rules
+	roles map[string]*policy.Role
+}
+
+// role reads what the roles of somebody say.
+func (c *ruleCache) role(deny, allow []string) (*policy.Role, error) {
+	key := strings.Join(deny, "\n") + "\n\n" + strings.Join(allow, "\n")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.roles[key]; ok {
+		return r, nil
+	}
+	r, err := policy.Builtin().LoadRole(deny, allow)
+	if err != nil {
+		return nil, err
+	}
+	if c.roles == nil || len(c.roles) >= 64 {
+		c.roles = map[string]*policy.Role{}
+	}
+	c.roles[key] = r
+	return r, nil
 }
 
 func (c *ruleCache) get(lines []string) (*policy.Rules, error) {

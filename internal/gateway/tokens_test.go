@@ -22,6 +22,9 @@ func (w *world) issue(rules, tools, targets []string) (postgres.GatewayToken, op
 	w.t.Helper()
 	agent := "a" + ops.NewID()
 	require.NoError(w.t, w.api.PutAgent(w.t.Context(), ops.AgentDef{ID: agent, Rules: rules}))
+	if _, err := w.api.UserByName(w.t.Context(), "ann"); err != nil {
+		w.person("ann")
+	}
 	secret, now := ops.NewToken(ops.ClientTokenPrefix), time.Now()
 	token := postgres.GatewayToken{ID: ops.NewID(), Name: "ide", Actor: "user:ann", Agent: agent, Tools: tools, Targets: targets,
 		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Hash: ops.HashToken(secret)}

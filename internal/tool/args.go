@@ -87,6 +87,9 @@ func (t Tool) Digest(a Args) []byte {
 
 // Schema is the JSON Schema of the arguments.
 func (t Tool) Schema() json.RawMessage {
+	if t.schema != nil {
+		return t.rawSchema
+	}
 	type property struct {
 		Type        FieldType `json:"type"`
 		Description string    `json:"description,omitempty"`
@@ -127,6 +130,10 @@ func (t Tool) Schema() json.RawMessage {
 func (t Tool) Parse(raw json.RawMessage) (Args, error) {
 	if len(bytes.TrimSpace(raw)) == 0 || string(bytes.TrimSpace(raw)) == "null" {
 		raw = json.RawMessage("{}")
+	}
+	if t.schema != nil {
+		args, err := t.schema.Parse(raw)
+		return args, err
 	}
 	if !utf8.Valid(raw) {
 		return nil, invalid("the arguments are not valid UTF-8")

@@ -64,11 +64,11 @@ func TestTable(t *testing.T) {
 			}
 		}
 		var schema bytes.Buffer
-		raw, err := json.Marshal(map[string]any{"name": tl.Name, "description": tl.Description, "inputSchema": tl.Schema()})
+		raw, err := json.Marshal(map[string]any{"name": tl.Name, "description": tl.Description, "inputSchema": tl.Schema(), "mutates": tl.Mutates, "service": tl.Service})
 		require.NoError(t, err)
 		require.NoError(t, json.Indent(&schema, raw, "", "  "))
 		schema.WriteByte('\n')
-		golden := filepath.Join("testdata", tl.Name+".json")
+		golden := filepath.Join("catalogue", tl.Name+".json")
 		if *update {
 			require.NoError(t, os.WriteFile(golden, schema.Bytes(), 0o600))
 		}
@@ -218,7 +218,7 @@ func TestHosts(t *testing.T) {
 		"env=prod": "db1 env=prod role=db\n",
 	} {
 		var live string
-		out, err := hosts.Run(t.Context(), tool.Call{Args: tool.Args{"label": label}, Inventory: inventory, Live: func(s string) { live += s }})
+		out, err := hosts.Run(t.Context(), tool.Call{Args: tool.Args{"label": label}, Inventory: inventory, Sink: tool.Sink{Live: func(s string) { live += s }}})
 		require.NoError(t, err)
 		require.Equal(t, want, out.Text)
 		require.Equal(t, want, live)

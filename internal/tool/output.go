@@ -3,8 +3,20 @@ package tool
 import (
 	"sync"
 
+	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/plain"
 )
+
+// Sink is where output goes while it comes, stripped and redacted.
+type Sink struct {
+	// Live is called with pieces of the first 256 KiB, one at a time, and must
+	// not block. It may be nil.
+	Live func(text string)
+	// Keep stores the chunks of an output that is longer than what a result
+	// holds, one at a time. While it does, no more output is read. nil: what the
+	// result leaves out is dropped.
+	Keep func(ops.EvidenceChunk) error
+}
 
 // Output collects what a command prints on both of its streams, in the order
 // of arrival: stripped, redacted, capped. Its memory is bounded.
@@ -14,13 +26,17 @@ type Output struct {
 	redact  *redaction
 	buf     []byte // of the newest write, reused
 	excerpt plain.Excerpt
+	record  recorder
 	closed  bool
 }
 
-// NewOutput makes an Output. live may be nil; see [Call].
-func NewOutput(r *Redactor, live func(string)) *Output {
-	o := &Output{excerpt: plain.Excerpt{Live: live}}
-	o.redact = r.stream(o.excerpt.Add)
+// NewOutput makes an Output.
+func NewOutput(r *Redactor, to Sink) *Output {
+	o := &Output{excerpt: plain.Excerpt{Live: to.Live}, record: recorder{keep: to.Keep}}
+	o.redact = r.stream(func(p []byte) {
+		o.excerpt.Add(p)
+		o.record.add(p)
+	})
 	return o
 }
 
@@ -44,9 +60,9 @@ func (s stream) Write(p []byte) (int, error) {
 func (o *Output) stdout() stream { return stream{o, 0} }
 func (o *Output) stderr() stream { return stream{o, 1} }
 
-// Close ends both streams: what is written later is dropped. It gives the text
-// and how many bytes are left out of it.
-func (o *Output) Close() (text string, truncated int64) {
+// Close ends both streams: what is written later is dropped. It gives the text,
+// how many bytes are left out of it, and what of the whole is kept.
+func (o *Output) Close() Outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
@@ -55,6 +71,8 @@ func (o *Output) Close() (text string, truncated int64) {
 			o.redact.write(o.streams[i].Flush(nil))
 		}
 		o.redact.flush()
+		o.record.close()
 	}
-	return o.excerpt.Text()
+	text, truncated := o.excerpt.Text()
+	return Outcome{Text: text, Truncated: truncated, Kept: o.record.kept}
 }

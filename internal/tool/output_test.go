@@ -95,14 +95,15 @@ func TestOutput(t *testing.T) {
 				all[i] = 'a' + byte((i+i/97)%26)
 			}
 			var live strings.Builder
-			o := NewOutput(nil, func(s string) { live.WriteString(s) })
+			o := NewOutput(nil, Sink{Live: func(s string) { live.WriteString(s) }})
 			for rest := all; len(rest) > 0; {
 				n := min(chunk, len(rest))
 				_, err := o.stdout().Write(rest[:n])
 				require.NoError(t, err)
 				rest = rest[n:]
 			}
-			text, truncated := o.Close()
+			out := o.Close()
+			text, truncated := out.Text, out.Truncated
 			require.Equal(t, int64(max(0, size-2*plain.Half)), truncated)
 			require.Equal(t, string(all[:min(size, 2*plain.Half)]), live.String())
 			if truncated == 0 {
@@ -119,7 +120,7 @@ func TestOutput(t *testing.T) {
 func TestOutputOfTwoStreams(t *testing.T) {
 	t.Parallel()
 	var live []string
-	o := NewOutput(NewRedactor(ops.NewSecret("hunter22")), func(s string) { live = append(live, s) })
+	o := NewOutput(NewRedactor(ops.NewSecret("hunter22")), Sink{Live: func(s string) { live = append(live, s) }})
 	// A sequence or a character cut on one stream does not eat the other.
 	for _, w := range []struct {
 		s stream
@@ -128,13 +129,12 @@ func TestOutputOfTwoStreams(t *testing.T) {
 		_, err := w.s.Write([]byte(w.p))
 		require.NoError(t, err)
 	}
-	text, _ := o.Close()
+	text := o.Close().Text
 	require.Equal(t, "aEbFé [redacted] c", text)
 	require.Equal(t, text, strings.Join(live, ""))
 	_, err := o.stdout().Write([]byte("late"))
 	require.NoError(t, err)
-	again, _ := o.Close()
-	require.Equal(t, text, again)
+	require.Equal(t, text, o.Close().Text)
 }
 
 func BenchmarkOutput(b *testing.B) {
@@ -149,7 +149,7 @@ func BenchmarkOutput(b *testing.B) {
 	} {
 		chunk := []byte(strings.Repeat(line, 32<<10/len(line)))
 		b.Run(name, func(b *testing.B) {
-			o := NewOutput(r, nil)
+			o := NewOutput(r, Sink{})
 			b.SetBytes(int64(len(chunk)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -3,4 +3,4 @@
 package tool
 
 // The race detector makes each byte some twenty times as expensive.
-const gigabyte = 64 << 20
+const gigabyte = 8 << 20

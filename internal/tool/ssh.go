@@ -18,13 +18,18 @@ const (
 	maxTimeout     = 600
 )
 
+// hostField names the host that a call is about.
+var hostField = Field{Name: "target", Type: String, Required: true, MaxLength: 128, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`),
+	Description: "name of the host, from ssh_hosts"}
+
 func sshExecute(pool *Pool) Tool {
 	return Tool{
 		Name:        "ssh_execute",
 		Description: description("ssh_execute"),
 		Fields: []Field{
-			{Name: "target", Type: String, Required: true, MaxLength: 128, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`),
-				Description: "name of the host, from ssh_hosts"},
+			{Name: "target", Type: String, MaxLength: 128, Pattern: hostField.Pattern, Description: hostField.Description},
+			{Name: "hosts", Type: Strings, MaxLength: 128, MaxItems: maxHosts, Pattern: hostField.Pattern,
+				Description: "names of several hosts, instead of target: the same command runs on each"},
 			// The policy refuses what is too long, with a reason; this only bounds.
 			{Name: "command", Type: String, Required: true, MaxLength: 2 * policy.MaxCommand,
 				Description: "shell command to run"},
@@ -33,6 +38,7 @@ func sshExecute(pool *Pool) Tool {
 		},
 		Mutates: true,
 		Target:  "target",
+		Targets: "hosts",
 		Command: "command",
 		Kind:    "ssh",
 		Limit: func(a Args) time.Duration {
@@ -40,7 +46,10 @@ func sshExecute(pool *Pool) Tool {
 		},
 		Ahead: pool.Ahead,
 		Run: func(ctx context.Context, c Call) (Outcome, error) {
-			return pool.Run(ctx, c.Hops, c.Ahead, c.Command, c.Live)
+			if len(c.Ways) > 0 {
+				return pool.runMany(ctx, c)
+			}
+			return pool.Run(ctx, c.Hops, c.Ahead, c.Command, c.Sink)
 		},
 	}
 }
@@ -74,10 +83,9 @@ func sshHosts() Tool {
 				b.WriteString("no host matches\n")
 			}
 			// Names and labels come from people: they are cleaned like any output.
-			out := NewOutput(nil, c.Live)
+			out := NewOutput(nil, c.Sink)
 			_, _ = out.stdout().Write([]byte(b.String()))
-			text, truncated := out.Close()
-			return Outcome{Text: text, Truncated: truncated}, nil
+			return out.Close(), nil
 		},
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -51,20 +53,75 @@ func (e *HostKeyError) public() *ops.Error {
 		e.Target, strings.Join(e.Pinned, " or "), offered)
 }
 
-// pins are the keys of a target's HostKey.
-func pins(t ops.Target) ([]ssh.PublicKey, error) {
-	var keys []ssh.PublicKey
+// trust is what a host may prove itself with: a pinned key, or a certificate of
+// a pinned authority.
+type trust struct {
+	keys, authorities []ssh.PublicKey
+}
+
+// pins reads a target's HostKey. A line is a public key or, with the marker of
+// known_hosts(5), @cert-authority and the public key of an authority.
+func pins(t ops.Target) (pinned trust, err error) {
 	for line := range strings.Lines(t.HostKey) {
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		text, authority := strings.CutPrefix(line, ops.CertAuthority+" ")
+		key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(text))
 		if err != nil || len(options) > 0 {
-			return nil, ops.Errorf(ops.CodeInvalid, "the pinned host key of %s cannot be read", t.Name)
+			return trust{}, ops.Errorf(ops.CodeInvalid, "the pinned host key of %s cannot be read", t.Name)
 		}
-		keys = append(keys, key)
+		if authority {
+			pinned.authorities = append(pinned.authorities, key)
+		} else {
+			pinned.keys = append(pinned.keys, key)
+		}
 	}
-	return keys, nil
+	return pinned, nil
+}
+
+// check says whether the key that a host has proved is one to trust. A
+// certificate must be of a pinned authority, for hosts, valid now, and for the
+// very address of the target; or else the key in it must be pinned, which is
+// what the host has proved to have.
+func (p trust) check(t ops.Target, offered ssh.PublicKey) bool {
+	among := func(keys []ssh.PublicKey, one ssh.PublicKey) bool {
+		return slices.ContainsFunc(keys, func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), one.Marshal()) })
+	}
+	certificate, ok := offered.(*ssh.Certificate)
+	if !ok {
+		return among(p.keys, offered)
+	}
+	if among(p.keys, certificate.Key) {
+		return true
+	}
+	checker := ssh.CertChecker{IsHostAuthority: func(authority ssh.PublicKey, _ string) bool { return among(p.authorities, authority) }}
+	addr := net.JoinHostPort(t.Address, strconv.Itoa(t.Port))
+	return checker.CheckHostKey(addr, &net.TCPAddr{}, offered) == nil
+}
+
+func (p trust) empty() bool { return len(p.keys)+len(p.authorities) == 0 }
+
+func (p trust) fingerprints() []string {
+	all := fingerprints(p.keys)
+	for _, k := range p.authorities {
+		all = append(all, "authority "+fingerprint(k))
+	}
+	return all
+}
+
+// certificates are the algorithms that prove host certificates. Those of RSA are
+// with SHA-2 only.
+var certificates = []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01,
+	ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
+
+// algorithms are those that prove what is pinned: of the pinned keys, and of
+// certificates first if an authority is pinned.
+func (p trust) algorithms() []string {
+	if len(p.authorities) == 0 {
+		return algorithms(p.keys)
+	}
+	return append(slices.Clone(certificates), algorithms(p.keys)...)
 }
 
 // algorithms are those that prove keys of the pinned types. An RSA key proves
@@ -96,14 +153,20 @@ func fingerprints(keys []ssh.PublicKey) []string {
 // Pinned gives the fingerprints of a target's pinned keys, with their types;
 // none if they cannot be read.
 func Pinned(t ops.Target) []string {
-	keys, err := pins(t)
+	pinned, err := pins(t)
 	if err != nil {
 		return nil
 	}
-	return fingerprints(keys)
+	return pinned.fingerprints()
 }
 
-func fingerprint(k ssh.PublicKey) string { return k.Type() + " " + ssh.FingerprintSHA256(k) }
+// fingerprint is that of a key, or of the key in a certificate with who signed it.
+func fingerprint(k ssh.PublicKey) string {
+	if c, ok := k.(*ssh.Certificate); ok {
+		return fmt.Sprintf("%s, certified by %s", fingerprint(c.Key), fingerprint(c.SignatureKey))
+	}
+	return k.Type() + " " + ssh.FingerprintSHA256(k)
+}
 
 // dialer opens the network connection to a hop: directly or through the one before.
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -116,12 +179,12 @@ const loginTimeout = 20 * time.Second
 func login(ctx context.Context, dial dialer, hop Hop) (*ssh.Client, []ops.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
-	keys, err := pins(hop.Target)
+	pinned, err := pins(hop.Target)
 	if err != nil {
 		return nil, nil, err
 	}
-	refused := &HostKeyError{Target: hop.Target.Name, Pinned: fingerprints(keys)}
-	if len(keys) == 0 {
+	refused := &HostKeyError{Target: hop.Target.Name, Pinned: pinned.fingerprints()}
+	if pinned.empty() {
 		refused.Offered = offered(ctx, dial, hop)
 		return nil, nil, refused
 	}
@@ -132,12 +195,10 @@ func login(ctx context.Context, dial dialer, hop Hop) (*ssh.Client, []ops.Secret
 	conf := &ssh.ClientConfig{
 		User:              hop.Target.User,
 		ClientVersion:     "SSH-2.0-Akmatori",
-		HostKeyAlgorithms: algorithms(keys),
+		HostKeyAlgorithms: pinned.algorithms(),
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			for _, k := range keys {
-				if bytes.Equal(k.Marshal(), key.Marshal()) {
-					return nil
-				}
+			if pinned.check(hop.Target, key) {
+				return nil
 			}
 			refused.Offered = fingerprint(key)
 			mismatch = refused
@@ -158,7 +219,7 @@ func login(ctx context.Context, dial dialer, hop Hop) (*ssh.Client, []ops.Secret
 			if err != nil {
 				return nil, err
 			}
-			signer, parts, err := parseKey(secret)
+			signer, parts, err := parseKey(secret, time.Now())
 			secrets = append(secrets, parts...)
 			if err != nil {
 				unusable = ops.Errorf(ops.CodeInvalid, "credential %s is not a private key that can be used: %s", hop.Credential.Name, err)
@@ -167,10 +228,21 @@ func login(ctx context.Context, dial dialer, hop Hop) (*ssh.Client, []ops.Secret
 			return []ssh.Signer{signer}, nil
 		})}
 	case "ssh_password":
-		conf.Auth = []ssh.AuthMethod{ssh.PasswordCallback(func() (string, error) {
+		// It is opened once, for whichever way of asking the host has.
+		password := sync.OnceValues(func() (string, error) {
 			secret, err := open()
 			secrets = append(secrets, secret)
 			return secret.Reveal(), err
+		})
+		conf.Auth = []ssh.AuthMethod{ssh.PasswordCallback(password), ssh.KeyboardInteractive(func(_, _ string, questions []string, echos []bool) ([]string, error) {
+			switch {
+			case len(questions) == 0: // a greeting, or the end
+				return nil, nil
+			case len(questions) > 1 || echos[0]:
+				return nil, errors.New("the host asks for more than a password")
+			}
+			answer, err := password()
+			return []string{answer}, err
 		})}
 	default:
 		return nil, nil, ops.Errorf(ops.CodeInvalid, "credential %s is of kind %s, which is not for SSH", hop.Credential.Name, hop.Credential.Kind)
@@ -224,18 +296,31 @@ func noCommonHostKey(err error) bool {
 	return ok && e.What == "host key"
 }
 
-// offered asks a host for its key, so that a person can compare. It ends before
-// any login; what goes wrong leaves it empty.
-func offered(ctx context.Context, dial dialer, hop Hop) (found string) {
+// offered asks a host for its key, so that a person can compare. What goes
+// wrong leaves it empty.
+func offered(ctx context.Context, dial dialer, hop Hop) string {
+	key, err := offer(ctx, dial, hop.Target, nil)
+	if err != nil {
+		return ""
+	}
+	return fingerprint(key)
+}
+
+// offer asks a host for the key that it has for one of these algorithms; none
+// means all that the client knows. It ends before any login.
+func offer(ctx context.Context, dial dialer, t ops.Target, algorithms []string) (found ssh.PublicKey, err error) {
 	seen := errors.New("seen")
-	_, _ = handshake(ctx, dial, hop.Target, &ssh.ClientConfig{
-		User: "nobody", ClientVersion: "SSH-2.0-Akmatori",
+	_, err = handshake(ctx, dial, t, &ssh.ClientConfig{
+		User: "nobody", ClientVersion: "SSH-2.0-Akmatori", HostKeyAlgorithms: algorithms,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			found = fingerprint(key)
+			found = key
 			return seen
 		},
 	})
-	return found
+	if found != nil {
+		return found, nil
+	}
+	return nil, err
 }
 
 // explain says what a person can do about a failed login, without the words of
@@ -253,36 +338,71 @@ func explain(ctx context.Context, hop Hop, err error) error {
 	return fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "the SSH connection to %s failed before the login", t.Name), err)
 }
 
-// parseKey reads a private key: PEM, or JSON {"key": PEM, "passphrase": "…"}.
-// It also gives what must not appear in any output. Its errors are safe to show.
-func parseKey(secret ops.Secret) (ssh.Signer, []ops.Secret, error) {
+// parseKey reads a private key: PEM, or JSON {"key": PEM, "passphrase": "…",
+// "certificate": "ssh-…-cert-v01@openssh.com AAAA…"}, the last two if there are
+// any. A certificate must be one for this key, and valid now. It also gives what
+// must not appear in any output. Its errors are safe to show.
+//
+// The bytes that are made of the secret here are wiped. The secret itself is a
+// string, which Go does not let be wiped, and so are the parts that the signer
+// of the SSH library keeps for as long as the connection may sign anew.
+func parseKey(secret ops.Secret, now time.Time) (ssh.Signer, []ops.Secret, error) {
 	in := struct {
-		Key        ops.Secret `json:"key"`
-		Passphrase ops.Secret `json:"passphrase"`
+		Key         ops.Secret `json:"key"`
+		Passphrase  ops.Secret `json:"passphrase"`
+		Certificate string     `json:"certificate"`
 	}{Key: secret}
 	if strings.HasPrefix(strings.TrimSpace(secret.Reveal()), "{") {
-		dec := json.NewDecoder(strings.NewReader(secret.Reveal()))
+		raw := []byte(secret.Reveal())
+		defer clear(raw)
+		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
 		in.Key = ops.Secret{}
 		if err := dec.Decode(&in); err != nil {
-			return nil, []ops.Secret{secret}, errors.New("its JSON is not {key, passphrase}")
+			return nil, []ops.Secret{secret}, errors.New("its JSON is not {key, passphrase, certificate}")
 		}
 	}
 	parts := []ops.Secret{in.Key, in.Passphrase}
-	pem := []byte(in.Key.Reveal())
-	if !in.Passphrase.Empty() {
-		signer, err := ssh.ParsePrivateKeyWithPassphrase(pem, []byte(in.Passphrase.Reveal()))
+	signer, err := openKey(in.Key, in.Passphrase)
+	if err != nil || in.Certificate == "" {
+		return signer, parts, err
+	}
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(in.Certificate))
+	certificate, ok := public.(*ssh.Certificate)
+	switch {
+	case err != nil || !ok || certificate.CertType != ssh.UserCert:
+		return nil, parts, errors.New("its certificate is not one of OpenSSH for users")
+	case now.Unix() < int64(min(certificate.ValidAfter, math.MaxInt64)):
+		return nil, parts, fmt.Errorf("its certificate is not valid before %s", time.Unix(int64(certificate.ValidAfter), 0).UTC().Format(time.RFC3339))
+	case certificate.ValidBefore != ssh.CertTimeInfinity && uint64(now.Unix()) >= certificate.ValidBefore:
+		return nil, parts, fmt.Errorf("its certificate has expired: it was valid until %s", time.Unix(int64(certificate.ValidBefore), 0).UTC().Format(time.RFC3339))
+	}
+	certified, err := ssh.NewCertSigner(certificate, signer)
+	if err != nil {
+		return nil, parts, errors.New("its certificate is for another key")
+	}
+	return certified, parts, nil
+}
+
+// openKey reads a private key with its passphrase, if it has one.
+func openKey(key, passphrase ops.Secret) (ssh.Signer, error) {
+	pem := []byte(key.Reveal())
+	defer clear(pem)
+	if !passphrase.Empty() {
+		words := []byte(passphrase.Reveal())
+		defer clear(words)
+		signer, err := ssh.ParsePrivateKeyWithPassphrase(pem, words)
 		if err != nil {
-			return nil, parts, errors.New("it does not open with its passphrase")
+			return nil, errors.New("it does not open with its passphrase")
 		}
-		return signer, parts, nil
+		return signer, nil
 	}
 	signer, err := ssh.ParsePrivateKey(pem)
 	if _, missing := errors.AsType[*ssh.PassphraseMissingError](err); missing {
-		return nil, parts, errors.New("its passphrase is missing")
+		return nil, errors.New("its passphrase is missing")
 	}
 	if err != nil {
-		return nil, parts, errors.New("it is not a PEM of a known type")
+		return nil, errors.New("it is not a PEM of a known type")
 	}
-	return signer, parts, nil
+	return signer, nil
 }

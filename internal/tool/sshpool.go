@@ -19,7 +19,7 @@ import (
 const (
 	maxChannels = 8 // per connection; OpenSSH allows 10
 	maxConns    = 4 // per chain of hops
-	maxTries    = 5 // to open a channel
+	maxTries    = 5 // connections that end while they open a channel
 )
 
 // Times of a pool; fields of Pool so that tests need not wait.
@@ -56,6 +56,7 @@ type conn struct {
 	end      chan struct{} // closed to close it
 
 	key     string
+	opened  []string // ids of the credentials that it logs in with
 	used    int
 	limit   int  // of used: maxChannels, or what the host allows
 	dropped bool // takes no new command and closes after the last one
@@ -161,17 +162,33 @@ func (p *Pool) take(ctx context.Context, key string, hops []Hop, a *Ahead) (*con
 // Run runs a command on the last of hops, in the channel ahead if there is one. It ends when the command does, or
 // when ctx does: then the command is killed and [Outcome.Stopped] says so. An
 // error means that the command did not start, or that nobody knows how it ended.
-func (p *Pool) Run(ctx context.Context, hops []Hop, ahead *Ahead, command string, live func(string)) (Outcome, error) {
+func (p *Pool) Run(ctx context.Context, hops []Hop, ahead *Ahead, command string, to Sink) (Outcome, error) {
+	return p.start(ctx, hops, ahead, execution{command: command, to: to})
+}
+
+// execution is one command and where its streams go.
+type execution struct {
+	command string
+	to      Sink
+	// talk, if it is set, is given standard input and gets what the command
+	// prints; it may write a reply. Without it there is no input.
+	talk *fileRead
+}
+
+func (p *Pool) start(ctx context.Context, hops []Hop, ahead *Ahead, e execution) (Outcome, error) {
 	key := chainKey(hops)
-	for try := 1; ; try++ {
+	for lost := 0; ; {
 		c, open, err := p.take(ctx, key, hops, ahead)
 		if err != nil {
 			return Outcome{}, err
 		}
-		out, err := p.run(ctx, c, open, hops[len(hops)-1].Target.Name, command, live)
-		again := errors.Is(err, errNotOpened) && try < maxTries && ctx.Err() == nil
-		if again {
-			p.shrink(c, err)
+		out, err := p.run(ctx, c, open, hops[len(hops)-1].Target.Name, e)
+		// One that was refused is tried again as long as that makes the connection
+		// take fewer at a time: sshd counts those that have just ended, too.
+		again := errors.Is(err, errNotOpened) && ctx.Err() == nil
+		if again && p.shrink(c, err) {
+			lost++
+			again = lost < maxTries
 		}
 		p.release(c)
 		if !again {
@@ -182,16 +199,17 @@ func (p *Pool) Run(ctx context.Context, hops []Hop, ahead *Ahead, command string
 
 // shrink makes less of a connection that could not open a channel: a host that
 // refuses one too many gets fewer at a time, and anything else ends it.
-func (p *Pool) shrink(c *conn, err error) {
+func (p *Pool) shrink(c *conn, err error) (ended bool) {
 	p.mu.Lock()
 	_, refused := errors.AsType[*ssh.OpenChannelError](err)
 	if refused && c.used > 1 {
 		c.limit = min(c.limit, c.used-1)
 		p.mu.Unlock()
-		return
+		return false
 	}
 	p.mu.Unlock()
 	p.drop(c)
+	return true
 }
 
 // chainKey is everything that makes a connection this one and no other.
@@ -203,6 +221,49 @@ func chainKey(hops []Hop) string {
 	}
 	b, _ := json.Marshal(parts) // strings and integers always marshal
 	return string(b)
+}
+
+// credentials are the ids of those that hops are logged in to with.
+func credentials(hops []Hop) []string {
+	ids := make([]string, 0, len(hops))
+	for _, h := range hops {
+		if h.Credential.ID != "" {
+			ids = append(ids, h.Credential.ID)
+		}
+	}
+	return ids
+}
+
+// Credentials are the ids of those that connections are logged in with.
+func (p *Pool) Credentials() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ids []string
+	for _, list := range p.conns {
+		for _, c := range list {
+			ids = append(ids, c.opened...)
+		}
+	}
+	return ids
+}
+
+// Withdraw ends the use of credentials: connections that were logged in with
+// one of them take no new command, and close when the last one has ended. It is
+// for the caller to stop those.
+func (p *Pool) Withdraw(ids []string) {
+	p.mu.Lock()
+	var ended []*conn
+	for _, list := range p.conns {
+		for _, c := range list {
+			if slices.ContainsFunc(c.opened, func(id string) bool { return slices.Contains(ids, id) }) {
+				ended = append(ended, c)
+			}
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range ended {
+		p.drop(c)
+	}
 }
 
 // acquire gives a connection with a free channel, which is the caller's until release.
@@ -220,7 +281,7 @@ func (p *Pool) acquire(ctx context.Context, key string, hops []Hop) (*conn, erro
 			}
 		}
 		if c == nil && len(p.conns[key]) < maxConns {
-			c = &conn{key: key, limit: maxChannels, ready: make(chan struct{}), end: make(chan struct{})}
+			c = &conn{key: key, opened: credentials(hops), limit: maxChannels, ready: make(chan struct{}), end: make(chan struct{})}
 			p.conns[key] = append(p.conns[key], c)
 			p.wg.Go(func() { p.serve(c, hops) })
 		}
@@ -343,30 +404,38 @@ func (p *Pool) serve(c *conn, hops []Hop) {
 }
 
 // open connects through all hops.
-func (p *Pool) open(c *conn, hops []Hop) error {
+func (p *Pool) open(c *conn, hops []Hop) (err error) {
 	var secrets []ops.Secret
-	dial := p.dial
-	for _, hop := range hops {
-		client, opened, err := login(p.ctx, dial, hop)
-		if err != nil {
-			c.close()
-			return err
-		}
-		c.clients = append(c.clients, client)
-		secrets = append(secrets, opened...)
-		dial = client.DialContext
+	if c.clients, secrets, err = logins(p.ctx, p.dial, hops); err != nil {
+		return err
 	}
 	c.redactor = NewRedactor(secrets...)
 	return nil
 }
 
-func (c *conn) last() *ssh.Client { return c.clients[len(c.clients)-1] }
+// logins logs in to all hops, each through the one before, and gives the
+// secrets that were opened for it. After an error nothing is open.
+func logins(ctx context.Context, dial dialer, hops []Hop) (clients []*ssh.Client, secrets []ops.Secret, err error) {
+	for _, hop := range hops {
+		client, opened, err := login(ctx, dial, hop)
+		if err != nil {
+			closeAll(clients)
+			return nil, nil, err
+		}
+		clients, secrets, dial = append(clients, client), append(secrets, opened...), client.DialContext
+	}
+	return clients, secrets, nil
+}
 
-func (c *conn) close() {
-	for _, client := range slices.Backward(c.clients) {
+func closeAll(clients []*ssh.Client) {
+	for _, client := range slices.Backward(clients) {
 		_ = client.Close()
 	}
 }
+
+func (c *conn) last() *ssh.Client { return c.clients[len(c.clients)-1] }
+
+func (c *conn) close() { closeAll(c.clients) }
 
 // alive asks the host for any answer. A host that is stuck blocks the request
 // itself, so the connection is closed under it.
@@ -377,8 +446,8 @@ func (p *Pool) alive(c *conn) bool {
 }
 
 // run runs a command on c, in a channel that open opens.
-func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, error), target, command string, live func(string)) (Outcome, error) {
-	out := NewOutput(c.redactor, live)
+func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, error), target string, e execution) (Outcome, error) {
+	out := NewOutput(c.redactor, e.to)
 	var mu sync.Mutex // over session
 	var session *ssh.Session
 	done := make(chan error, 1)
@@ -391,6 +460,14 @@ func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, erro
 		defer func() { _ = s.Close() }()
 		// Without Stdin it is at its end from the start.
 		s.Stdout, s.Stderr = out.stdout(), out.stderr()
+		if e.talk != nil {
+			in, err := s.StdinPipe()
+			if err != nil {
+				done <- fmt.Errorf("%w: %w", errNotOpened, err)
+				return
+			}
+			s.Stdout = e.talk.begin(in, c.redactor)
+		}
 		// Under mu, so that no signal overtakes the start.
 		mu.Lock()
 		if ctx.Err() != nil {
@@ -398,11 +475,14 @@ func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, erro
 			done <- errNotOpened
 			return
 		}
-		session, err = s, s.Start(command)
+		session, err = s, s.Start(e.command)
 		mu.Unlock()
 		if err != nil {
 			done <- fmt.Errorf("start: %w", err)
 			return
+		}
+		if e.talk != nil {
+			e.talk.ask()
 		}
 		done <- s.Wait()
 	})
@@ -439,13 +519,13 @@ func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, erro
 			p.drop(c)
 		}
 	}
-	text, truncated := out.Close()
-	return Outcome{Text: text, Truncated: truncated, Stopped: reason}, nil
+	o := out.Close()
+	o.Stopped = reason
+	return o, nil
 }
 
 func outcome(out *Output, target string, err error) (Outcome, error) {
-	text, truncated := out.Close()
-	o := Outcome{Text: text, Truncated: truncated}
+	o := out.Close()
 	code := 0
 	exit, ended := errors.AsType[*ssh.ExitError](err)
 	switch {

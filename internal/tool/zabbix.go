@@ -32,7 +32,7 @@ func zabbixTool(z *Zabbix, t Tool, run func(context.Context, *zabbixCall, Args) 
 		if err != nil {
 			return Outcome{}, err
 		}
-		return r.outcome(c.Live)
+		return r.outcome(c.Sink)
 	}
 	return t
 }
@@ -208,16 +208,13 @@ func (r *report) counted(a Args, fallback int, shown, total int, what string) {
 	r.data = map[string]any{"total": min(total, maxListed), "more": first+shown < total}
 }
 
-func (r *report) outcome(live func(string)) (Outcome, error) {
+func (r *report) outcome(to Sink) (o Outcome, err error) {
 	// Its parts were stripped one by one; this bounds the whole.
-	out := NewOutput(nil, live)
+	out := NewOutput(nil, to)
 	_, _ = out.stdout().Write([]byte(r.b.String()))
-	text, truncated := out.Close()
-	data, err := json.Marshal(r.data)
-	if err != nil {
-		return Outcome{}, err
-	}
-	return Outcome{Text: text, Truncated: truncated, Data: data}, nil
+	o = out.Close()
+	o.Data, err = json.Marshal(r.data)
+	return o, err
 }
 
 // row is an object of an answer. PHP has few opinions on types: what is a text
@@ -290,25 +287,8 @@ func column(rows []row, name string) []string {
 	return all
 }
 
-// clean strips and redacts every text in an answer, names of properties too.
-func (c *zabbixCall) clean(v any) any {
-	switch v := v.(type) {
-	case string:
-		return c.redactor.String(strip(v))
-	case []any:
-		for i := range v {
-			v[i] = c.clean(v[i])
-		}
-		return v
-	case map[string]any:
-		clean := make(map[string]any, len(v))
-		for name, value := range v {
-			clean[c.redactor.String(strip(name))] = c.clean(value)
-		}
-		return clean
-	}
-	return v
-}
+// clean strips and redacts every text in an answer.
+func (c *zabbixCall) clean(v any) any { return scrub(c.redactor, v) }
 
 // strip makes plain text of one text.
 func strip(s string) string {

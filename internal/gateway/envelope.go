@@ -1,0 +1,53 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// ambiguous says whether a message of JSON-RPC, its params or their _meta name
+// something twice. Names that differ in case alone count as the same, since
+// encoding/json takes them so: what one reader judges must be what the next one
+// does. The arguments of a call are checked with their tool.
+func ambiguous(body []byte) bool {
+	message, ok := members(body)
+	if !ok {
+		return true
+	}
+	params, ok := members(message["params"])
+	if !ok {
+		return true
+	}
+	_, ok = members(params["_meta"])
+	return !ok
+}
+
+// members reads the members of an object, or fails if one is there twice. What
+// is no object has none.
+func members(raw json.RawMessage) (map[string]json.RawMessage, bool) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if first, err := dec.Token(); err != nil || first != json.Delim('{') {
+		return nil, true
+	}
+	all := map[string]json.RawMessage{}
+	var seen []string
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return nil, false
+		}
+		name, _ := token.(string) // the decoder knows that keys are strings
+		if slices.ContainsFunc(seen, func(s string) bool { return strings.EqualFold(s, name) }) || len(seen) == 100 {
+			return nil, false
+		}
+		seen = append(seen, name)
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, false
+		}
+		all[strings.ToLower(name)] = value
+	}
+	return all, true
+}

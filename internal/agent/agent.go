@@ -302,6 +302,15 @@ func (r *run) defaults() {
 	if l.OutputChars <= 0 {
 		l.OutputChars = defaultOutputChars
 	}
+	if l.Tokens <= 0 {
+		l.Tokens = defaultTokens
+	}
+	if l.USD <= 0 {
+		l.USD = defaultUSD
+	}
+	if l.OutputTokens <= 0 {
+		l.OutputTokens = defaultOutputTokens
+	}
 }
 
 // forget drops a run: it is stored to its end, or somebody else's.

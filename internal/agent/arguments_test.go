@@ -99,9 +99,10 @@ func TestTrickle(t *testing.T) {
 // What one worker built from replies and results, another builds from events.
 func TestReplayIsTheSameTranscript(t *testing.T) {
 	t.Parallel()
-	first, err := replay(nil)
+	said := []ops.RunMessage{{Seq: 7, Actor: "user:ada", Text: "look at web-2"}, {Seq: 9, Actor: "user:ada", Text: "later"}}
+	events := []ops.Event{ops.NewEvent(ops.EventBriefing, ops.Briefing{Text: "go"})}
+	first, err := replay(events, nil)
 	require.NoError(t, err)
-	var events []ops.Event
 	step := func(r llm.Reply, results ...ops.ToolResult) {
 		m := first.message(r)
 		first.add(m)
@@ -114,28 +115,32 @@ func TestReplayIsTheSameTranscript(t *testing.T) {
 	}
 	step(llm.Reply{Text: "a\x00b", Calls: []llm.Call{{ID: "x", Name: "look", Arguments: `{"b":1,"a":2}`}, {ID: "x", Name: "bad name!", Arguments: `{"`}}},
 		ops.ToolResult{ID: "c2", State: ops.CallDenied, Text: "no"}, ops.ToolResult{ID: "c1", State: ops.CallDone, Text: "seen"})
+	first.hear(said[0])
+	events = append(events, ops.NewEvent(ops.EventApplied, ops.Applied{Seq: 7}))
 	step(llm.Reply{})
 	step(llm.Reply{Text: "hm"})
 
-	second, err := replay(events)
+	second, err := replay(events, said)
 	require.NoError(t, err)
-	require.Equal(t, first.messages("go", 100), second.messages("go", 100))
+	require.Equal(t, first.messages(100), second.messages(100))
 	require.Equal(t, first.asked, second.asked)
 	require.Equal(t, map[string]string{"c1": "seen"}, second.outputs)
 	require.Equal(t, 2, second.calls)
 	require.Equal(t, 2, second.useless)
 
-	msgs := second.messages("go", 100)
+	msgs := second.messages(100)
 	require.Equal(t, llm.Assistant, msgs[1].Role)
 	require.Equal(t, "a\uFFFDb", msgs[1].Text)
 	require.Equal(t, []llm.Call{{ID: "x", Name: "look", Arguments: `{"a":2,"b":1}`},
 		{ID: "c2", Name: "bad_name_", Arguments: `{"malformed_arguments":"{\""}`}}, msgs[1].Calls)
 	require.Equal(t, "[c1]\nseen", msgs[2].Text)
 	require.Equal(t, "[c2]\n(denied)\nno", msgs[3].Text)
-	require.Equal(t, "(nothing)", msgs[4].Text)
-	require.Equal(t, nudgeEmpty, msgs[5].Text)
-	require.Equal(t, nudgeText, msgs[7].Text)
+	require.Equal(t, "Message from ada, a person who works on this incident:\nlook at web-2", msgs[4].Text)
+	require.Equal(t, "(nothing)", msgs[5].Text)
+	require.Equal(t, nudgeEmpty, msgs[6].Text)
+	require.Equal(t, nudgeText, msgs[8].Text)
+	require.Equal(t, map[int64]bool{7: true}, second.applied)
 
-	_, err = replay([]ops.Event{{Kind: ops.EventMessage, Data: json.RawMessage(`[]`)}})
+	_, err = replay([]ops.Event{{Kind: ops.EventMessage, Data: json.RawMessage(`[]`)}}, nil)
 	require.Error(t, err)
 }

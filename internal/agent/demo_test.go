@@ -28,7 +28,7 @@ func TestDemoScenarioIsTrue(t *testing.T) {
 	s, err := fake.Embedded("disk")
 	require.NoError(t, err)
 	w := newWorld(t, "turns: [{text: unused}]")
-	w.vendor = fake.NewOpenAI(s, fake.Config{Key: ops.NewSecret(proxyToken)})
+	w.vendor = fake.NewVendor(s, fake.Config{Key: ops.NewSecret(proxyToken)})
 	srv := httptest.NewServer(w.vendor)
 	t.Cleanup(srv.Close)
 	w.model = srv.URL

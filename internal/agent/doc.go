@@ -15,8 +15,11 @@
 //   - The gateway dies: the same call id is sent again, with growing pauses,
 //     until the run's time is up. A refused token (401) means that the run is no
 //     longer this worker's: it is dropped without a word.
-//   - The model or the proxy dies: package llm tries again, a bounded number of
-//     times; then the run ends as failed with the reason.
+//   - The model or the proxy dies: package llm tries again, for a bounded number
+//     of times or as long as the provider's patience. Then the run turns to the
+//     provider's fallbacks, one after the other, and stays there. If none can be
+//     had it goes back into the queue for as long as the provider lets runs wait,
+//     and frees its place meanwhile; else it ends as failed with the reason.
 //   - A command in the workspace shell is not stored by anybody but the worker. If
 //     it dies meanwhile, the call's result is unknown, and it is not run again.
 //   - SIGTERM: no more runs are asked for. Those under way are left at a point
@@ -38,10 +41,37 @@
 // them, so they are no evidence: findings cannot cite them. The folder is gone when
 // the run ends here, be it that another worker goes on.
 //
+// # The conversation
+//
+// What the model reads is a function of the transcript alone: the briefing, which
+// is told once and stored word for word; the turns; what people said, at the place
+// where it was read; and what is left out. So another worker asks what the first
+// one would have asked, and the vendor's cache holds. What is known of the past
+// (earlier episodes, similar incidents, changes) is in the briefing as data, and
+// is never evidence: only calls of this run can be cited.
+//
+// A conversation that is about to fill the model's window, or that the vendor
+// finds too long, is made shorter in steps that are stored: outputs of all turns
+// but the last are named by their call in place of shown, then what is shown of the
+// last is cut, then, once in the life of a run, the model writes down what it needs.
+// Calls with their ids, the model's own words and what people said stay.
+//
+// # People
+//
+// What the person says that the run acts for is read before the next turn, each
+// message once, by its number; findings of a turn that had not read it are not
+// accepted yet. What somebody else says does not steer the run: it ends between
+// two turns, and the api queues one for that person that goes on with the whole
+// conversation. So tools are always used with the rights of who spoke last, and
+// these never widen in a run. The same holds behind the end: a question starts a
+// run that goes on with what was found, and pays for none of it again. Ids of
+// earlier calls are marked, and an answer in words alone ends such a run.
+//
 // # A run always ends
 //
-// Turns, calls and time are limited; at a limit the model gets one last turn with
-// nothing but submit_findings. A call that was made before, with the same
-// arguments, is refused. Three turns in a row that bring nothing new end the run as
-// inconclusive.
+// Turns, calls, time, tokens and money are limited, the last two so that the
+// concluding turn is within them; the api adds the budgets of the day. At a limit
+// the model gets one last turn with nothing but submit_findings. A call that was
+// made before, with the same arguments, is refused. Three turns in a row that bring
+// nothing new end the run as inconclusive.
 package agent

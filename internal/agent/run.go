@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +26,10 @@ const (
 	defaultToolCalls   = 40
 	defaultDuration    = 10 * time.Minute
 	defaultOutputChars = 30_000
+	defaultTokens      = 1_500_000
+	defaultUSD         = 2
+	// defaultOutputTokens bounds one turn of the model.
+	defaultOutputTokens = 8192
 )
 
 const (
@@ -30,9 +37,6 @@ const (
 	parallelCalls = 4
 	// maxUseless turns in a row end a run.
 	maxUseless = 3
-	// maxShrinks is how often the conversation is shortened for a model that
-	// finds it too long.
-	maxShrinks = 4
 	// margin is kept before the run's deadline, so that its end is stored
 	// while the claim is still good.
 	margin = 5 * time.Second
@@ -66,6 +70,7 @@ type run struct {
 	backoff time.Duration
 	metrics *metrics
 	sandbox *sandbox.Sandbox // nil: there is no shell
+	inbox   inbox
 	log     *slog.Logger
 
 	// Of the goroutine of work alone:
@@ -73,10 +78,11 @@ type run struct {
 	t       *transcript
 	gateway *gateway
 	shell   *shell // nil: not offered
-	model   *llm.Model
+	models  *models
 	tools   []llm.Tool
-	known   map[string]bool // names of tools
-	unsure  map[string]bool // calls of the shell by another worker that may have run
+	known   map[string]bool               // names of tools
+	unsure  map[string]bool               // calls of the shell by another worker that may have run
+	counted struct{ bytes, tokens int64 } // of the newest request, as the vendor counts it
 }
 
 // verdict is how a run ended.
@@ -89,7 +95,7 @@ type verdict struct {
 // forgotten without an end: it is somebody else's.
 func (r *run) work(ctx context.Context) bool {
 	v, err := r.investigate(ctx)
-	if errors.Is(err, errDeadToken) || llm.KindOf(err) == llm.Auth {
+	if errors.Is(err, errDeadToken) || llm.KindOf(err) == llm.Token {
 		// The token dies with the run: the api is about to say so.
 		select {
 		case <-ctx.Done():
@@ -101,6 +107,12 @@ func (r *run) work(ctx context.Context) bool {
 	}
 	if c, ok := errors.AsType[cancelled](err); ok {
 		v, err = verdict{ops.RunCancelled, c.reason}, nil
+	}
+	if away, ok := errors.AsType[errModelAway](err); ok {
+		r.log.Warn("the run waits for its model", "err", away.err)
+		_, _ = r.out.add(context.WithoutCancel(ctx), ops.NewEvent(ops.EventRunParked,
+			ops.RunChange{State: ops.RunQueued, Worker: r.worker, Reason: "it waits for the model"}), true)
+		return true
 	}
 	if e, ok := errors.AsType[*llm.Error](err); ok {
 		r.log.Warn("the model failed", "err", e, "cause", e.Unwrap(), "attempts", e.Attempts)
@@ -142,9 +154,18 @@ func (r *run) work(ctx context.Context) bool {
 // investigate is the loop: the model's turn, its calls, and again.
 func (r *run) investigate(ctx context.Context) (verdict, error) {
 	var err error
-	if r.t, err = replay(r.task.Transcript); err != nil {
+	if r.t, err = replay(r.task.Transcript, r.task.Messages); err != nil {
 		return verdict{}, err
 	}
+	for _, p := range r.task.History {
+		past, err := replay(p.Transcript, p.Messages)
+		if err != nil {
+			return verdict{}, err
+		}
+		r.t.past = append(r.t.past, past)
+	}
+	r.inbox.add(r.task.Messages...)
+	r.inbox.conclude(r.task.Conclude)
 	if r.t.finding != nil { // a worker died between findings and the end
 		return r.conclude(*r.t.finding), nil
 	}
@@ -159,12 +180,10 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 		_, _ = r.notice(ctx, "The gateway does not answer. What it was asked waits for it.")
 	})
 	defer r.gateway.close()
-	r.model, err = llm.Open(llm.Config{Kind: r.task.Model.Kind, BaseURL: r.task.Model.BaseURL,
-		Key: ops.NewSecret(r.task.Model.Token), Backoff: r.backoff})
-	if err != nil {
+	if r.models, err = openModels(r.task, r.backoff); err != nil {
 		return verdict{}, err
 	}
-	defer r.model.Close()
+	defer r.models.close()
 	if r.tools, err = r.gateway.tools(near); err != nil {
 		return r.orTime(ctx, near, err)
 	}
@@ -190,41 +209,35 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 
 // loop takes turns until the run has a verdict.
 func (r *run) loop(ctx, near context.Context) (verdict, error) {
-	briefing := briefing(r.task)
-	shrinks, again := 0, false
+	if err := r.brief(ctx); err != nil {
+		return verdict{}, err
+	}
+	again := false
 	for {
+		if v, err := r.listen(ctx); v != nil || err != nil {
+			return orZero(v), err
+		}
+		if r.t.answered() {
+			return verdict{ops.RunConcluded, answered}, nil
+		}
 		if r.t.useless >= maxUseless {
 			return verdict{ops.RunInconclusive, fmt.Sprintf("the model brought nothing new in %d turns in a row", maxUseless)}, nil
 		}
-		req := llm.Request{Model: r.task.Model.Model, System: r.task.Agent.Prompt, Tools: append(r.tools[:len(r.tools):len(r.tools)], findingsTool())}
-		if req.System == "" {
-			req.System = systemPrompt
-		}
-		req.Messages = r.t.messages(briefing, r.limits.OutputChars>>shrinks)
-		asking := near
 		limit := r.limit(near)
-		if limit != "" {
-			if !again {
-				if _, err := r.notice(ctx, "%s The model is told to conclude.", limit); err != nil {
-					return verdict{}, err
-				}
-			}
-			req.Tools = []llm.Tool{findingsTool()}
-			req.Messages = append(req.Messages, lastTurn(limit))
-			asking = ctx
-		}
-		reply, err := r.ask(asking, req)
-		switch {
-		case err == nil:
-		case llm.KindOf(err) == llm.TooLong && shrinks < maxShrinks:
-			shrinks++
-			if _, err := r.notice(ctx, "The conversation is too long for the model. Old output is shown to it shorter."); err != nil {
+		if limit != "" && !again {
+			if _, err := r.notice(ctx, "%s The model is told to conclude.", limit); err != nil {
 				return verdict{}, err
 			}
-			continue
-		case near.Err() != nil && ctx.Err() == nil && limit == "":
-			continue // in time for a last turn
-		default:
+		}
+		asking := near
+		if limit != "" {
+			asking = ctx
+		}
+		reply, err := r.turn(ctx, asking, limit)
+		if err != nil {
+			if near.Err() != nil && ctx.Err() == nil && limit == "" {
+				continue // in time for a last turn
+			}
 			return verdict{}, err
 		}
 		m := r.t.message(reply)
@@ -243,20 +256,101 @@ func (r *run) loop(ctx, near context.Context) (verdict, error) {
 		if v, err := r.answer(ctx, near, limit == ""); v != nil || err != nil {
 			return orZero(v), err
 		}
-		if limit == "" {
+		if limit == "" || r.t.answered() {
 			continue
 		}
+		text := strings.TrimSpace(m.Text)
 		if r.t.corrected && !again { // the citations of the last turn may be corrected, too
 			again = true
 			continue
 		}
-		if text := strings.TrimSpace(m.Text); text != "" {
+		if text != "" {
 			if _, err := r.emit(ctx, ops.EventFindings, ops.Finding{Summary: headTail(text, maxField), Evidence: []ops.Citation{}}); err != nil {
 				return verdict{}, err
 			}
 		}
 		return verdict{ops.RunInconclusive, limit + " The model submitted no findings."}, nil
 	}
+}
+
+// answered is why a run ends that goes on with another one's conversation, and
+// has answered in words. The api looks whether the incident has a conclusion.
+const answered = "a question was answered"
+
+// turn asks the model, with less and less of what was if the model finds it too
+// long. With a limit the turn is the last.
+func (r *run) turn(ctx, asking context.Context, limit string) (llm.Reply, error) {
+	req := func() llm.Request { return r.request(limit) }
+	if err := r.fit(asking, req); err != nil {
+		return llm.Reply{}, err
+	}
+	for {
+		q := req()
+		reply, err := r.ask(asking, q)
+		if llm.KindOf(err) == llm.TooLong {
+			shorter, serr := r.squeeze(asking, req)
+			if shorter && serr == nil {
+				continue
+			}
+			if serr != nil && llm.KindOf(serr) == "" {
+				err = serr
+			}
+		}
+		if err == nil {
+			r.counted.bytes, r.counted.tokens = requestBytes(q), reply.Usage.InputTokens
+		}
+		return reply, err
+	}
+}
+
+// request is what the model is asked next; with a limit, for the last time.
+func (r *run) request(limit string) llm.Request {
+	q := llm.Request{System: cmp.Or(r.task.Agent.Prompt, systemPrompt), Tools: append(r.tools[:len(r.tools):len(r.tools)], findingsTool()),
+		Messages: r.t.messages(r.limits.OutputChars), MaxOutput: int64(r.limits.OutputTokens)}
+	if limit != "" {
+		c := conversation(q.Messages)
+		c.user(lastTurn(limit))
+		q.Messages, q.Tools = c, []llm.Tool{findingsTool()}
+	}
+	return q
+}
+
+// next is about how many tokens one more turn takes.
+func (r *run) next() int64 { return r.tokens(r.request("")) + r.t.newest.output }
+
+// brief tells the model about the incident, once in the life of a run: a worker
+// that takes it up tells what the first one told, word for word.
+func (r *run) brief(ctx context.Context) error {
+	if r.t.briefing != "" {
+		return nil
+	}
+	b := ops.Briefing{Text: storable(briefing(r.task))}
+	if _, err := r.emit(ctx, ops.EventBriefing, b); err != nil {
+		return err
+	}
+	r.t.briefing = b.Text
+	return nil
+}
+
+// listen puts what people have said into the conversation. Somebody else than
+// the run acts for does not steer it: the run makes way for one that acts for them.
+func (r *run) listen(ctx context.Context) (*verdict, error) {
+	for _, m := range r.unread() {
+		if m.Actor != r.task.Actor {
+			return &verdict{ops.RunCancelled, strings.TrimPrefix(m.Actor, "user:") + " goes on with it"}, nil
+		}
+		if _, err := r.emit(ctx, ops.EventApplied, ops.Applied{Seq: m.Seq}); err != nil {
+			return nil, err
+		}
+		r.t.said[m.Seq] = m
+		r.t.hear(m)
+	}
+	return nil, nil
+}
+
+// unread is what was said and the model has not read.
+func (r *run) unread() []ops.RunMessage {
+	return slices.DeleteFunc(r.inbox.messages(), func(m ops.RunMessage) bool { return r.t.applied[m.Seq] })
 }
 
 // deadlines gives a context until the run's end, and one that leaves time for a last turn.
@@ -289,41 +383,15 @@ func (r *run) limit(near context.Context) string {
 		return fmt.Sprintf("The limit of %d turns is reached.", r.limits.Steps)
 	case r.t.calls >= r.limits.ToolCalls:
 		return fmt.Sprintf("The limit of %d tool calls is reached.", r.limits.ToolCalls)
+	case len(r.t.turns) > 0 && r.t.tokens()+2*r.next() > r.limits.Tokens: // another turn, and the last one
+		return fmt.Sprintf("The limit of %d tokens is nearly reached.", r.limits.Tokens)
+	case r.t.usd+2*r.t.newest.usd > r.limits.USD:
+		return fmt.Sprintf("The limit of %s USD is nearly reached.", strconv.FormatFloat(r.limits.USD, 'f', -1, 64))
+	}
+	if why := r.inbox.concluding(); why != "" {
+		return capital(why) + "."
 	}
 	return ""
-}
-
-// ask has one turn and shows it while it comes.
-func (r *run) ask(ctx context.Context, req llm.Request) (llm.Reply, error) {
-	n := len(r.t.turns) + 1
-	show := func() *trickle {
-		return &trickle{emit: func(s string) { _, _ = r.emit(ctx, ops.EventTextDelta, ops.TextDelta{Turn: n, Text: storable(s)}) }}
-	}
-	live := show()
-	began := time.Now()
-	reply, err := r.model.Stream(ctx, req, func(d llm.Delta) {
-		if d.Retry == nil {
-			live.add(d.Text)
-			return
-		}
-		live.close()
-		live = show()
-		void := ""
-		if d.Retry.Void {
-			void = fmt.Sprintf(" What is shown of turn %d is void.", n)
-		}
-		r.metrics.modelErrors.WithLabelValues(string(d.Retry.Because.Kind)).Inc()
-		_, _ = r.notice(ctx, "%s.%s It is asked again in %s.", capital(d.Retry.Because.Error()), void, d.Retry.After.Round(time.Millisecond))
-	})
-	live.close()
-	if err != nil {
-		if kind := llm.KindOf(err); kind != "" {
-			r.metrics.modelErrors.WithLabelValues(string(kind)).Inc()
-		}
-		return llm.Reply{}, err
-	}
-	r.metrics.turn(reply.Usage, time.Since(began))
-	return reply, nil
 }
 
 // answer makes the calls of the last turn that have no result, several at once,
@@ -394,6 +462,9 @@ func (r *run) answer(ctx, near context.Context, toolsLeft bool) (*verdict, error
 	}
 	for _, c := range submitted {
 		f, why := r.judge(c)
+		if why == "" && toolsLeft && slices.ContainsFunc(r.unread(), func(m ops.RunMessage) bool { return m.Actor == r.task.Actor }) {
+			why = notYet
+		}
 		if why == "" {
 			if _, err := r.emit(ctx, ops.EventFindings, f); err != nil {
 				return nil, err
@@ -472,6 +543,9 @@ func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, er
 	}
 	return res, err
 }
+
+// notYet answers findings that did not know what was said meanwhile.
+const notYet = "Not accepted yet: somebody has sent a message meanwhile. Read it, then go on, or submit again."
 
 // correction starts the answer to findings whose citations do not hold.
 const correction = "Not accepted: some claims are not backed by what the tools printed."

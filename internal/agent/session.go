@@ -13,7 +13,7 @@ import (
 const (
 	// flushEvery is the shortest time between two looks at the outboxes: an event
 	// after a pause goes out at once, a stream of them in batches.
-	flushEvery = 20 * time.Millisecond
+	flushEvery = 5 * time.Millisecond
 	// welcomeWait is how long the api may take to answer hello.
 	welcomeWait = 10 * time.Second
 )
@@ -166,6 +166,16 @@ func (s *session) handle(_ context.Context, f wire.Frame) error {
 			s.agent.forget(r, errLost)
 		default:
 			r.cancel(cancelled{f.Cancel.Reason})
+		}
+		return nil
+	case f.Message != nil:
+		if r := s.agent.find(f.Message.RunRef); r != nil {
+			r.inbox.add(f.Message.Message)
+		}
+		return nil
+	case f.Conclude != nil:
+		if r := s.agent.find(f.Conclude.RunRef); r != nil {
+			r.inbox.conclude(f.Conclude.Reason)
 		}
 		return nil
 	case f.Drain != nil:

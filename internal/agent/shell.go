@@ -47,7 +47,7 @@ func bashTool() llm.Tool {
 // shell is the run's folder and the rules for commands in it.
 type shell struct {
 	folder *sandbox.Folder
-	rules  *policy.Rules
+	rules  policy.Policy
 	log    *slog.Logger
 }
 
@@ -57,12 +57,12 @@ func (r *run) openShell() *shell {
 	if r.sandbox == nil {
 		return nil
 	}
-	rules, err := policy.Load(r.task.Agent.Rules)
+	rules, err := rulesOf(r.task)
 	if err != nil {
-		r.log.Error("the rules of an agent cannot be read: its runs have no shell", "agent", r.task.Agent.ID, "err", err)
+		r.log.Error("the rules of an agent, or of who has started its run, cannot be read: the run has no shell", "agent", r.task.Agent.ID, "actor", r.task.Actor, "err", err)
 		return nil
 	}
-	if rules.Hides(bash) {
+	if rules.Role.Hides(bash) || rules.Tools.Hides(bash) || rules.Agent.Hides(bash) {
 		return nil
 	}
 	// The folder is of this claim: the one before may still be clearing up.
@@ -78,6 +78,20 @@ func (r *run) openShell() *shell {
 		return nil
 	}
 	return s
+}
+
+// rulesOf gives the layers that judge what a run does in its own folder, as those
+// of the gateway judge the rest. The roles are those at the claim.
+func rulesOf(t wire.Task) (p policy.Policy, err error) {
+	p.Platform = policy.Platform()
+	if p.Role, err = policy.Builtin().LoadRole(t.RoleDeny, t.RoleAllow); err != nil {
+		return p, err
+	}
+	if p.Tools, err = policy.Builtin().LoadTools(t.Agent.Tools); err != nil {
+		return p, err
+	}
+	p.Agent, err = policy.Load(t.Agent.Rules)
+	return p, err
 }
 
 // incidentFile is what the api says about the incident, all alerts included: the

@@ -14,6 +14,19 @@ import (
 // transcript is what a run has done so far. It is built from stored events by
 // another worker exactly as it was built from the model's turns by the first.
 type transcript struct {
+	briefing string
+	past     []*transcript // of runs whose conversation this one goes on with
+	said     map[int64]ops.RunMessage
+	heard    []ops.RunMessage // behind the last turn: the next one reads them
+	applied  map[int64]bool   // numbers of what was said and is read
+	shown    ops.Compaction   // what the model is shown of all this
+	usage    ops.Usage        // of all turns
+	usd      float64          // of those whose price is known
+	newest   struct {         // turn: what another one takes at least
+		output int64
+		usd    float64
+	}
+
 	turns   []*turn
 	calls   int               // of all turns
 	asked   map[string]string // tool and arguments to the id of the first such call
@@ -27,6 +40,8 @@ type transcript struct {
 // turn is one turn of the model and what its calls gave.
 type turn struct {
 	ops.Message
+	settled bool
+	heard   []ops.RunMessage          // right before it
 	results map[string]ops.ToolResult // by call id
 }
 
@@ -34,9 +49,12 @@ type turn struct {
 // stored and sent back to any vendor.
 const malformedKey = "malformed_arguments"
 
-// replay reads the stored events of a run.
-func replay(events []ops.Event) (*transcript, error) {
-	t := &transcript{asked: map[string]string{}, outputs: map[string]string{}}
+// replay reads the stored events of a run, and what people said to it.
+func replay(events []ops.Event, said []ops.RunMessage) (*transcript, error) {
+	t := &transcript{asked: map[string]string{}, outputs: map[string]string{}, said: map[int64]ops.RunMessage{}, applied: map[int64]bool{}}
+	for _, m := range said {
+		t.said[m.Seq] = m
+	}
 	var err error
 	for _, e := range events {
 		switch e.Kind {
@@ -54,6 +72,21 @@ func replay(events []ops.Event) (*transcript, error) {
 		case ops.EventFindings:
 			t.finding = &ops.Finding{}
 			err = json.Unmarshal(e.Data, t.finding)
+		case ops.EventBriefing:
+			var b ops.Briefing
+			err = json.Unmarshal(e.Data, &b)
+			t.briefing = b.Text
+		case ops.EventApplied:
+			var a ops.Applied
+			if err = json.Unmarshal(e.Data, &a); err == nil {
+				t.settle()
+				t.hear(t.said[a.Seq])
+			}
+		case ops.EventCompaction:
+			var c ops.Compaction
+			if err = json.Unmarshal(e.Data, &c); err == nil {
+				t.shorten(c)
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("transcript event %d: %w", e.RunSeq, err)
@@ -67,7 +100,8 @@ func replay(events []ops.Event) (*transcript, error) {
 
 // message makes the event data of a reply: the next turn, its calls numbered.
 func (t *transcript) message(r llm.Reply) ops.Message {
-	m := ops.Message{Turn: len(t.turns) + 1, Text: storable(r.Text), Usage: r.Usage}
+	m := ops.Message{Turn: len(t.turns) + 1, Text: storable(r.Text), Usage: r.Usage, Cut: r.Stop == llm.StopLength,
+		Reasoning: storable(r.Reasoning), Vendor: r.Vendor}
 	for i, c := range r.Calls {
 		args, err := canonical(c.Arguments)
 		if err != nil {
@@ -81,10 +115,50 @@ func (t *transcript) message(r llm.Reply) ops.Message {
 }
 
 func (t *transcript) add(m ops.Message) *turn {
-	n := &turn{Message: m, results: map[string]ops.ToolResult{}}
+	n := &turn{Message: m, heard: t.heard, results: map[string]ops.ToolResult{}}
+	t.heard = nil
 	t.turns = append(t.turns, n)
 	t.calls += len(m.Calls)
+	t.spend(m.Usage)
+	t.newest.output, t.newest.usd = m.Usage.OutputTokens, 0
+	if m.Usage.CostUSD != nil {
+		t.newest.usd = *m.Usage.CostUSD
+	}
 	return n
+}
+
+func (t *transcript) spend(u ops.Usage) {
+	t.usage.InputTokens += u.InputTokens
+	t.usage.OutputTokens += u.OutputTokens
+	if u.CostUSD != nil {
+		t.usd += *u.CostUSD
+	}
+}
+
+// tokens is what the run has used.
+func (t *transcript) tokens() int64 { return t.usage.InputTokens + t.usage.OutputTokens }
+
+// hear puts what somebody said behind the last turn. It is news: the model has
+// its chances again.
+func (t *transcript) hear(m ops.RunMessage) {
+	t.heard = append(t.heard, m)
+	t.applied[m.Seq] = true
+	t.useless = 0
+}
+
+// answered says that the last turn answers in words what a person has asked
+// behind the end of another run. Nothing is left to be done then.
+func (t *transcript) answered() bool {
+	n := t.last()
+	return n != nil && len(t.past) > 0 && len(t.heard) == 0 && len(n.Calls) == 0 && !n.Cut && strings.TrimSpace(n.Text) != ""
+}
+
+// shorten shows the model less from now on.
+func (t *transcript) shorten(c ops.Compaction) {
+	t.shown = c
+	if c.Usage != nil {
+		t.spend(*c.Usage)
+	}
 }
 
 func (t *transcript) last() *turn {
@@ -150,9 +224,10 @@ func (t *transcript) pending() []ops.ToolUse {
 // it was really made.
 func (t *transcript) settle() {
 	n := t.last()
-	if n == nil {
+	if n == nil || n.settled {
 		return
 	}
+	n.settled = true
 	t.useless++
 	for _, r := range n.results {
 		if r.State != ops.CallDenied {
@@ -172,37 +247,6 @@ func malformed(c ops.ToolUse) (string, bool) {
 	}
 	s, ok := m[malformedKey].(string)
 	return s, ok
-}
-
-// messages is the conversation as the model reads it, with limit bytes of each result.
-func (t *transcript) messages(briefing string, limit int) []llm.Message {
-	out := []llm.Message{{Role: llm.User, Text: briefing}}
-	for _, n := range t.turns {
-		m := llm.Message{Role: llm.Assistant, Text: n.Text}
-		if m.Text == "" && len(n.Calls) == 0 {
-			m.Text = "(nothing)" // vendors refuse an empty message
-		}
-		used := map[string]bool{}
-		var results []llm.Message
-		for _, c := range n.Calls {
-			id := c.ModelID
-			if id == "" || used[id] {
-				id = c.ID
-			}
-			used[id] = true
-			m.Calls = append(m.Calls, llm.Call{ID: id, Name: sendable(c.Name), Arguments: string(c.Arguments)})
-			results = append(results, llm.Message{Role: llm.ToolRole, CallID: id, Text: toModel(n.results[c.ID], limit)})
-		}
-		out = append(append(out, m), results...)
-		switch {
-		case len(n.Calls) > 0:
-		case n.Text == "":
-			out = append(out, llm.Message{Role: llm.User, Text: nudgeEmpty})
-		default:
-			out = append(out, llm.Message{Role: llm.User, Text: nudgeText})
-		}
-	}
-	return out
 }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9_-]`)

@@ -16,7 +16,7 @@
 // # Wake-ups
 //
 // NOTIFY is a hint, and once a second everything is looked at anyway: waiting
-// runs, expired leases, requests to cancel. A hint wakes one worker with a free
+// runs, expired leases, requests to cancel, what people said to runs. A hint wakes one worker with a free
 // slot; when it has claimed, it wakes the next. So a waiting run costs about
 // one query, not one for each worker.
 //
@@ -87,6 +87,7 @@ type Dispatcher struct {
 	metrics              *metrics
 	log                  *slog.Logger
 	cancels              chan struct{} // somebody asked for the end of a run
+	said                 chan struct{} // somebody said something to one
 
 	mu       sync.Mutex
 	closed   bool
@@ -117,7 +118,7 @@ func New(c Config) (*Dispatcher, error) {
 	return &Dispatcher{
 		db: c.DB, token: c.WorkerToken, gatewayURL: c.GatewayURL, proxyURL: strings.TrimSuffix(c.ProxyURL, "/"),
 		lease: c.Lease, grace: c.Lease * 5 / 12, metrics: newMetrics(c.Metrics), log: c.Log,
-		cancels: make(chan struct{}, 1),
+		cancels: make(chan struct{}, 1), said: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -126,10 +127,13 @@ func New(c Config) (*Dispatcher, error) {
 func (d *Dispatcher) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return d.db.Listen(gctx, []string{postgres.ChannelRuns, postgres.ChannelCancel}, func(channel, _ string) {
-			if channel == postgres.ChannelCancel {
+		return d.db.Listen(gctx, []string{postgres.ChannelRuns, postgres.ChannelCancel, postgres.ChannelSaid}, func(channel, _ string) {
+			switch channel {
+			case postgres.ChannelCancel:
 				poke(d.cancels)
-			} else {
+			case postgres.ChannelSaid:
+				poke(d.said)
+			default:
 				d.wakeOne()
 			}
 		})
@@ -150,11 +154,15 @@ func (d *Dispatcher) poll(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-d.cancels:
+			d.pushCancels(ctx)
+		case <-d.said:
+			d.pushMessages(ctx)
 		case <-tick.C:
 			d.wakeOne()
 			d.depth(ctx)
+			d.pushCancels(ctx)
+			d.pushMessages(ctx)
 		}
-		d.pushCancels(ctx)
 	}
 }
 
@@ -210,6 +218,30 @@ func (d *Dispatcher) pushCancels(ctx context.Context) {
 	}
 	for _, s := range sessions {
 		s.cancel(reasons)
+	}
+}
+
+// pushMessages hands workers what people have said to their runs.
+func (d *Dispatcher) pushMessages(ctx context.Context) {
+	var runs []string
+	sessions := d.all()
+	for _, s := range sessions {
+		runs = append(runs, s.runs()...)
+	}
+	if len(runs) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	unread, err := d.db.Unread(ctx, runs)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.log.Warn("what people said to runs was not looked at", "err", err)
+		}
+		return
+	}
+	for _, s := range sessions {
+		s.say(unread)
 	}
 }
 

@@ -40,7 +40,7 @@ type session struct {
 	end      context.CancelCauseFunc
 	free     int // as the worker said last, less what it was given since
 	held     map[string]hold
-	cancels  []wire.Cancel // to be sent
+	news     []wire.Frame // to be sent
 	draining bool
 	sending  bool // a task waits for a place in the queue
 }
@@ -50,6 +50,8 @@ type hold struct {
 	epoch     int
 	since     time.Time
 	cancelled bool
+	told      bool  // to conclude
+	said      int64 // the number of the newest message that it was sent
 }
 
 func newSession(d *Dispatcher, conn *wire.Conn, log *slog.Logger) *session {
@@ -155,12 +157,13 @@ func (s *session) store(ctx context.Context, e wire.Events) error {
 	if !validRuns([]wire.RunRef{e.RunRef}) || len(e.Events) == 0 || len(e.Events) > wire.MaxBatch {
 		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "malformed events"}
 	}
-	ended := false
+	ended, spent := false, false
 	for i := range e.Events {
 		if y := e.Events[i].At.Year(); y < 2000 || y > 9999 { // a worker without a clock
 			e.Events[i].At = time.Now().UTC()
 		}
 		ended = ended || e.Events[i].Kind == ops.EventRunEnded || e.Events[i].Kind == ops.EventRunParked
+		spent = spent || e.Events[i].Kind == ops.EventMessage || e.Events[i].Kind == ops.EventCompaction
 	}
 	acked, err := s.d.db.StoreEvents(ctx, postgres.RunClaim{Run: e.Run, Worker: s.worker, Epoch: e.Epoch}, e.Events)
 	switch ops.CodeOf(err) {
@@ -182,7 +185,11 @@ func (s *session) store(ctx context.Context, e wire.Events) error {
 	if ended {
 		s.forget(e.Run)
 	}
-	return s.conn.Send(ctx, wire.Frame{Ack: &wire.Ack{RunRef: e.RunRef, Seq: acked}})
+	err = s.conn.Send(ctx, wire.Frame{Ack: &wire.Ack{RunRef: e.RunRef, Seq: acked}})
+	if spent && !ended {
+		s.budget(ctx, e.Run)
+	}
+	return err
 }
 
 func (s *session) renew(ctx context.Context, runs []wire.RunRef) error {
@@ -257,9 +264,42 @@ func (s *session) cancel(reasons map[string]string) {
 		if reason, ok := reasons[run]; ok && !h.cancelled {
 			h.cancelled = true
 			s.held[run] = h
-			s.cancels = append(s.cancels, wire.Cancel{RunRef: wire.RunRef{Run: run, Epoch: h.epoch}, Reason: reason})
+			s.news = append(s.news, wire.Frame{Cancel: &wire.Cancel{RunRef: wire.RunRef{Run: run, Epoch: h.epoch}, Reason: reason}})
 			poke(s.wake)
 		}
+	}
+}
+
+// say queues what was said to runs that are here, once each a connection.
+func (s *session) say(unread map[string][]ops.RunMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for run, h := range s.held {
+		for _, m := range unread[run] {
+			if m.Seq > h.said {
+				h.said = m.Seq
+				s.news = append(s.news, wire.Frame{Message: &wire.Message{RunRef: wire.RunRef{Run: run, Epoch: h.epoch}, Message: m}})
+				poke(s.wake)
+			}
+		}
+		s.held[run] = h
+	}
+}
+
+// budget tells a run to conclude, once, if the budget of the day is used up.
+func (s *session) budget(ctx context.Context, run string) {
+	reason, err := s.d.db.OverBudget(ctx, run, true)
+	if err != nil {
+		s.log.Warn("the budget was not looked at", "run", run, "err", err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h, ok := s.held[run]; ok && reason != "" && !h.told {
+		h.told = true
+		s.held[run] = h
+		s.news = append(s.news, wire.Frame{Conclude: &wire.Conclude{RunRef: wire.RunRef{Run: run, Epoch: h.epoch}, Reason: reason}})
+		poke(s.wake)
 	}
 }
 
@@ -287,11 +327,11 @@ func (s *session) send(ctx context.Context) error {
 		case <-s.wake:
 		}
 		s.mu.Lock()
-		cancels, draining := s.cancels, s.draining
-		s.cancels = nil
+		news, draining := s.news, s.draining
+		s.news = nil
 		s.mu.Unlock()
-		for _, c := range cancels {
-			if err := s.conn.Send(ctx, wire.Frame{Cancel: &c}); err != nil {
+		for _, f := range news {
+			if err := s.conn.Send(ctx, f); err != nil {
 				return err
 			}
 		}
@@ -328,7 +368,11 @@ func (s *session) claim(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.free--
-	s.held[run.Run.ID] = hold{epoch: run.Run.Epoch, since: time.Now()}
+	h := hold{epoch: run.Run.Epoch, since: time.Now(), told: run.Conclude != ""}
+	if n := len(run.Messages); n > 0 {
+		h.said = run.Messages[n-1].Seq // with the task
+	}
+	s.held[run.Run.ID] = h
 	s.sending = true
 	s.mu.Unlock()
 	s.d.wakeOne() // where one waits there may be more

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -13,25 +14,30 @@ import (
 // together with everything else.
 const (
 	maxAlertBytes      = 1 << 20
-	maxTranscriptBytes = 6 << 20
+	maxTranscriptBytes = 4 << 20
+	maxHistoryBytes    = 2 << 20
 )
 
 // task is all that a worker needs for a run.
 func (d *Dispatcher) task(c *postgres.ClaimedRun, gateway, proxy ops.Secret) *wire.Task {
 	return &wire.Task{
-		RunRef:     wire.RunRef{Run: c.Run.ID, Epoch: c.Run.Epoch},
-		Incident:   c.Incident,
-		Alerts:     fitAlerts(c.Alerts, maxAlertBytes),
-		Agent:      c.Agent,
-		Transcript: fitTranscript(c.Transcript, maxTranscriptBytes),
-		NextSeq:    c.Run.AckedSeq + 1,
-		Deadline:   c.Deadline,
-		Model: wire.ModelLease{
-			Kind:    c.Provider.Kind,
-			BaseURL: d.proxyURL + "/llm/" + c.Provider.ID,
-			Model:   c.Provider.Model,
-			Token:   proxy.Reveal(),
-		},
+		RunRef:       wire.RunRef{Run: c.Run.ID, Epoch: c.Run.Epoch},
+		Incident:     c.Incident,
+		Alerts:       fitAlerts(c.Alerts, maxAlertBytes),
+		Agent:        c.Agent,
+		Transcript:   fitTranscript(c.Transcript, maxTranscriptBytes),
+		Actor:        c.Run.Actor,
+		RoleDeny:     c.Roles.Deny,
+		RoleAllow:    c.Roles.Allow,
+		Messages:     c.Messages,
+		History:      fitHistory(c.History, maxHistoryBytes),
+		Context:      c.Context,
+		Conclude:     c.Conclude,
+		NextSeq:      c.Run.AckedSeq + 1,
+		Deadline:     c.Deadline,
+		Model:        d.modelLease(c.Provider, proxy),
+		Fallback:     d.modelLeases(c.Fallbacks, proxy),
+		WaitUntil:    c.WaitUntil,
 		GatewayURL:   d.gatewayURL,
 		GatewayToken: gateway.Reveal(),
 	}
@@ -79,6 +85,24 @@ func fitTranscript(events []ops.Event, limit int) []ops.Event {
 		total -= before - len(events[i].Data)
 	}
 	return events
+}
+
+// fitHistory empties old results of runs that have ended, and leaves out the
+// oldest runs if that is not enough.
+func fitHistory(past []postgres.PastRun, limit int) []wire.PastRun {
+	out := make([]wire.PastRun, 0, len(past))
+	for _, p := range slices.Backward(past) {
+		if limit <= 0 {
+			break
+		}
+		fit := wire.PastRun{Run: p.Run, Transcript: fitTranscript(p.Transcript, limit), Messages: p.Messages}
+		if limit -= jsonSize(fit); limit < 0 && len(out) > 0 {
+			break
+		}
+		out = append(out, fit)
+	}
+	slices.Reverse(out)
+	return out
 }
 
 func jsonSize(v any) int {

@@ -15,12 +15,18 @@
 //	api → worker   ack        all of a run up to a number is in Postgres
 //	worker → api   heartbeat  the runs it works on; renews their leases
 //	api → worker   cancel     stop this run (people, or the lease is lost)
+//	api → worker   message    somebody has said something to this run
+//	api → worker   conclude   one last turn without tools: the day's budget is used up
 //	api → worker   drain      take no more; sent before the api stops
 //
 // A run ends with an event of kind run.ended; once that is acked both sides
 // forget the run.
 //
 // # Delivery
+//
+// What people say is stored before it is sent, numbered, and sent again on each
+// new connection and with each task until the worker's event "applied" with
+// that number is stored: at least once on the wire, once in the conversation.
 //
 // Events are at least once on the wire and exactly once in the table: the
 // worker keeps what is not acked and sends it again after a reconnect, the api
@@ -46,7 +52,7 @@ import (
 
 // Version is the protocol's version. Both sides must speak the same: they are
 // released together, and a mismatch means a half-done upgrade.
-const Version = 1
+const Version = 2
 
 // Limits of one connection.
 const (
@@ -68,6 +74,8 @@ type Frame struct {
 	Ack       *Ack       `json:"ack,omitempty"`
 	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
 	Cancel    *Cancel    `json:"cancel,omitempty"`
+	Message   *Message   `json:"message,omitempty"`
+	Conclude  *Conclude  `json:"conclude,omitempty"`
 	Drain     *Drain     `json:"drain,omitempty"`
 }
 
@@ -108,25 +116,61 @@ type Task struct {
 	Incident ops.Incident `json:"incident"`
 	Alerts   []ops.Alert  `json:"alerts"`
 	Agent    ops.AgentDef `json:"agent"`
-	// Transcript is what the run has done so far, in order: events of kind
-	// message, tool.result and findings. Empty for a first attempt.
+	// Actor is who the run acts for. RoleDeny and RoleAllow are what its roles say
+	// of tools ([ops.Role]), for those that the worker has itself.
+	Actor     string   `json:"actor"`
+	RoleDeny  []string `json:"role_deny,omitempty"`
+	RoleAllow []string `json:"role_allow,omitempty"`
+	// Transcript is what the run has done so far, in order: events of
+	// [ops.TranscriptKinds]. Empty for a first attempt.
 	Transcript []ops.Event `json:"transcript,omitempty"`
+	// Messages are what people said to the run, those included that it has read.
+	Messages []ops.RunMessage `json:"messages,omitempty"`
+	// History are runs that have ended, oldest first, whose conversation this one goes on with.
+	History []PastRun `json:"history,omitempty"`
+	// Context is what is known of the past of the incident. It is for the
+	// briefing and missing when Transcript has one.
+	Context *ops.Context `json:"context,omitempty"`
+	// Conclude says why the run may do nothing more but conclude; empty if it may.
+	Conclude string `json:"conclude,omitempty"`
 	// NextSeq is the number of the next event of this run.
 	NextSeq  int64      `json:"next_seq"`
 	Deadline time.Time  `json:"deadline"`
 	Model    ModelLease `json:"model"`
+	// Fallback are the models to turn to, in this order, when Model cannot be had.
+	Fallback []ModelLease `json:"fallback,omitempty"`
+	// WaitUntil is how long the run may wait for one of them; zero means that it
+	// does not wait.
+	WaitUntil time.Time `json:"wait_until,omitzero"`
 	// GatewayURL is the MCP endpoint; GatewayToken opens it for this run alone.
 	GatewayURL   string `json:"gateway_url"`
 	GatewayToken string `json:"gateway_token"`
 }
 
+// PastRun is the conversation of a run that has ended.
+type PastRun struct {
+	Run        string           `json:"run"`
+	Transcript []ops.Event      `json:"transcript,omitempty"`
+	Messages   []ops.RunMessage `json:"messages,omitempty"`
+}
+
 // ModelLease is how the run reaches its model: through the proxy, which swaps
 // Token for the vendor's key.
 type ModelLease struct {
-	Kind    string `json:"kind"` // as in ops.Provider
-	BaseURL string `json:"base_url"`
-	Model   string `json:"model"`
-	Token   string `json:"token"`
+	Provider string `json:"provider,omitempty"` // its name, for people
+	Kind     string `json:"kind"`               // as in ops.Provider
+	BaseURL  string `json:"base_url"`
+	Model    string `json:"model"`
+	Token    string `json:"token"`
+	Effort   string `json:"effort,omitempty"`
+	// PriceInput, PriceOutput and Window go before the catalogue, as in ops.Provider.
+	PriceInput  *float64 `json:"price_input,omitempty"`
+	PriceOutput *float64 `json:"price_output,omitempty"`
+	Window      int      `json:"window,omitempty"`
+	// Patience is how long the model is asked again before the run turns to the
+	// next one; zero where there is none.
+	Patience          time.Duration `json:"patience,omitempty"`
+	FallbackOnAccount bool          `json:"fallback_on_account,omitempty"`
 }
 
 // Events carries a batch for one run, in order of RunSeq.
@@ -152,6 +196,19 @@ type Cancel struct {
 	RunRef
 	Reason string `json:"reason"`
 	Lost   bool   `json:"lost"`
+}
+
+// Message hands over what somebody has said. It may come more than once; Seq
+// tells. If its actor is another one than the run's, the run makes way.
+type Message struct {
+	RunRef
+	Message ops.RunMessage `json:"message"`
+}
+
+// Conclude asks for one last turn without tools.
+type Conclude struct {
+	RunRef
+	Reason string `json:"reason"`
 }
 
 // Drain asks the worker to ask for no more runs on this connection.

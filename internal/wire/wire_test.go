@@ -52,12 +52,16 @@ func frames() map[string]Frame {
 		"welcome": {Welcome: &Welcome{Version: 1, Lease: time.Second, Acked: []Ack{{RunRef: ref, Seq: 9}}}},
 		"ready":   {Ready: &Ready{Free: 2}},
 		"task": {Task: &Task{RunRef: ref, Incident: ops.Incident{Title: "t"}, Alerts: []ops.Alert{{Title: "a"}},
-			Transcript: []ops.Event{ops.NewEvent(ops.EventNotice, ops.Notice{Text: "x"})}, NextSeq: 4,
-			Model: ModelLease{Kind: "openai", Token: "akmp_x"}, GatewayToken: "akmg_x"}},
+			Transcript: []ops.Event{ops.NewEvent(ops.EventNotice, ops.Notice{Text: "x"})}, NextSeq: 4, Actor: "alert:am", Conclude: "r",
+			Messages: []ops.RunMessage{{Seq: 3, Text: "x"}}, Context: &ops.Context{Similar: []ops.SimilarIncident{{Number: 1}}},
+			History: []PastRun{{Run: "p", Transcript: []ops.Event{ops.NewEvent(ops.EventBriefing, ops.Briefing{Text: "b"})}}},
+			Model:   ModelLease{Kind: "openai", Token: "akmp_x"}, GatewayToken: "akmg_x"}},
 		"events":    {Events: &Events{RunRef: ref, Events: []ops.Event{ops.NewEvent(ops.EventTextDelta, ops.TextDelta{Text: "é\n"})}}},
 		"ack":       {Ack: &Ack{RunRef: ref, Seq: 1}},
 		"heartbeat": {Heartbeat: &Heartbeat{Runs: []RunRef{ref}}},
 		"cancel":    {Cancel: &Cancel{RunRef: ref, Reason: "r", Lost: true}},
+		"message":   {Message: &Message{RunRef: ref, Message: ops.RunMessage{Seq: 4, Actor: "user:ada", Text: "look at web-2"}}},
+		"conclude":  {Conclude: &Conclude{RunRef: ref, Reason: "r"}},
 		"drain":     {Drain: &Drain{Reason: "r"}},
 	}
 }

@@ -23,22 +23,23 @@ var links = map[string][]string{
 	// No SQL, no key, no credential: the agent meets the world through others. It
 	// judges and confines what its own shell runs.
 	"cmd/agent": {
-		"cmd/internal/process", "internal/agent", "internal/llm", "internal/ops", "internal/plain", "internal/policy",
+		"cmd/internal/process", "internal/agent", "internal/llm", "internal/llm/catalogue", "internal/ops", "internal/plain", "internal/policy",
 		"internal/sandbox", "internal/serve", "internal/wire",
 	},
-	// Seals, and opens its own zone alone: what its senders sign with. No tool, no model.
+	// Seals, and opens its own zone alone: what its senders sign with. No tool; of
+	// a model, it asks how risky an asked call is, through the proxy and without a key.
 	"cmd/api": {
-		"cmd/internal/process", "deploy/zabbix", "internal/api", "internal/dispatch", "internal/grouping", "internal/ingest", "internal/ops", "internal/policy", "internal/postgres",
-		"internal/seal", "internal/serve", "internal/wire", "migrations", "web",
+		"cmd/internal/process", "deploy/zabbix", "internal/anchor", "internal/api", "internal/dispatch", "internal/grouping", "internal/ingest", "internal/llm", "internal/llm/catalogue", "internal/ops", "internal/policy", "internal/postgres",
+		"internal/seal", "internal/serve", "internal/tool/catalogue", "internal/toolspec", "internal/wire", "migrations", "web",
 	},
 	// Opens the zone "tools". It has no way to the agents but their calls.
 	"cmd/mcp": {
-		"cmd/internal/process", "internal/gateway", "internal/grouping", "internal/ops", "internal/plain", "internal/policy", "internal/postgres",
-		"internal/seal", "internal/serve", "internal/tool", "migrations",
+		"cmd/internal/process", "internal/anchor", "internal/gateway", "internal/grouping", "internal/ops", "internal/plain", "internal/policy", "internal/postgres", "internal/reach",
+		"internal/seal", "internal/serve", "internal/tool", "internal/toolspec", "migrations",
 	},
 	// Opens the zone "egress". It runs nothing.
 	"cmd/proxy": {
-		"cmd/internal/process", "internal/grouping", "internal/ops", "internal/postgres", "internal/proxy", "internal/seal", "internal/serve",
+		"cmd/internal/process", "internal/anchor", "internal/grouping", "internal/ops", "internal/postgres", "internal/proxy", "internal/reach", "internal/seal", "internal/serve",
 		"migrations",
 	},
 	// Has every secret in its hands, and no network but the database.
@@ -56,12 +57,13 @@ var neverLinked = []struct{ binary, never, because string }{
 	{"cmd/agent", "github.com/slack-go/slack", "people talk to the api"},
 	{"cmd/api", "golang.org/x/crypto/ssh", "the api reaches no host"},
 	{"cmd/api", "github.com/mark3labs/mcp-go", "the api speaks MCP to the gateway in one small request of its own"},
-	{"cmd/api", "github.com/openai/openai-go/v3", "the api calls no model"},
 	{"cmd/mcp", "github.com/openai/openai-go/v3", "the gateway calls no model"},
+	{"cmd/mcp", "github.com/anthropics/anthropic-sdk-go", "the gateway calls no model"},
 	{"cmd/mcp", "github.com/gorilla/websocket", "the gateway has no line to the workers"},
 	{"cmd/proxy", "golang.org/x/crypto/ssh", "the proxy speaks HTTP"},
 	{"cmd/proxy", "github.com/mark3labs/mcp-go", "the proxy calls no tool"},
 	{"cmd/proxy", "github.com/openai/openai-go/v3", "the proxy forwards; it does not speak"},
+	{"cmd/proxy", "github.com/anthropics/anthropic-sdk-go", "the proxy forwards; it does not speak"},
 	{"cmd/api", "filippo.io/age", "the api writes no backup"},
 	{"cmd/init", "golang.org/x/crypto/ssh", "it reaches the database and nothing else"},
 	{"cmd/akmatori", "github.com/jackc/pgx/v5", "the command line has the powers of its token"},
@@ -79,12 +81,14 @@ var owners = []struct {
 }{
 	{"github.com/jackc/pgx/v5", []string{"internal/postgres"}, "every SQL statement is in internal/postgres"},
 	{"github.com/pressly/goose/v3", []string{"internal/postgres"}, "one way to change the schema"},
-	{"github.com/alexedwards/scs/v2", []string{"internal/api"}, "only browsers have sessions"},
 	{"github.com/alexedwards/argon2id", []string{"internal/api"}, "only people have passwords"},
 	{"github.com/gorilla/websocket", []string{"internal/wire"}, "one reader and one writer a connection, in one place"},
 	{"github.com/mark3labs/mcp-go", []string{"internal/gateway", "internal/agent"}, "the two ends of MCP"},
 	{"github.com/openai/openai-go/v3", []string{"internal/llm"}, "a vendor is one file of internal/llm"},
+	{"github.com/anthropics/anthropic-sdk-go", []string{"internal/llm"}, "a vendor is one file of internal/llm"},
 	{"golang.org/x/crypto/ssh", []string{"internal/tool", "internal/fake"}, "only the tool reaches hosts"},
+	{"github.com/santhosh-tekuri/jsonschema/v6", []string{"internal/toolspec"}, "schemas from outside are read in one place, with bounds"},
+	{"code.dny.dev/ssrf", []string{"internal/reach"}, "one judgement of addresses"},
 	{"mvdan.cc/sh/v3", []string{"internal/policy"}, "one reading of a command"},
 	{"crypto/hpke", []string{"internal/seal"}, "one construction for secrets"},
 	{"github.com/caarlos0/env/v11", []string{"cmd/internal/process"}, "no environment below cmd"},
@@ -105,6 +109,10 @@ var reaches = []struct {
 	{"internal/ingest", []string{"internal/ops"}, "pure: bytes to alerts"},
 	{"internal/grouping", []string{"internal/ops"}, "pure: alerts to groups"},
 	{"internal/plain", nil, "pure: text to text"},
+	{"internal/toolspec", []string{"github.com/santhosh-tekuri/jsonschema/v6", "internal/ops", "internal/policy"}, "pure: definitions of tools"},
+	{"internal/tool/catalogue", nil, "files"},
+	{"internal/reach", []string{"code.dny.dev/ssrf"}, "it dials and knows nothing of what is said"},
+	{"internal/llm/catalogue", []string{"internal/ops"}, "a table: who wants to know a price links no vendor's library"},
 	{"internal/sandbox", []string{"golang.org/x/sys", "internal/plain"}, "it confines and decides nothing"},
 	{"internal/seal", []string{"internal/ops"}, "pure: the fewer hands, the better"},
 	{"internal/serve", []string{"github.com/prometheus/client_golang"}, "it knows nothing of what is served"},

@@ -43,6 +43,13 @@ func newDeployment(t *testing.T, bin string) *deployment {
 		d.file(t, string(zone)+"-key", text.Reveal(), 0o400)
 		d.file(t, string(zone)+"-public-key", public.String(), 0o400)
 	}
+	var public ops.AuditKeys
+	for _, chain := range ops.AuditChains {
+		key := ops.NewAuditKey(chain)
+		d.file(t, chain+"-audit-key", key.Text().Reveal(), 0o400)
+		public = public.With(key.Public())
+	}
+	d.file(t, "audit-public-keys", public.String(), 0o400)
 	d.file(t, "worker-token", ops.NewToken(ops.WorkerTokenPrefix).Reveal(), 0o400)
 	return d
 }
@@ -66,11 +73,14 @@ func (d *deployment) env(program string) map[string]string {
 		env["AKMATORI_DATABASE_URL"] = d.pg.API.Reveal()
 		env["AKMATORI_WORKER_TOKEN_FILE"] = in("worker-token")
 		env["AKMATORI_TOOLS_PUBLIC_KEY_FILE"], env["AKMATORI_EGRESS_PUBLIC_KEY_FILE"] = in("tools-public-key"), in("egress-public-key")
+		env["AKMATORI_AUDIT_KEY_FILE"], env["AKMATORI_AUDIT_PUBLIC_KEYS_FILE"] = in("api-audit-key"), in("audit-public-keys")
 		env["AKMATORI_GATEWAY_URL"], env["AKMATORI_PROXY_URL"] = "http://127.0.0.1:1/mcp", "http://127.0.0.1:1"
 	case "mcp":
 		env["AKMATORI_LISTEN"], env["AKMATORI_DATABASE_URL"], env["AKMATORI_TOOLS_KEY_FILE"] = "127.0.0.1:0", d.pg.Gateway.Reveal(), in("tools-key")
+		env["AKMATORI_AUDIT_KEY_FILE"] = in("gateway-audit-key")
 	case "proxy":
 		env["AKMATORI_LISTEN"], env["AKMATORI_DATABASE_URL"], env["AKMATORI_EGRESS_KEY_FILE"] = "127.0.0.1:0", d.pg.Proxy.Reveal(), in("egress-key")
+		env["AKMATORI_AUDIT_KEY_FILE"] = in("proxy-audit-key")
 	case "agent":
 		env["AKMATORI_API_URL"], env["AKMATORI_WORKER_TOKEN_FILE"] = "ws://127.0.0.1:1/agents", in("worker-token")
 	case "api migrate":
@@ -133,6 +143,16 @@ func TestWhatIsWrongAtTheStartIsOneClearLine(t *testing.T) {
 	}{
 		"a key file is missing": {"mcp", func(_ *testing.T, _ *deployment, e env) { e["AKMATORI_TOOLS_KEY_FILE"] = "/run/akmatori/nowhere" },
 			[]string{"AKMATORI_TOOLS_KEY_FILE", "no such file", "akmatori-init makes it"}},
+		"no key for the audit": {"mcp", func(_ *testing.T, _ *deployment, e env) { delete(e, "AKMATORI_AUDIT_KEY_FILE") },
+			[]string{"AUDIT_KEY"}},
+		"another's key for the audit": {"proxy", func(_ *testing.T, d *deployment, e env) {
+			e["AKMATORI_AUDIT_KEY_FILE"] = filepath.Join(d.dir, "api-audit-key")
+		},
+			[]string{"audit key", "no key of chain proxy"}},
+		"nowhere for the heads of the audit": {"api", func(_ *testing.T, d *deployment, e env) {
+			e["AKMATORI_AUDIT_ANCHORS"] = filepath.Join(d.dir, "nowhere")
+		},
+			[]string{"heads cannot be kept", "no such file"}},
 		"a key file for all": {"proxy", func(t *testing.T, d *deployment, _ env) {
 			require.NoError(t, os.Chmod(filepath.Join(d.dir, "egress-key"), 0o444))
 		},

@@ -17,6 +17,7 @@ import (
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -29,10 +30,13 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	require.NoError(t, err)
 	_, egress, err := seal.GenerateKey(ops.ZoneEgress)
 	require.NoError(t, err)
+	auditKey, gatewayKey, anchors := ops.NewAuditKey("api"), ops.NewAuditKey("gateway"), t.TempDir()
+	auditKeys := ops.AuditKeys{auditKey.Public(), gatewayKey.Public(), ops.NewAuditKey("proxy").Public()}
 	ctx, cancel := context.WithCancel(t.Context())
 	server, err := api.New(ctx, api.Config{PublicListen: "127.0.0.1:0", AgentListen: "127.0.0.1:0", OpsListen: "127.0.0.1:0",
 		DatabaseURL: db.API, WorkerToken: ops.NewToken(ops.WorkerTokenPrefix), ToolsPublicKey: tools.String(), EgressPublicKey: egress.String(),
-		GatewayURL: "http://127.0.0.1:1/mcp", ProxyURL: "http://127.0.0.1:1", Log: slog.New(slog.DiscardHandler)})
+		GatewayURL: "http://127.0.0.1:1/mcp", ProxyURL: "http://127.0.0.1:1", Log: slog.New(slog.DiscardHandler),
+		AuditKey: auditKey.Text(), AuditPublicKeys: ops.NewSecret(auditKeys.String()), AuditAnchors: anchors})
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
@@ -43,7 +47,7 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	store, err := postgres.Open(ctx, postgres.Config{URL: db.API})
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
-	hash, err := api.HashPassword(ops.NewSecret("correct horse"))
+	hash, err := api.HashPassword(ops.NewSecret("pass word"))
 	require.NoError(t, err)
 	require.NoError(t, store.CreateUser(ctx, postgres.User{ID: ops.NewID(), Username: "admin", PasswordHash: hash, Roles: []string{"admin"}}))
 
@@ -55,7 +59,7 @@ func TestAgainstTheRealAPI(t *testing.T) {
 		return got.out
 	}
 	require.Equal(t, exitSignedOut, cli(t, env, "wrong", "login", server.PublicURL(), "-u", "admin", "--password-stdin").code)
-	ok("correct horse\n", "login", server.PublicURL(), "-u", "admin", "--password-stdin")
+	ok("pass word\n", "login", server.PublicURL(), "-u", "admin", "--password-stdin")
 
 	require.Regexp(t, `^webhook  http://127\.0\.0\.1:\d+/webhook/alert/[0-9a-f-]{36}\nsecret   akmh_\S+\n$`, ok("", "sources", "add", "prod", "alertmanager"))
 	require.Regexp(t, `prod\s+alertmanager\s+yes`, ok("", "sources"))
@@ -89,7 +93,7 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	require.Equal(t, ops.RunCancelled, all.Incident.Investigation)
 	require.Len(t, all.Events, int(all.Incident.LastSeq))
 
-	gateway, err := postgres.Open(ctx, postgres.Config{URL: db.Gateway})
+	gateway, err := postgres.Open(ctx, postgres.Config{URL: db.Gateway, AuditKey: gatewayKey})
 	require.NoError(t, err)
 	t.Cleanup(gateway.Close)
 	testApprovals(t, store, gateway, in, ok)
@@ -109,9 +113,59 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	require.Equal(t, 1, cli(t, env, "", "policy", "explain", "nobody", "ssh_hosts").code)
 	require.Equal(t, exitUsage, cli(t, env, "", "policy", "explain", "investigator", "zabbix_api", "limit:=x").code)
 
-	out := ok("", "audit", "verify")
+	testAudit(t, db, filepath.Join(anchors, "api.jsonl"), auditKeys, func(args ...string) result { return cli(t, env, "", args...) })
+}
+
+// testAudit verifies and exports, then once more when the owner of the database has been at it.
+func testAudit(t *testing.T, pg *pgtest.DB, anchors string, keys ops.AuditKeys, cli func(...string) result) {
+	t.Helper()
+	ok := func(args ...string) string {
+		t.Helper()
+		got := cli(args...)
+		require.Equal(t, 0, got.code, got.err)
+		return got.out
+	}
+	require.Eventually(t, func() bool { // the head is kept after a while
+		out := cli("audit", "verify", "--chain", "api", "--anchors", anchors)
+		return out.code == 0 && strings.Contains(out.out, "anchored to record")
+	}, time.Minute, 200*time.Millisecond)
+	out := ok("audit", "verify")
 	require.Regexp(t, `^api: [1-9]\d* records, unbroken`, out)
 	require.Equal(t, 3, strings.Count(out, "unbroken"))
+
+	dir := t.TempDir()
+	trusted, file := filepath.Join(dir, "keys"), filepath.Join(dir, "audit.jsonl")
+	require.NoError(t, os.WriteFile(trusted, []byte(keys.String()), 0o600))
+	ok("audit", "export", "-o", file)
+	require.Equal(t, 1, cli("audit", "export", "-o", file).code, "the file is there")
+	require.Equal(t, 3, strings.Count(ok("audit", "verify", "--file", file, "--keys", trusted, "--anchors", anchors), "unbroken"))
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	for name, text := range map[string]string{
+		"record 1: its content":     strings.Replace(string(data), `"chain":"gateway","seq":1,"at":"20`, `"chain":"gateway","seq":1,"at":"19`, 1),
+		"it has no last line":       string(data[:strings.LastIndex(string(data), "{\"end\"")]),
+		"is no record":              string(data[:len(data)-30]),
+		"it is no export":           "{}",
+		"only whole chains":         strings.Replace(string(data), `"complete":true`, `"complete":false`, 1),
+		"says that there are":       strings.Replace(string(data), "\n", "\n{\"chain\":\"proxy\"}\n", 1),
+		"of a chain that is not in": strings.Replace(string(data), "\n", "\n{\"chain\":\"x\"}\n", 1),
+	} {
+		other := filepath.Join(t.TempDir(), "other.jsonl")
+		require.NoError(t, os.WriteFile(other, []byte(text), 0o600))
+		got := cli("audit", "verify", "--file", other)
+		require.NotZero(t, got.code)
+		require.Contains(t, got.err, name)
+	}
+
+	conn, err := pgx.Connect(t.Context(), pg.Owner.Reveal())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	_, err = conn.Exec(t.Context(), `DELETE FROM audit WHERE chain = 'api' AND seq > 3; UPDATE audit SET actor = 'user:nobody' WHERE chain = 'gateway' AND seq = 2`)
+	require.NoError(t, err)
+	got := cli("audit", "verify", "--anchors", anchors, "--keys", trusted)
+	require.Equal(t, exitBroken, got.code)
+	require.Contains(t, got.err, "audit chain api is broken at record 4: it is missing")
+	require.Contains(t, got.err, "audit chain gateway is broken at record 2: its content")
 }
 
 // testApprovals decides on what a gateway has asked.
@@ -120,11 +174,12 @@ func testApprovals(t *testing.T, store, gateway *postgres.DB, in ops.Incident, o
 	require.NoError(t, store.Investigate(t.Context(), in.ID, postgres.DefaultAgent, "user:somebody"))
 	runs, err := store.Runs(t.Context(), in.ID)
 	require.NoError(t, err)
+	risk := ops.RiskMedium
 	ask := func(call string) string {
 		t.Helper()
 		a, err := gateway.AskApproval(t.Context(), ops.Approval{ID: ops.NewID(), RunID: runs[0].ID, CallID: call, IncidentID: in.ID, Agent: "investigator",
 			Requester: "user:somebody", Tool: "ssh_execute", Target: "web-1", Command: "rm -r /tmp/\u202ex", Arguments: json.RawMessage(`{}`),
-			Subject: []byte("s"), Digest: []byte(call), Risk: ops.RiskMedium, Reasons: []string{"no rule matches"}, Needed: 1,
+			Subject: []byte("s"), Digest: []byte(call), Risk: risk, Reasons: []string{"no rule matches"}, Needed: 1,
 			Facts: map[string]string{"digest": "d-" + call}, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)},
 			ops.AuditRecord{Chain: "gateway", At: time.Now(), Actor: "run:x", Action: "approval.requested", Object: "call:" + call, Outcome: "intent"})
 		require.NoError(t, err)
@@ -137,6 +192,10 @@ func testApprovals(t *testing.T, store, gateway *postgres.DB, in ops.Incident, o
 	require.Contains(t, ok("", "approvals", "deny", first, "-m", "not now"), "denied     by admin not now")
 	require.Contains(t, ok("yes\n", "approvals", "approve", second), "approved, medium risk")
 	require.Contains(t, ok("", "approvals", "approve", third, "--digest", "d-c3", "--minutes", "5"), "approved, medium risk")
+	// What is risky needs the password, which is asked for.
+	risk = ops.RiskHigh
+	fourth := ask("c4")
+	require.Contains(t, ok("", "approvals", "approve", fourth, "--digest", "d-c4"), "approved, high risk")
 	require.Empty(t, ok("", "approvals"))
 	require.Equal(t, 3, strings.Count(ok("", "approvals", "list", "--all"), "medium risk"))
 }

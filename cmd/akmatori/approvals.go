@@ -126,7 +126,20 @@ func (d *denyCmd) Run(ctx context.Context, w *world) error {
 
 func (w *world) decide(ctx context.Context, c *client, approval string, in map[string]any) error {
 	var a ops.Approval
-	if err := c.call(ctx, http.MethodPost, "approvals/"+url.PathEscape(approval)+"/decision", nil, in, &a); err != nil {
+	path := "approvals/" + url.PathEscape(approval) + "/decision"
+	err := c.call(ctx, http.MethodPost, path, nil, in, &a)
+	if asked(err, "body.proof") { // what is risky needs the password, and a token has none
+		_, _ = fmt.Fprint(w.stderr, "Your password: ")
+		var password string
+		password, err = w.readPassword()
+		_, _ = fmt.Fprintln(w.stderr)
+		if err != nil {
+			return err
+		}
+		in["proof"] = password
+		err = c.call(ctx, http.MethodPost, path, nil, in, &a)
+	}
+	if err != nil {
 		return err
 	}
 	if w.json {
@@ -134,4 +147,18 @@ func (w *world) decide(ctx context.Context, c *client, approval string, in map[s
 	}
 	w.approval(a)
 	return nil
+}
+
+// asked says whether err asks for something at a place of the request.
+func asked(err error, location string) bool {
+	e, ok := errors.AsType[*apiError](err)
+	if !ok {
+		return false
+	}
+	for _, at := range e.Errors {
+		if at.Location == location {
+			return true
+		}
+	}
+	return false
 }

@@ -8,10 +8,11 @@
 // Exit codes:
 //
 //	0  done
-//	1  it failed: refused, not reachable, or an audit chain is broken
+//	1  it failed: refused or not reachable
 //	2  the command line is wrong
 //	3  not signed in
 //	4  the followed investigation ended without a conclusion
+//	5  an audit chain is broken
 //	130  interrupted
 package main
 
@@ -51,6 +52,7 @@ const (
 	exitUsage        = 2
 	exitSignedOut    = 3
 	exitInconclusive = 4
+	exitBroken       = 5
 	exitInterrupted  = 130
 )
 

@@ -38,6 +38,7 @@ type fakeAPI struct {
 	live       chan liveEvent
 	breakAfter int
 	audit      map[string][]ops.AuditRecord
+	auditKeys  ops.AuditKeys
 }
 
 func newAPI(t *testing.T) *fakeAPI {
@@ -93,9 +94,12 @@ func newAPI(t *testing.T) *fakeAPI {
 	mux.HandleFunc("GET /api/v1/incidents/{id}/findings", func(w http.ResponseWriter, _ *http.Request) { list(w, a.findings) })
 	mux.HandleFunc("GET /api/v1/incidents/{id}/events", func(w http.ResponseWriter, _ *http.Request) { list(w, a.events) })
 	mux.HandleFunc("GET /api/v1/incidents/{id}/stream", a.stream)
-	mux.HandleFunc("GET /api/v1/audit", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /api/v1/audit/chains", func(w http.ResponseWriter, _ *http.Request) {
+		list(w, []map[string]any{{"keys": strings.Split(a.auditKeys.String(), "\n")}})
+	})
+	mux.HandleFunc("GET /api/v1/audit/chains/{chain}", func(w http.ResponseWriter, r *http.Request) {
 		after, _ := strconv.Atoi(r.URL.Query().Get("after"))
-		records := a.audit[r.URL.Query().Get("chain")]
+		records := a.audit[r.PathValue("chain")]
 		records = records[min(after, len(records)):]
 		list(w, records[:min(3, len(records))])
 	})
@@ -469,18 +473,48 @@ func TestHostKeys(t *testing.T) {
 func TestAuditVerify(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
+	dir := t.TempDir()
+	var anchors []byte
 	for _, chain := range []string{"api", "gateway"} {
+		key := ops.NewAuditKey(chain)
+		a.auditKeys = a.auditKeys.With(key.Public())
 		var prev []byte
-		for n := range 7 {
+		for n := range int64(7) {
 			r := ops.AuditRecord{Chain: chain, At: time.Now(), Actor: "system", Action: "x", Outcome: "ok"}
-			r.Link(int64(n+1), prev)
+			r.Link(n+1, prev)
+			key.Sign(&r, n+1)
 			prev = r.Hash
 			a.audit[chain] = append(a.audit[chain], r)
 		}
+		line, err := json.Marshal(map[string]any{"msg": "audit head", "audit_head": a.audit[chain][5].Head()})
+		require.NoError(t, err)
+		anchors = append(append(append(anchors, "mcp-gateway-1  | "...), line...), "\nnot JSON \"audit_head\"\n{\"audit_head\":{\n"...)
 	}
+	keys := filepath.Join(dir, "keys")
+	require.NoError(t, os.WriteFile(keys, []byte(a.auditKeys.String()), 0o600))
+	kept := filepath.Join(dir, "anchors")
+	require.NoError(t, os.WriteFile(kept, anchors, 0o600))
+
 	got := cli(t, a.env(), "", "audit", "verify")
 	require.Equal(t, 0, got.code, got.err)
-	require.Regexp(t, `^api: 7 records, unbroken, head [0-9a-f]{64}\ngateway: 7 records, unbroken, head [0-9a-f]{64}\nproxy: 0 records, unbroken, head none\n$`, got.out)
+	require.Contains(t, got.err, "Give --keys to be sure")
+	require.Regexp(t, `^api: 7 records, unbroken, head [0-9a-f]{64}; whether it was cut at its end is not known without anchors
+gateway: 7 records, unbroken, head [0-9a-f]{64}; whether it was cut at its end is not known without anchors
+proxy: 0 records, unbroken, head none\n$`, got.out)
+	got = cli(t, a.env(), "", "audit", "verify", "--keys", keys, "--anchors", kept)
+	require.Equal(t, 0, got.code, got.err)
+	require.Empty(t, got.err)
+	require.Regexp(t, `(?m)^gateway: 7 records, unbroken, head [0-9a-f]{64}; anchored to record 6$`, got.out)
+
+	foreign := filepath.Join(dir, "foreign")
+	require.NoError(t, os.WriteFile(foreign, []byte(ops.NewAuditKey("api").Public().String()), 0o600))
+	got = cli(t, a.env(), "", "audit", "verify", "--keys", foreign)
+	require.Equal(t, exitBroken, got.code)
+	require.Contains(t, got.err, "not trusted")
+	got = cli(t, a.env(), "", "audit", "verify", "--keys", foreign, "--anchors", kept)
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.err, "signed by none of the keys")
+	require.Equal(t, 1, cli(t, a.env(), "", "audit", "verify", "--keys", keys, "--anchors", keys).code, "there is none in it")
 
 	for name, tt := range map[string]struct {
 		change func([]ops.AuditRecord) []ops.AuditRecord
@@ -489,21 +523,27 @@ func TestAuditVerify(t *testing.T) {
 		"edited":        {func(r []ops.AuditRecord) []ops.AuditRecord { r[4].Actor = "me"; return r }, "record 5: its content"},
 		"removed":       {func(r []ops.AuditRecord) []ops.AuditRecord { return append(r[:2], r[3:]...) }, "record 3: the next record has number 4"},
 		"another chain": {func(r []ops.AuditRecord) []ops.AuditRecord { r[1].Chain = "api"; return r }, "record 2: it belongs to another chain"},
+		"cut off":       {func(r []ops.AuditRecord) []ops.AuditRecord { return r[:5] }, "record 6: it is missing"},
+		"not signed": {func(r []ops.AuditRecord) []ops.AuditRecord {
+			r[2].First, r[2].Key, r[2].Signature = 0, "", nil
+			return r
+		}, "record 3: nobody"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newAPI(t)
-			b.audit["api"] = a.audit["api"]
+			b.audit["api"], b.auditKeys = a.audit["api"], a.auditKeys
 			b.audit["gateway"] = tt.change(append([]ops.AuditRecord{}, a.audit["gateway"]...))
-			got := cli(t, b.env(), "", "audit", "verify")
-			require.Equal(t, 1, got.code)
+			got := cli(t, b.env(), "", "audit", "verify", "--anchors", kept)
+			require.Equal(t, exitBroken, got.code)
 			require.Contains(t, got.err, "audit chain gateway is broken at "+tt.want)
 			require.Contains(t, got.out, "api: 7 records, unbroken")
-			got = cli(t, b.env(), "", "audit", "verify", "--json", "--chain", "gateway")
-			require.Equal(t, 1, got.code)
+			got = cli(t, b.env(), "", "audit", "verify", "--json", "--chain", "gateway", "--anchors", kept)
+			require.Equal(t, exitBroken, got.code)
 			var results []verified
 			require.NoError(t, json.Unmarshal([]byte(got.out), &results))
 			require.NotEmpty(t, results[0].Error)
+			require.Contains(t, tt.want, fmt.Sprintf("record %d:", results[0].BrokenAt))
 		})
 	}
 }

@@ -20,6 +20,7 @@ type policyExplainCmd struct {
 	Tool  string   `arg:"" help:"The tool, as ssh_execute."`
 	Args  []string `arg:"" optional:"" name:"arguments" help:"Arguments as NAME=TEXT or, for other types, NAME:=JSON; a TEXT alone is the command."`
 	Rules string   `help:"Judge by the rules in this file, one a line, instead of the agent's own." type:"existingfile"`
+	Actor string   `help:"Also by the roles of who starts the run: user:NAME, alert:SOURCE or service:NAME."`
 }
 
 // Run explains one call.
@@ -28,7 +29,7 @@ func (a *policyExplainCmd) Run(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	in := map[string]any{"agent": a.Agent, "tool": a.Tool, "arguments": arguments}
+	in := map[string]any{"agent": a.Agent, "tool": a.Tool, "arguments": arguments, "actor": a.Actor}
 	if a.Rules != "" {
 		if in["rules"], err = ruleFile(a.Rules); err != nil {
 			return err
@@ -47,6 +48,7 @@ func (a *policyExplainCmd) Run(ctx context.Context, w *world) error {
 	}
 	var e struct {
 		Verdict, Rule, Layer, Canonical string
+		Effect, Risk                    string
 		Reasons                         []string
 		WouldAllow                      []string `json:"would_allow"`
 	}
@@ -60,6 +62,7 @@ func (a *policyExplainCmd) Run(ctx context.Context, w *world) error {
 	if e.Canonical != "" {
 		_, _ = fmt.Fprintf(w.stdout, "command    %s\n", inertLine(e.Canonical))
 	}
+	_, _ = fmt.Fprintf(w.stdout, "effect     %s, %s risk\n", inertLine(e.Effect), inertLine(e.Risk))
 	for _, r := range e.Reasons {
 		_, _ = fmt.Fprintf(w.stdout, "because    %s\n", inertLine(r))
 	}
@@ -116,6 +119,7 @@ func ruleFile(name string) ([]string, error) {
 type policyDryRunCmd struct {
 	Agent string `arg:""`
 	Rules string `arg:"" help:"File with the rules that would replace the agent's own, one a line." type:"existingfile"`
+	Actor string `help:"Also by the roles of who starts the run: user:NAME, alert:SOURCE or service:NAME."`
 	Days  int    `default:"7" help:"How far to look back, at most 30 days."`
 }
 
@@ -130,7 +134,7 @@ func (a *policyDryRunCmd) Run(ctx context.Context, w *world) error {
 		return err
 	}
 	var raw rawJSON
-	if err := c.call(ctx, http.MethodPost, "policy/dry-run", nil, map[string]any{"agent": a.Agent, "rules": rules, "days": a.Days}, &raw); err != nil {
+	if err := c.call(ctx, http.MethodPost, "policy/dry-run", nil, map[string]any{"agent": a.Agent, "rules": rules, "days": a.Days, "actor": a.Actor}, &raw); err != nil {
 		return err
 	}
 	if w.json {

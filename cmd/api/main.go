@@ -11,7 +11,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/cmd/internal/process"
@@ -38,9 +40,25 @@ type settings struct {
 	// The key ring of the zone api, for senders that sign. Without it there are none.
 	APIKey ops.Secret `env:"API_KEY"`
 
+	// The key that signs what is recorded, and the public ones of all processes.
+	AuditKey        ops.Secret `env:"AUDIT_KEY,required"`
+	AuditPublicKeys ops.Secret `env:"AUDIT_PUBLIC_KEYS,required"`
+	// A folder of the process's own where heads of the audit are kept; without it they are in the log alone.
+	AuditAnchors string `env:"AUDIT_ANCHORS"`
+
 	// TLS at the public listener, both or none; read again when they change.
 	TLSCertFile string `env:"TLS_CERT_FILE"`
 	TLSKeyFile  string `env:"TLS_KEY_FILE"`
+
+	// How long a browser stays signed in, at all and without being used.
+	SessionLifetime time.Duration `env:"SESSION_LIFETIME" envDefault:"168h"`
+	SessionIdle     time.Duration `env:"SESSION_IDLE" envDefault:"24h"`
+	// From which risk on (low, medium, high, critical, never) an approval needs
+	// the password once more, and how long one that was given counts.
+	StepUpRisk   string        `env:"STEP_UP_RISK" envDefault:"high"`
+	StepUpWithin time.Duration `env:"STEP_UP_WITHIN" envDefault:"15m"`
+	// Networks of the reverse proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1/128.
+	TrustedProxies []string `env:"TRUSTED_PROXIES"`
 
 	GatewayURL string        `env:"GATEWAY_URL,required"` // for agents, and to ask Zabbix; such as http://mcp-gateway:8082/mcp
 	ProxyURL   string        `env:"PROXY_URL,required"`   // what agents use, such as http://credential-proxy:8083
@@ -91,11 +109,18 @@ func command(args []string) string {
 }
 
 func run(ctx context.Context, s settings, log *slog.Logger) error {
+	proxies, err := prefixes(s.TrustedProxies)
+	if err != nil {
+		return fmt.Errorf("AKMATORI_TRUSTED_PROXIES: %w", err)
+	}
 	server, err := api.New(ctx, api.Config{
+		SessionLife: s.SessionLifetime, SessionIdle: s.SessionIdle, TrustedProxies: proxies,
+		StepUpRisk: s.StepUpRisk, StepUpWithin: s.StepUpWithin,
 		PublicListen: s.PublicListen, AgentListen: s.AgentListen, OpsListen: s.OpsListen, PublicURL: s.PublicURL,
 		DatabaseURL: s.DatabaseURL, WorkerToken: s.WorkerToken,
 		ToolsPublicKey: s.ToolsPublicKey.Reveal(), EgressPublicKey: s.EgressPublicKey.Reveal(), ReadPublicKeys: rereadPublicKeys(s),
 		Keys: s.APIKey, ReadKeys: process.Reread("API_KEY"),
+		AuditKey: s.AuditKey, AuditPublicKeys: s.AuditPublicKeys, AuditAnchors: s.AuditAnchors,
 		TLSCertFile: s.TLSCertFile, TLSKeyFile: s.TLSKeyFile,
 		GatewayURL: s.GatewayURL, ProxyURL: s.ProxyURL, Lease: s.Lease, Log: log,
 		Keep: postgres.Retention{Incidents: days(s.KeepIncidentsDays), Deliveries: days(s.KeepDeliveriesDays)},
@@ -104,6 +129,22 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		return err
 	}
 	return server.Run(ctx)
+}
+
+// prefixes reads networks, or addresses, which are networks of one.
+func prefixes(texts []string) (all []netip.Prefix, err error) {
+	for _, text := range texts {
+		text = strings.TrimSpace(text)
+		if a, err := netip.ParseAddr(text); err == nil {
+			text = netip.PrefixFrom(a, a.BitLen()).String()
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no network such as 10.0.0.0/8", text)
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }

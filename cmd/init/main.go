@@ -35,6 +35,7 @@ import (
 // made: they must be the same at every start.
 type settings struct {
 	SecretsDir string `env:"SECRETS_DIR" envDefault:"/secrets"` // with a folder for each owner
+	AnchorsDir string `env:"ANCHORS_DIR"`                       // with a folder for each process that keeps heads of its audit
 
 	PostgresHost        string     `env:"POSTGRES_HOST" envDefault:"postgres"`
 	PostgresPort        int        `env:"POSTGRES_PORT" envDefault:"5432"`
@@ -72,7 +73,7 @@ func main() {
 
 func (s settings) config() keys.Config {
 	return keys.Config{
-		Dir:    s.SecretsDir,
+		Dir: s.SecretsDir, Anchors: s.AnchorsDir,
 		Owners: keys.Owners{API: s.APIUID, Agent: s.AgentUID, Gateway: s.GatewayUID, Proxy: s.ProxyUID, Postgres: s.PostgresUID},
 		Database: keys.Database{Host: s.PostgresHost, Port: s.PostgresPort, Name: s.PostgresDatabase, Owner: s.PostgresOwner,
 			Password: s.PostgresPassword, SSLMode: s.PostgresSSLMode, SSLRootCert: s.PostgresSSLRootCert},
@@ -109,7 +110,7 @@ func withDatabase(do func(context.Context, deployment) error) func(context.Conte
 		if err != nil {
 			return err
 		}
-		db, err := postgres.Open(ctx, postgres.Config{URL: d.OwnerURL(), App: "akmatori-init", MaxConns: 4})
+		db, err := postgres.Open(ctx, postgres.Config{URL: d.OwnerURL(), App: "akmatori-init", MaxConns: 4, AuditKey: d.AuditKey("api")})
 		if err != nil {
 			return err
 		}

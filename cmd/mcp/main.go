@@ -17,6 +17,9 @@ type settings struct {
 	OpsListen   string     `env:"OPS_LISTEN" envDefault:"127.0.0.1:9092"`
 	DatabaseURL ops.Secret `env:"DATABASE_URL,required"` // or DATABASE_URL_FILE
 	ToolsKey    ops.Secret `env:"TOOLS_KEY,required"`    // or TOOLS_KEY_FILE: the key ring of zone tools
+	AuditKey    ops.Secret `env:"AUDIT_KEY,required"`    // or AUDIT_KEY_FILE: signs what is recorded
+	// A folder of the process's own where heads of the audit are kept; without it they are in the log alone.
+	AuditAnchors string `env:"AUDIT_ANCHORS"`
 	// How long a run's call is held while people decide on it, before its worker is freed.
 	ApprovalWait time.Duration `env:"APPROVAL_WAIT" envDefault:"2m"`
 }
@@ -25,6 +28,7 @@ func main() {
 	process.Main("mcp-gateway", func(ctx context.Context, s settings, log *slog.Logger) error {
 		g, err := gateway.New(ctx, gateway.Config{
 			Listen: s.Listen, OpsListen: s.OpsListen, DatabaseURL: s.DatabaseURL, RunWaits: s.ApprovalWait,
+			AuditKey: s.AuditKey, AuditAnchors: s.AuditAnchors,
 			Keys: s.ToolsKey, ReadKeys: process.Reread("TOOLS_KEY"), Log: log,
 		})
 		if err != nil {

@@ -5,6 +5,9 @@
 //	AKMATORI_DATABASE_URL      as role akmatori_proxy; or AKMATORI_DATABASE_URL_FILE
 //	AKMATORI_EGRESS_KEY        the private keys of zone egress, one a line, newest
 //	                           first; or AKMATORI_EGRESS_KEY_FILE
+//	AKMATORI_AUDIT_KEY         signs what is recorded; or AKMATORI_AUDIT_KEY_FILE
+//	AKMATORI_AUDIT_ANCHORS     a folder of the process's own where heads of the audit
+//	                           are kept; without it they are in the log alone
 //	AKMATORI_LOG_LEVEL         debug, info, warn or error
 //
 // Providers are verified against the system's roots; a CA of one's own is added
@@ -27,6 +30,9 @@ type settings struct {
 	OpsListen   string     `env:"OPS_LISTEN" envDefault:"127.0.0.1:9093"`
 	DatabaseURL ops.Secret `env:"DATABASE_URL,required,notEmpty"`
 	EgressKey   ops.Secret `env:"EGRESS_KEY,required,notEmpty"`
+	AuditKey    ops.Secret `env:"AUDIT_KEY,required,notEmpty"`
+
+	AuditAnchors string `env:"AUDIT_ANCHORS"`
 }
 
 func main() { process.Main("proxy", run) }
@@ -42,7 +48,10 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		DatabaseURL: s.DatabaseURL,
 		EgressKeys:  keys,
 		ReadKeys:    process.Reread("EGRESS_KEY"),
+		AuditKey:    s.AuditKey,
 		Log:         log,
+
+		AuditAnchors: s.AuditAnchors,
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -36,16 +37,16 @@ type signedIn struct {
 }
 
 type loginInput struct {
-	address string
-	Body    struct {
+	origin
+	Body struct {
 		Username string     `json:"username" maxLength:"64"`
 		Password ops.Secret `json:"password" maxLength:"1024"`
 	}
 }
 
 type setupInput struct {
-	address string
-	Body    struct {
+	origin
+	Body struct {
 		Token    ops.Secret `json:"token" maxLength:"128" doc:"From the setup link, akms_…"`
 		Username string     `json:"username" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9][A-Za-z0-9._@-]*$" patternDescription:"letters, digits and . _ @ -"`
 		Password ops.Secret `json:"password" minLength:"10" maxLength:"1024"`
@@ -54,23 +55,28 @@ type setupInput struct {
 
 // Resolve implements [huma.Resolver].
 func (in *loginInput) Resolve(ctx huma.Context) []error {
-	in.address = peer(ctx)
+	in.origin = originOf(ctx)
 	return nil
 }
 
 // Resolve implements [huma.Resolver].
 func (in *setupInput) Resolve(ctx huma.Context) []error {
-	in.address = peer(ctx)
+	in.origin = originOf(ctx)
 	return nil
 }
 
-// peer is the address that a request comes from. Headers that claim another are
-// not believed: behind a proxy, all callers share one.
-func peer(ctx huma.Context) string {
-	if host, _, err := net.SplitHostPort(ctx.RemoteAddr()); err == nil {
-		return host
+// origin is where a request comes from.
+type origin struct{ address, browser string }
+
+// originOf says where a request comes from. Headers that claim an address are
+// believed of proxies that are trusted, and of nobody else.
+func originOf(ctx huma.Context) origin {
+	address := middleware.GetClientIP(ctx.Context())
+	if address == "" { // what a proxy says is no address: all of it counts as the proxy's
+		address, _, _ = net.SplitHostPort(ctx.RemoteAddr())
 	}
-	return ctx.RemoteAddr()
+	browser := storable(ctx.Header("User-Agent"))
+	return origin{address, browser[:min(len(browser), 200)]}
 }
 
 type newToken struct {
@@ -100,15 +106,6 @@ func (s *API) accountOperations(api huma.API) {
 	const tag = "accounts"
 	handle(s, api, operation{id: "setup", method: http.MethodPost, path: "/auth/setup", summary: "Make the first user with the setup link", tag: tag, anonymous: true}, s.setup)
 	handle(s, api, operation{id: "login", method: http.MethodPost, path: "/auth/login", summary: "Sign in", tag: tag, anonymous: true}, s.login)
-	handle(s, api, operation{id: "logout", method: http.MethodPost, path: "/auth/logout", summary: "Sign out", tag: tag, status: http.StatusNoContent},
-		func(ctx context.Context, who caller, _ *nothing) (*loggedOut, error) {
-			var out loggedOut
-			err := s.audited(ctx, who, "logout", "session", nil, func() (err error) {
-				out.SetCookie, err = s.endSession(ctx, who)
-				return err
-			})
-			return &out, err
-		})
 	handle(s, api, operation{id: "get-session", method: http.MethodGet, path: "/auth/session", summary: "Who is signed in", tag: tag},
 		func(_ context.Context, who caller, _ *nothing) (*answer[sessionBody], error) {
 			return &answer[sessionBody]{sessionBody{userOf(who.User)}}, nil
@@ -162,7 +159,7 @@ func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, e
 	if err != nil {
 		return nil, err
 	}
-	return s.admit(ctx, "setup", u, in.address)
+	return s.admit(ctx, "setup", u, in.origin)
 }
 
 func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, error) {
@@ -182,17 +179,17 @@ func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, e
 		s.logins.failed(name, in.address)
 		return nil, s.refused(ctx, "login", u.Username, in.address, newProblem(http.StatusUnauthorized, "wrong user name or password"))
 	}
-	return s.admit(ctx, "login", u, in.address)
+	return s.admit(ctx, "login", u, in.origin)
 }
 
 // admit records a login and starts its session.
-func (s *API) admit(ctx context.Context, action string, u postgres.User, address string) (*signedIn, error) {
+func (s *API) admit(ctx context.Context, action string, u postgres.User, from origin) (*signedIn, error) {
 	err := s.db.AppendAudit(ctx, ops.AuditRecord{Chain: Chain, At: time.Now(), Actor: "user:" + u.Username, Action: action, Object: "session",
-		Outcome: "ok", Detail: map[string]string{"address": address}})
+		Outcome: "ok", Detail: map[string]string{"address": from.address}})
 	if err != nil {
 		return nil, err
 	}
-	cookie, err := s.openSession(ctx, u.ID)
+	cookie, err := s.openSession(ctx, u.ID, from)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +233,7 @@ func (s *API) createToken(ctx context.Context, who caller, in *newToken) (*answe
 			return nil, ops.Errorf(ops.CodeForbidden, "you may not do %q yourself", a)
 		}
 	}
-	if who.session.Empty() && in.Body.Actions == nil {
+	if who.byToken() && in.Body.Actions == nil {
 		in.Body.Actions = who.User.Powers.Actions // a token makes none that may do more than itself
 	}
 	token := ops.NewToken(ops.APITokenPrefix)

@@ -7,16 +7,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/alexedwards/scs/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/akmatori/akmatori/internal/anchor"
 	"github.com/akmatori/akmatori/internal/dispatch"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -47,6 +48,13 @@ type Config struct {
 	Keys     ops.Secret
 	ReadKeys func() (ops.Secret, error)
 
+	// AuditKey signs the chain "api", as of ops.ParseAuditKey; AuditPublicKeys
+	// (ops.ParseAuditKeys) are those that all chains are verified with.
+	AuditKey, AuditPublicKeys ops.Secret
+	// AuditAnchors is the folder that heads of the audit are kept in (package
+	// anchor); without it they are only in the log.
+	AuditAnchors string
+
 	// TLSCertFile and TLSKeyFile (PEM, both or none) make the public listener
 	// speak TLS. They are read again when they have changed.
 	TLSCertFile, TLSKeyFile string
@@ -54,6 +62,18 @@ type Config struct {
 	// GatewayURL (its MCP endpoint) and ProxyURL are what agents reach those by;
 	// the api asks Zabbix through the gateway.
 	GatewayURL, ProxyURL string
+
+	// SessionLife and SessionIdle are how long a browser stays signed in, at all
+	// and without being used; 0 means the defaults.
+	SessionLife, SessionIdle time.Duration
+	// StepUpRisk is the risk from which on an approval needs the password once
+	// more, if it was not given for StepUpWithin: low, medium, high, critical or
+	// never. Empty and 0 mean high and a quarter of an hour.
+	StepUpRisk   string
+	StepUpWithin time.Duration
+	// TrustedProxies are those in front of the public listener whose
+	// X-Forwarded-For says where a request comes from. Without them nobody's does.
+	TrustedProxies []netip.Prefix
 
 	Lease time.Duration // of a run whose worker is silent; 0 means dispatch.DefaultLease
 
@@ -74,7 +94,8 @@ type API struct {
 	keep      postgres.Retention
 	registry  *prometheus.Registry
 
-	sessions *scs.SessionManager
+	sessions sessions
+	stepUp   stepUp
 	hashes   *hasher
 	logins   *throttle
 	page     *page
@@ -83,9 +104,16 @@ type API struct {
 	hub      *hub
 	dispatch *dispatch.Dispatcher
 
+	trusted  []netip.Prefix // proxies
+	anchor   *anchor.Anchor
+	verifier *verifier
+	exports  chan struct{} // one for each that is under way
+
 	began      time.Time
 	fetch      fetcher
 	gatewayURL string
+	proxyURL   string
+	asked      chan struct{} // holds one: an approval may wait for review
 
 	public, agents, ops net.Listener
 }
@@ -100,22 +128,35 @@ func New(ctx context.Context, c Config) (*API, error) {
 		return nil, err
 	}
 	s := newServer(c.Log)
-	s.keep = c.Keep
+	s.keep, s.trusted = c.Keep, c.TrustedProxies
+	stepUp, err := newStepUp(c.StepUpRisk, c.StepUpWithin)
+	if err != nil {
+		return nil, err
+	}
+	s.stepUp = stepUp
 	if c.ReadPublicKeys == nil {
 		c.ReadPublicKeys = func() (tools, egress string, err error) { return c.ToolsPublicKey, c.EgressPublicKey, nil }
 	}
 	s.readKeys = func() (map[ops.Zone]seal.PublicKey, error) { return publicKeys(c.ReadPublicKeys()) }
-	_, err := s.readKeys()
-	if err != nil {
+	if _, err := s.readKeys(); err != nil {
 		return nil, err
 	}
 	if s.ring, err = ownRing(c); err != nil {
 		return nil, err
 	}
-	if s.db, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "akmatori-api"}); err != nil {
+	auditKey, err := anchor.ReadKey(Chain, c.AuditKey)
+	if err != nil {
 		return nil, err
 	}
-	err = s.bind(ctx, c)
+	if s.db, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "akmatori-api", AuditKey: auditKey}); err != nil {
+		return nil, err
+	}
+	if s.verifier, err = newVerifier(s.db, auditKey, c.AuditPublicKeys, s.log, s.registry); err == nil {
+		s.anchor, err = anchor.New(ctx, anchor.Config{DB: s.db, Key: auditKey, Dir: c.AuditAnchors, Log: s.log, To: s.registry})
+	}
+	if err == nil {
+		err = s.bind(ctx, c)
+	}
 	if err == nil {
 		err = s.armSetup(ctx)
 	}
@@ -131,8 +172,8 @@ func New(ctx context.Context, c Config) (*API, error) {
 func newServer(log *slog.Logger) *API {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s := &API{log: log, registry: reg, metrics: newMetrics(reg), hashes: newHasher(), logins: newThrottle(),
-		publicURL: &url.URL{Scheme: "http", Host: "localhost"}}
+	s := &API{log: log, registry: reg, metrics: newMetrics(reg), hashes: newHasher(), logins: newThrottle(), asked: make(chan struct{}, 1),
+		publicURL: &url.URL{Scheme: "http", Host: "localhost"}, exports: make(chan struct{}, maxExports)}
 	s.hub = newHub(s.metrics.streams)
 	return s
 }
@@ -184,8 +225,11 @@ func (s *API) bind(ctx context.Context, c Config) (err error) {
 		return errors.New("the public URL is not of the form https://HOST")
 	}
 	s.publicURL = &url.URL{Scheme: u.Scheme, Host: u.Host}
-	s.sessions = newSessions(s.db, u.Scheme == "https")
+	if s.sessions, err = newSessions(u.Scheme == "https", c.SessionLife, c.SessionIdle); err != nil {
+		return err
+	}
 	s.began, s.fetch, s.gatewayURL = time.Now(), newFetcher(), c.GatewayURL
+	s.proxyURL = strings.TrimSuffix(c.ProxyURL, "/")
 	s.sources = newSources(s.db, s.ring, s.log)
 	s.intake = newIntake(s.db, s.metrics, s.log)
 	s.page, err = newPage()
@@ -228,14 +272,19 @@ func (s *API) Run(ctx context.Context) error {
 	defer stop()
 	var back errgroup.Group
 	back.Go(func() error { s.intake.run(behind); return nil })
+	back.Go(func() error { s.anchor.Run(behind); return nil })
 
 	front, fctx := errgroup.WithContext(ctx)
 	front.Go(func() error { return serve.HTTP(fctx, s.public, s.publicHandler(), s.log) })
 	front.Go(func() error { return serve.HTTP(fctx, s.agents, s.agentsHandler(), s.log) })
-	front.Go(func() error { return serve.HTTP(fctx, s.ops, serve.Ops(s.registry, s.db.CheckSchema), s.log) })
+	front.Go(func() error {
+		return serve.HTTP(fctx, s.ops, serve.Ops(s.registry, s.db.CheckSchema, serve.Route{Pattern: "GET /audit/heads", Handler: s.anchor}), s.log)
+	})
 	front.Go(func() error { return s.dispatch.Run(fctx) })
 	front.Go(func() error { return s.db.Listen(fctx, []string{postgres.ChannelEvents}, s.hub.wake) })
 	front.Go(func() error { return s.noteApprovals(fctx) })
+	front.Go(func() error { s.verifier.run(fctx); return nil })
+	front.Go(func() error { return s.reviewApprovals(fctx) })
 	front.Go(func() error { return s.runChores(fctx, s.chores()) })
 	s.log.Info("the api serves", "public", s.PublicURL(), "agents", s.agents.Addr().String(), "ops", s.ops.Addr().String())
 	err := front.Wait()
@@ -250,13 +299,14 @@ func (s *API) Run(ctx context.Context) error {
 // chores is what the api does by itself.
 func (s *API) chores() []chore {
 	return []chore{
-		{"sessions", 10 * time.Minute, s.db.DeleteExpiredSessions},
+		{"sessions", 10 * time.Minute, func(ctx context.Context) error { return s.db.DeleteEndedSessions(ctx, s.sessions.idle) }},
 		{"delivery ids", time.Hour, s.forgetDeliveryIDs},
 		{"retention", 10 * time.Minute, s.deleteExpired},
 		{"tallies", time.Minute, s.db.SettleTallies},
 		{"settle", 5 * time.Second, s.db.Settle},
 		{"search", time.Second, s.db.IndexSearch},
 		{"reconcile", 5 * time.Second, s.reconcileDue},
+		{"tool servers", time.Minute, s.askServers},
 		{"silence", 15 * time.Second, s.watchSilence},
 	}
 }

@@ -69,9 +69,11 @@ func config(t testing.TB, pg *pgtest.DB) (Config, seal.Ring) {
 	require.NoError(t, err)
 	ring, err := seal.NewRing(toolsKey)
 	require.NoError(t, err)
+	audit := ops.NewAuditKey(Chain)
 	return Config{PublicListen: "127.0.0.1:0", AgentListen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", DatabaseURL: pg.API,
 		WorkerToken: ops.NewToken(ops.WorkerTokenPrefix), ToolsPublicKey: tools.String(), EgressPublicKey: egress.String(),
-		GatewayURL: "http://gateway/mcp", ProxyURL: "http://proxy"}, ring
+		GatewayURL: "http://gateway/mcp", ProxyURL: "http://proxy", AuditKey: audit.Text(),
+		AuditPublicKeys: ops.NewSecret(ops.AuditKeys{audit.Public(), ops.NewAuditKey("gateway").Public(), ops.NewAuditKey("proxy").Public()}.String())}, ring
 }
 
 // start runs an api with a changed configuration.
@@ -316,7 +318,7 @@ func TestLoginAndLogout(t *testing.T) {
 	require.Equal(t, 401, replay.status, "the session is gone, not only its cookie")
 
 	var records struct{ Items []ops.AuditRecord }
-	r.call("GET", "/api/v1/audit?chain=api", nil).into(t, &records)
+	r.call("GET", "/api/v1/audit/chains/api", nil).into(t, &records)
 	outcomes := map[string]int{}
 	for _, rec := range records.Items {
 		outcomes[rec.Actor+" "+rec.Action+" "+rec.Outcome]++

@@ -27,12 +27,15 @@ type approvalPath struct {
 }
 
 type decision struct {
+	origin
 	ID   string `path:"id" maxLength:"64"`
 	Body struct {
 		Decision string `json:"decision" enum:"approve,deny"`
 		Reason   string `json:"reason,omitempty" maxLength:"2000" doc:"The agent reads it when it is a denial."`
 		Minutes  int    `json:"minutes,omitempty" minimum:"1" maximum:"1440" doc:"Let the agent do the very same in this incident, without asking, for so long. Not above medium risk."`
 		Digest   string `json:"digest,omitempty" maxLength:"64" doc:"facts.digest of what was looked at: anything else is a conflict."`
+
+		Proof ops.Secret `json:"proof,omitempty" maxLength:"1024" doc:"Your password, if it was not given a short while ago and the risk is high. A 403 with an error at body.proof asks for it."`
 	}
 }
 
@@ -74,7 +77,13 @@ func (s *API) approval(ctx context.Context, id string) (ops.Approval, error) {
 	if !ops.ValidID(id) {
 		return ops.Approval{}, ops.Errorf(ops.CodeNotFound, "there is no such approval")
 	}
-	return s.db.ApprovalInFull(ctx, id)
+	a, err := s.db.ApprovalInFull(ctx, id)
+	if err != nil {
+		return a, err
+	}
+	one := []ops.Approval{a}
+	err = s.db.WithReviews(ctx, one)
+	return one[0], err
 }
 
 func (s *API) listApprovals(ctx context.Context, _ caller, in *approvalQuery) (*answer[list[ops.Approval]], error) {
@@ -93,6 +102,9 @@ func (s *API) listApprovals(ctx context.Context, _ caller, in *approvalQuery) (*
 		}
 	}
 	found, err := s.db.Approvals(ctx, f)
+	if err == nil {
+		err = s.db.WithReviews(ctx, found)
+	}
 	page, err := items(found, err)
 	if err == nil && len(found) == in.Limit {
 		last := found[len(found)-1]
@@ -121,6 +133,11 @@ func (s *API) decide(ctx context.Context, who caller, in *decision) (*answer[ops
 	if in.Body.Digest != "" && in.Body.Digest != a.Facts["digest"] {
 		return nil, ops.Errorf(ops.CodeConflict, "this is not what you have looked at")
 	}
+	if in.Body.Decision == "approve" && s.stepUp.needed(a.Risk) {
+		if err := s.prove(ctx, who, in.origin, in.Body.Proof); err != nil {
+			return nil, err
+		}
+	}
 	d := postgres.Decide{Approval: a.ID, User: who.User, Approve: in.Body.Decision == "approve", Reason: storable(in.Body.Reason),
 		Grant: time.Duration(in.Body.Minutes) * time.Minute}
 	detail := map[string]string{"decision": in.Body.Decision, "call": a.CallID, "run": a.RunID, "tool": a.Tool, "target": a.Target,
@@ -132,9 +149,12 @@ func (s *API) decide(ctx context.Context, who caller, in *decision) (*answer[ops
 		detail["reason"] = d.Reason
 	}
 	err = s.audited(ctx, who, "approval."+in.Body.Decision, a.ID, detail, func() error {
-		a, err = s.db.DecideApproval(ctx, d)
+		_, err := s.db.DecideApproval(ctx, d)
 		return err
 	})
+	if err == nil {
+		a, err = s.approval(ctx, a.ID)
+	}
 	return &answer[ops.Approval]{a}, err
 }
 
@@ -146,9 +166,11 @@ func (s *API) noteApprovals(ctx context.Context) error {
 	go func() {
 		defer close(listened)
 		_ = s.db.Listen(ctx, []string{postgres.ChannelApprovals}, func(string, string) {
-			select {
-			case hint <- struct{}{}:
-			default:
+			for _, to := range []chan struct{}{hint, s.asked} {
+				select {
+				case to <- struct{}{}:
+				default:
+				}
 			}
 		})
 	}()

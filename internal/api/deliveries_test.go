@@ -38,7 +38,7 @@ func (r *rig) report(src source) (out sourceReport) {
 	return out
 }
 
-func (r *rig) audit() string { return r.call("GET", "/api/v1/audit?chain=api&limit=1000", nil).body }
+func (r *rig) audit() string { return r.call("GET", "/api/v1/audit/chains/api?limit=1000", nil).body }
 
 // execute changes the database behind the api's back.
 func execute(t testing.TB, pg *pgtest.DB, query string, args ...any) {

@@ -96,10 +96,6 @@ func (s *API) callsOf(ctx context.Context, id string) ([]ops.ToolCall, error) {
 	return s.db.Calls(ctx, id)
 }
 
-func (s *API) findingsOf(ctx context.Context, id string) ([]postgres.StoredFinding, error) {
-	return s.db.Findings(ctx, id)
-}
-
 func (s *API) runsOf(ctx context.Context, id string) ([]ops.Run, error) {
 	return s.db.Runs(ctx, id)
 }

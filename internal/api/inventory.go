@@ -3,11 +3,7 @@ package api
 import (
 	"context"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/pem"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +24,7 @@ type newTarget struct {
 		URL        string            `json:"url,omitempty" maxLength:"1000" doc:"Of zabbix: where its frontend is, such as https://zabbix.example/zabbix"`
 		CA         string            `json:"ca,omitempty" maxLength:"65536" doc:"Of zabbix: certificates in PEM form that alone may have signed its own; left out, those that the system trusts."`
 		User       string            `json:"user,omitempty" maxLength:"64" pattern:"^[A-Za-z0-9_][A-Za-z0-9._@-]*$" doc:"Who logs in. Of zabbix: with a credential of kind zabbix_password alone."`
-		HostKey    string            `json:"host_key,omitempty" maxLength:"16384" doc:"Of ssh: its public keys, one a line, as in known_hosts without the host column."`
+		HostKey    string            `json:"host_key,omitempty" maxLength:"16384" doc:"Of ssh: its public keys, one a line, as in known_hosts without the host column; @cert-authority before the key of an authority that signs host keys. Left out: nothing logs in to it until somebody has accepted its key."`
 		Credential string            `json:"credential,omitempty" maxLength:"100" doc:"A credential's name."`
 		Labels     map[string]string `json:"labels,omitempty"`
 		Jump       string            `json:"jump,omitempty" maxLength:"100" doc:"The name of the target that connections go through."`
@@ -37,22 +33,10 @@ type newTarget struct {
 
 type newCredential struct {
 	Body struct {
-		Name    string     `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
-		Kind    string     `json:"kind" enum:"ssh_key,ssh_password,zabbix_token,zabbix_password,llm_key"`
-		Secret  ops.Secret `json:"secret" minLength:"1" maxLength:"65536" doc:"Never shown again."`
-		Targets []string   `json:"targets" minItems:"1" maxItems:"100" nullable:"false" doc:"Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for."`
-	}
-}
-
-type newProvider struct {
-	Body struct {
-		Name         string `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
-		Kind         string `json:"kind" enum:"openai"`
-		BaseURL      string `json:"base_url" minLength:"1" maxLength:"2048" doc:"Such as https://api.openai.com/v1"`
-		Model        string `json:"model" minLength:"1" maxLength:"200"`
-		Credential   string `json:"credential,omitempty" maxLength:"100" doc:"The name of a credential of kind llm_key."`
-		Default      bool   `json:"default,omitempty"`
-		AllowPrivate bool   `json:"allow_private,omitempty" doc:"Let the proxy dial private and loopback addresses for it."`
+		Name string `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
+		Kind string `json:"kind" enum:"ssh_key,ssh_password,zabbix_token,zabbix_password,http_header,http_bearer,http_basic,llm_key"`
+		CredentialSecret
+		Targets []string `json:"targets" minItems:"1" maxItems:"100" nullable:"false" doc:"Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for."`
 	}
 }
 
@@ -65,8 +49,13 @@ func (s *API) inventoryOperations(api huma.API) {
 		return operation{id: "create-" + what, method: http.MethodPost, path: path, summary: summary, tag: tag, status: http.StatusCreated}
 	}
 	handle(s, api, get("targets", "/targets", "Hosts and services that tools may act on"),
-		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Target]], error) {
-			return items(s.db.Targets(ctx))
+		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[shownTarget]], error) {
+			all, err := s.db.Targets(ctx)
+			shown := make([]shownTarget, 0, len(all))
+			for _, t := range all {
+				shown = append(shown, show(t))
+			}
+			return items(shown, err)
 		})
 	handle(s, api, post("target", "/targets", "Add a target"), s.createTarget)
 	handle(s, api, get("credentials", "/credentials", "Credentials, without their secrets"),
@@ -74,14 +63,12 @@ func (s *API) inventoryOperations(api huma.API) {
 			return items(s.db.Credentials(ctx))
 		})
 	handle(s, api, post("credential", "/credentials", "Seal a credential to the process that uses it"), s.createCredential)
-	handle(s, api, get("llm-providers", "/llm-providers", "LLM endpoints"),
-		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Provider]], error) {
-			return items(s.db.Providers(ctx))
-		})
-	handle(s, api, post("llm-provider", "/llm-providers", "Add an LLM endpoint"), s.createProvider)
+	s.secretOperations(api)
+	s.enrolOperations(api)
+	s.providerOperations(api)
 }
 
-func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*answer[ops.Target], error) {
+func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*answer[shownTarget], error) {
 	b := in.Body
 	if len(b.Labels) > 64 {
 		return nil, ops.Errorf(ops.CodeInvalid, "a target has at most 64 labels")
@@ -108,7 +95,7 @@ func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*ans
 	err = s.audited(ctx, who, "target.created", t.ID, map[string]string{"name": t.Name, "address": t.Address}, func() error {
 		return s.db.CreateTarget(ctx, t)
 	})
-	return &answer[ops.Target]{t}, err
+	return &answer[shownTarget]{show(t)}, err
 }
 
 // checkSSH completes an SSH host, or says what is wrong with it.
@@ -157,8 +144,8 @@ func (s *API) checkZabbix(ctx context.Context, t *ops.Target, in *newTarget) err
 const zabbixAPIPath = "/api_jsonrpc.php"
 
 // hostKeys checks pinned host keys, one a line, and gives them without comments
-// and blank lines. There must be one: a host that cannot be told from another
-// is not connected to.
+// and blank lines. Without one nothing logs in to the host: its key must be
+// accepted first.
 func hostKeys(text string) (string, error) {
 	var keys []string
 	for l := range strings.Lines(text) {
@@ -166,20 +153,20 @@ func hostKeys(text string) (string, error) {
 		if l == "" || strings.HasPrefix(l, "#") {
 			continue
 		}
-		fields := strings.Fields(l)
-		if len(fields) < 2 || !isHostKey(fields[0], fields[1]) {
-			return "", ops.Errorf(ops.CodeInvalid, "line %d of host_key is not of the form \"ssh-ed25519 AAAA…\"", len(keys)+1)
+		mark, fields := "", strings.Fields(l)
+		if fields[0] == ops.CertAuthority {
+			mark, fields = ops.CertAuthority+" ", fields[1:]
 		}
-		keys = append(keys, fields[0]+" "+fields[1])
-	}
-	if len(keys) == 0 {
-		return "", ops.Errorf(ops.CodeInvalid, "host_key is empty: pin the host's public key (ssh-keyscan shows it; compare it with the host's own)")
+		if len(fields) < 2 || !isHostKey(fields[0], fields[1]) {
+			return "", ops.Errorf(ops.CodeInvalid, "line %d of host_key is not of the form \"ssh-ed25519 AAAA…\" or \"@cert-authority ssh-ed25519 AAAA…\"", len(keys)+1)
+		}
+		keys = append(keys, mark+fields[0]+" "+fields[1])
 	}
 	return strings.Join(keys, "\n"), nil
 }
 
-// isHostKey says whether blob is a public key of that type: base64 of a length
-// and the type's name, followed by more.
+// isHostKey says whether blob is a public key of that type, which is one that
+// hosts have.
 func isHostKey(kind, blob string) bool {
 	switch kind {
 	case "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
@@ -187,12 +174,7 @@ func isHostKey(kind, blob string) bool {
 	default:
 		return false
 	}
-	raw, err := base64.StdEncoding.DecodeString(blob)
-	if err != nil || len(raw) < 4 {
-		return false
-	}
-	n := binary.BigEndian.Uint32(raw)
-	return uint64(len(raw)) > 4+uint64(n) && string(raw[4:4+n]) == kind
+	return isKeyBlob(kind, blob)
 }
 
 func (s *API) createCredential(ctx context.Context, who caller, in *newCredential) (*answer[ops.Credential], error) {
@@ -204,20 +186,12 @@ func (s *API) createCredential(ctx context.Context, who caller, in *newCredentia
 			return nil, ops.Errorf(ops.CodeInvalid, "targets are names or globs with * and ?")
 		}
 	}
-	if b.Kind == "ssh_key" {
-		block, _ := pem.Decode([]byte(b.Secret.Reveal()))
-		if block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			return nil, ops.Errorf(ops.CodeInvalid, "the secret of an ssh_key is a private key in PEM form")
-		}
-	} else if strings.ContainsAny(b.Secret.Reveal(), "\x00\r\n") {
-		return nil, ops.Errorf(ops.CodeInvalid, "the secret contains a line break")
-	}
-	c := ops.Credential{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Targets: b.Targets, Version: 1, CreatedAt: time.Now().UTC()}
-	keys, err := s.readKeys()
+	secret, err := b.of(b.Kind)
 	if err != nil {
 		return nil, err
 	}
-	if c.Sealed, err = keys[ops.CredentialKinds[c.Kind]].Seal(c, b.Secret); err != nil {
+	c := ops.Credential{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Targets: b.Targets, Version: 1, CreatedAt: time.Now().UTC()}
+	if c.Sealed, err = s.sealed(c, secret); err != nil {
 		return nil, err
 	}
 	err = s.audited(ctx, who, "credential.created", c.ID, map[string]string{"name": c.Name, "kind": c.Kind}, func() error {
@@ -236,25 +210,4 @@ func (s *API) checkCredential(ctx context.Context, name string, kinds ...string)
 		return ops.Errorf(ops.CodeInvalid, "credential does not name one of kind %s", strings.Join(kinds, " or "))
 	}
 	return err
-}
-
-func (s *API) createProvider(ctx context.Context, who caller, in *newProvider) (*answer[ops.Provider], error) {
-	b := in.Body
-	u, err := url.Parse(b.BaseURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, ops.Errorf(ops.CodeInvalid, "base_url is not of the form https://HOST/PATH")
-	}
-	if err := s.checkCredential(ctx, b.Credential, "llm_key"); err != nil {
-		return nil, err
-	}
-	p := ops.Provider{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, BaseURL: strings.TrimRight(b.BaseURL, "/"), Model: storable(b.Model),
-		Credential: storable(b.Credential), Default: b.Default, AllowPrivate: b.AllowPrivate, CreatedAt: time.Now().UTC()}
-	err = s.audited(ctx, who, "provider.created", p.ID, map[string]string{"name": p.Name, "base_url": p.BaseURL}, func() error {
-		return s.db.CreateProvider(ctx, p)
-	})
-	if err != nil {
-		return nil, err
-	}
-	p, err = s.db.Provider(ctx, p.ID) // the first one has become the default
-	return &answer[ops.Provider]{p}, err
 }

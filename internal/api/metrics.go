@@ -10,6 +10,7 @@ type metrics struct {
 	choreSeconds                 *prometheus.HistogramVec
 	commit, batch                prometheus.Histogram
 	streams                      prometheus.Gauge
+	reviews                      *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -32,8 +33,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "What the api does by itself, by name and outcome (done, failed)."}, []string{"chore", "outcome"}),
 		choreSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "akmatori_chore_seconds",
 			Help: "Time that a chore took.", Buckets: []float64{.005, .02, .1, .5, 2, 10, 60}}, []string{"chore"}),
+		reviews: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "akmatori_reviews_total",
+			Help: "Asked calls that the gatekeeper's model was asked about, by outcome (approved, rated, failed, error)."}, []string{"outcome"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{Name: "akmatori_streams", Help: "Event streams that are open."}),
 	}
-	reg.MustRegister(m.requests, m.seconds, m.webhooks, m.rejected, m.unproven, m.commit, m.batch, m.chores, m.choreSeconds, m.streams)
+	reg.MustRegister(m.requests, m.seconds, m.webhooks, m.rejected, m.unproven, m.commit, m.batch, m.chores, m.choreSeconds, m.streams, m.reviews)
 	return m
 }

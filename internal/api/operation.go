@@ -23,6 +23,7 @@ type operation struct {
 	// anonymous opens the operation to callers without an account.
 	anonymous bool
 	stream    bool // an event stream
+	lines     bool // JSON lines
 }
 
 // answer is a JSON body.
@@ -76,6 +77,10 @@ func handle[I, O any](s *API, api huma.API, o operation, h func(context.Context,
 		responses := api.OpenAPI().Paths["/api/v1"+o.path].Get.Responses
 		responses["200"].Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}
 	}
+	if o.lines {
+		responses := api.OpenAPI().Paths["/api/v1"+o.path].Get.Responses
+		responses["200"].Content = map[string]*huma.MediaType{"application/jsonl": {Schema: &huma.Schema{Type: huma.TypeString}}}
+	}
 }
 
 // callerKey finds the caller in the context of a huma operation, which has no
@@ -112,15 +117,23 @@ func (s *API) operations(r chi.Router) huma.API {
 	}
 	api := humachi.New(r, config)
 	s.accountOperations(api)
+	s.sessionOperations(api)
 	s.userOperations(api)
+	s.actorOperations(api)
+	s.agentOperations(api)
+	s.gatekeeperOperations(api)
 	s.incidentOperations(api)
 	s.editOperations(api)
+	s.messageOperations(api)
+	s.feedbackOperations(api)
+	s.budgetOperations(api)
 	s.groupingOperations(api)
 	s.windowOperations(api)
 	s.senderOperations(api)
 	s.reconcileOperations(api)
 	s.inventoryOperations(api)
 	s.gatewayTokenOperations(api)
+	s.toolOperations(api)
 	s.policyOperations(api)
 	s.auditOperations(api)
 	s.approvalOperations(api)
@@ -144,10 +157,14 @@ func describe(api huma.API) {
 		},
 		"SourceError": {"kind": {ops.ErrorUnparsable, ops.ErrorUnauthenticated, ops.ErrorSignature, ops.ErrorUnproven, ops.ErrorTruncated,
 			ops.ErrorDatabase, ops.ErrorOverload, ops.ErrorTooLarge}},
-		"Run":        {"state": {ops.RunQueued, ops.RunRunning, ops.RunWaitingApproval, ops.RunConcluded, ops.RunInconclusive, ops.RunFailed, ops.RunCancelled}},
-		"ToolCall":   {"state": {ops.CallReceived, ops.CallDecided, ops.CallIntent, ops.CallExecuting, ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown}},
-		"ToolResult": {"state": {ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown}},
-		"Hypothesis": {"verdict": {ops.VerdictConfirmed, ops.VerdictRefuted, ops.VerdictOpen}},
+		"Run":             {"state": {ops.RunQueued, ops.RunRunning, ops.RunWaitingApproval, ops.RunConcluded, ops.RunInconclusive, ops.RunFailed, ops.RunCancelled}},
+		"ToolCall":        {"state": {ops.CallReceived, ops.CallDecided, ops.CallIntent, ops.CallExecuting, ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown}},
+		"ToolResult":      {"state": {ops.CallDone, ops.CallFailed, ops.CallDenied, ops.CallUnknown}},
+		"Episode":         {"feedback": {"", ops.FeedbackRight, ops.FeedbackWrong, ops.FeedbackPartly}},
+		"SimilarIncident": {"feedback": {"", ops.FeedbackRight, ops.FeedbackPartly}, "status": {ops.IncidentTriggered, ops.IncidentAcknowledged, ops.IncidentResolved, ops.IncidentClosed, ops.IncidentMerged}},
+		"Feedback":        {"verdict": {ops.FeedbackRight, ops.FeedbackWrong, ops.FeedbackPartly}},
+		"ActionCheck":     {"verdict": {"allow", "ask", "deny"}},
+		"Hypothesis":      {"verdict": {ops.VerdictConfirmed, ops.VerdictRefuted, ops.VerdictOpen}},
 	}
 	schemas := api.OpenAPI().Components.Schemas.Map()
 	for name, schema := range schemas {

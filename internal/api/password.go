@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -104,13 +105,26 @@ func newThrottle() *throttle {
 	return &throttle{limiter(failuresPerUser), limiter(failuresPerAddress)}
 }
 
+// network is what one has of addresses: of IPv6 the first half, since who has
+// one has the 2^64 beside it, too.
+func network(address string) string {
+	if a, err := netip.ParseAddr(address); err == nil && a.Is6() && !a.Is4In6() {
+		if p, err := a.WithZone("").Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return address
+}
+
 func (t *throttle) allowed(user, address string) bool {
+	address = network(address)
 	byUser, _, err1 := t.users.Status(user)
 	byAddress, _, err2 := t.addresses.Status(address)
 	return byUser && byAddress && err1 == nil && err2 == nil
 }
 
 func (t *throttle) failed(user, address string) {
+	address = network(address)
 	now := time.Now().UTC().Truncate(failureWindow)
 	_ = t.users.Counter().Increment(user, now)
 	_ = t.addresses.Counter().Increment(address, now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -28,6 +29,8 @@ type explainInput struct {
 		Tool      string          `json:"tool" minLength:"1" maxLength:"128"`
 		Arguments json.RawMessage `json:"arguments,omitempty" doc:"An object, as the agent would send it."`
 		Rules     *[]string       `json:"rules,omitempty" maxItems:"1000" doc:"Judge by these rules instead of the agent's own."`
+		Tools     *[]string       `json:"tools,omitempty" maxItems:"200" doc:"The agent has these tools instead of its own; none is all."`
+		Actor     string          `json:"actor,omitempty" maxLength:"80" doc:"Also by the roles of who starts the run: user:NAME, alert:SOURCE or service:NAME."`
 	}
 }
 
@@ -38,12 +41,18 @@ type explanation struct {
 	Layer      policy.Layer   `json:"layer" doc:"Whose rule that is: platform, role, agent or run."`
 	Canonical  string         `json:"canonical" doc:"The command as it would be shown, approved and sent."`
 	Reasons    []string       `json:"reasons" nullable:"false" doc:"Most important first."`
+	Effect     policy.Effect  `json:"effect" enum:"reads,changes,exposure,privilege,destroys,unknown" doc:"What the call does at worst, as far as its text says."`
+	Risk       ops.Risk       `json:"risk" enum:"low,medium,high,critical" doc:"Who may approve it, if it is asked."`
+	Impact     string         `json:"impact" doc:"What makes it of that effect."`
+	Roles      []string       `json:"roles" nullable:"false" doc:"Of the actor, if one was given."`
+	Warnings   []string       `json:"warnings" nullable:"false" doc:"Rules that can never decide."`
 	WouldAllow []string       `json:"would_allow" nullable:"false" doc:"The narrowest rules that would allow an asked call, in order; empty where no rule can."`
 }
 
 type dryRunInput struct {
 	Body struct {
 		Agent string   `json:"agent" minLength:"1" maxLength:"100"`
+		Actor string   `json:"actor,omitempty" maxLength:"80" doc:"Also by the roles of this actor, both times: user:NAME, alert:SOURCE or service:NAME."`
 		Rules []string `json:"rules" maxItems:"1000" nullable:"false" doc:"The whole list that would replace the agent's own."`
 		Days  int      `json:"days,omitempty" minimum:"1" maximum:"30" default:"7"`
 	}
@@ -85,25 +94,72 @@ func (s *API) policyOperations(api huma.API) {
 	handle(s, api, operation{id: "dry-run-policy", method: http.MethodPost, path: "/policy/dry-run", summary: "What other rules would have changed about past calls", tag: tag}, s.dryRunPolicy)
 }
 
-// policyOf is what judges the calls of an agent's runs, with other rules if they
-// are given. A fault in rules is the caller's to know.
-func (s *API) policyOf(ctx context.Context, agent string, rules *[]string) (policy.Policy, error) {
+// draft is what may be judged by instead of what is stored; nil is what is stored.
+type draft struct {
+	rules, tools *[]string
+	actor        string
+}
+
+// policyOf is what judges the calls of an agent's runs, as the gateway does. A
+// fault in a draft is the caller's to know.
+func (s *API) policyOf(ctx context.Context, agent string, d draft) (p policy.Policy, roles postgres.ActorRoles, err error) {
 	a, err := s.db.Agent(ctx, storable(agent))
 	if err != nil {
-		return policy.Policy{}, err
+		return p, roles, err
 	}
-	if rules == nil {
-		rules = &a.Rules
+	if d.rules != nil {
+		a.Rules = *d.rules
 	}
-	p := policy.Policy{Platform: policy.Platform()}
-	if p.Agent, err = policy.Load(*rules); err != nil {
-		return p, ops.Errorf(ops.CodeInvalid, "%v", err)
+	if d.tools != nil {
+		a.Tools = *d.tools
 	}
-	return p, nil
+	p.Platform = policy.Platform()
+	if p.Agent, err = policy.Load(a.Rules); err != nil {
+		return p, roles, ruleProblem("rules", err)
+	}
+	if p.Tools, err = policy.Builtin().LoadTools(a.Tools); err != nil {
+		return p, roles, ruleProblem("tools", err)
+	}
+	if d.actor == "" {
+		return p, roles, nil
+	}
+	if roles, err = s.db.RolesOfActor(ctx, storable(d.actor)); err != nil {
+		return p, roles, err
+	}
+	if len(roles.Roles) == 0 {
+		return p, roles, ops.Errorf(ops.CodeInvalid, "actor does not name one with a role: write user:NAME, alert:SOURCE or service:NAME")
+	}
+	if !roles.Powers.MayStart(a.ID) {
+		return p, roles, ops.Errorf(ops.CodeInvalid, "the roles of %s do not let it use agent %s: each of its calls is refused", d.actor, a.ID)
+	}
+	if p.Role, err = policy.Builtin().LoadRole(roles.Deny, roles.Allow); err != nil {
+		return p, roles, fmt.Errorf("roles of %s: %w", d.actor, err)
+	}
+	return p, roles, nil
+}
+
+// ruleProblem says which rule of a request's list is wrong, and where in it.
+func ruleProblem(list string, err error) error {
+	wrong, ok := errors.AsType[*policy.RuleError](err)
+	if !ok {
+		return ops.Errorf(ops.CodeInvalid, "%s: %v", list, err)
+	}
+	p := newProblem(http.StatusUnprocessableEntity, wrong.Error())
+	p.Errors = []problemAt{{Message: fmt.Sprintf("column %d", wrong.Column+1), Location: fmt.Sprintf("body.%s[%d]", list, wrong.Index)}}
+	return p
+}
+
+// unreachable are the warnings about a list.
+func unreachable(r *policy.Rules) []string {
+	out := []string{}
+	for _, dead := range r.Unreachable() {
+		out = append(out, dead.Error())
+	}
+	return out
 }
 
 func (s *API) explainPolicy(ctx context.Context, _ caller, in *explainInput) (*answer[explanation], error) {
-	p, err := s.policyOf(ctx, in.Body.Agent, in.Body.Rules)
+	p, roles, err := s.policyOf(ctx, in.Body.Agent, draft{in.Body.Rules, in.Body.Tools, in.Body.Actor})
 	if err != nil {
 		return nil, err
 	}
@@ -111,10 +167,14 @@ func (s *API) explainPolicy(ctx context.Context, _ caller, in *explainInput) (*a
 	if err != nil {
 		return nil, ops.Errorf(ops.CodeInvalid, "arguments must be a JSON object")
 	}
-	d := p.Decide(call)
-	e := explanation{Verdict: d.Verdict, Rule: d.Rule, Layer: d.Layer, Canonical: d.Canonical, Reasons: d.Reasons, WouldAllow: p.WouldAllow(call)}
+	d, impact := p.Decide(call), policy.Builtin().Impact(call)
+	e := explanation{Verdict: d.Verdict, Rule: d.Rule, Layer: d.Layer, Canonical: d.Canonical, Reasons: d.Reasons, WouldAllow: p.WouldAllow(call),
+		Effect: impact.Effect, Risk: ops.Risk(impact.Risk), Impact: impact.Why, Roles: roles.Roles, Warnings: unreachable(p.Agent)}
 	if e.WouldAllow == nil {
 		e.WouldAllow = []string{}
+	}
+	if e.Roles == nil {
+		e.Roles = []string{}
 	}
 	return &answer[explanation]{e}, nil
 }
@@ -123,18 +183,15 @@ func (s *API) explainPolicy(ctx context.Context, _ caller, in *explainInput) (*a
 var errEnough = errors.New("enough calls")
 
 func (s *API) dryRunPolicy(ctx context.Context, _ caller, in *dryRunInput) (*answer[dryRun], error) {
-	before, err := s.policyOf(ctx, in.Body.Agent, nil)
+	before, _, err := s.policyOf(ctx, in.Body.Agent, draft{actor: in.Body.Actor})
 	if err != nil {
 		return nil, err
 	}
-	after, err := s.policyOf(ctx, in.Body.Agent, &in.Body.Rules)
+	after, _, err := s.policyOf(ctx, in.Body.Agent, draft{rules: &in.Body.Rules, actor: in.Body.Actor})
 	if err != nil {
 		return nil, err
 	}
-	out := dryRun{Changed: []changeSum{}, Examples: []pastChange{}, Unreachable: []string{}}
-	for _, dead := range after.Agent.Unreachable() {
-		out.Unreachable = append(out.Unreachable, dead.Error())
-	}
+	out := dryRun{Changed: []changeSum{}, Examples: []pastChange{}, Unreachable: unreachable(after.Agent)}
 	sums := map[[2]policy.Verdict]int{}
 	known := map[string]int{} // index in Examples
 	end := time.Now().Add(dryRunPatience)

@@ -37,7 +37,7 @@ func (s *API) publicHandler() http.Handler {
 		"application/javascript", "image/svg+xml")
 
 	r := chi.NewRouter()
-	r.Use(s.observe, s.recovered, headers.Handler)
+	r.Use(s.clientAddress(), s.observe, s.recovered, headers.Handler)
 	hook := s.webhook()
 	r.Post("/webhook/alert/{source_id}", hook)
 	r.Post("/webhook/alert/{source_id}/", hook)
@@ -64,6 +64,19 @@ func (s *API) publicHandler() http.Handler {
 	return r
 }
 
+// clientAddress finds out where a request comes from: who has connected, or, if
+// that is a proxy that is trusted, the last in its X-Forwarded-For that is none.
+func (s *API) clientAddress() func(http.Handler) http.Handler {
+	if len(s.trusted) == 0 {
+		return middleware.ClientIPFromRemoteAddr
+	}
+	prefixes := make([]string, len(s.trusted))
+	for i, p := range s.trusted {
+		prefixes[i] = p.String()
+	}
+	return middleware.ClientIPFromXFF(prefixes...)
+}
+
 // queryWithin is how long the database may take for a request: a database that
 // hangs must not keep all who ask.
 const queryWithin = 10 * time.Second
@@ -77,7 +90,9 @@ func limited(next http.Handler) http.Handler {
 }
 
 // isStream says whether a response is written piece by piece.
-func isStream(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/stream") }
+func isStream(r *http.Request) bool {
+	return strings.HasSuffix(r.URL.Path, "/stream") || strings.HasSuffix(r.URL.Path, "/audit/export")
+}
 
 // unless leaves a middleware out for some requests.
 func unless(cond func(*http.Request) bool, middleware func(http.Handler) http.Handler) func(http.Handler) http.Handler {
@@ -125,7 +140,7 @@ func (s *API) observe(next http.Handler) http.Handler {
 			log = s.log.InfoContext
 		}
 		log(context.WithoutCancel(r.Context()), "request", "method", method(r), "route", route, "status", status, "took", took,
-			"bytes", ww.BytesWritten(), "remote", r.RemoteAddr)
+			"bytes", ww.BytesWritten(), "remote", r.RemoteAddr, "client", middleware.GetClientIP(r.Context()))
 	})
 }
 

@@ -54,22 +54,34 @@ func (s *API) askZabbix(ctx context.Context, src ops.Source, _ ops.Secret) (list
 // sessions: one request, one answer (modelcontextprotocol.io, streamable HTTP).
 // It gives the data of a call that is done.
 func (s *API) callTool(ctx context.Context, token ops.Secret, name string, arguments map[string]any) (json.RawMessage, error) {
+	result, err := s.toolResult(ctx, token, name, arguments)
+	switch {
+	case err != nil:
+		return nil, err
+	case result.State != ops.CallDone:
+		return nil, ops.Errorf(ops.CodeUnavailable, "%s: %s", name, result.Text)
+	}
+	return result.Data, nil
+}
+
+// toolResult is the same, whatever became of the call.
+func (s *API) toolResult(ctx context.Context, token ops.Secret, name string, arguments any) (none ops.ToolResult, err error) {
 	if s.gatewayURL == "" {
-		return nil, ops.Errorf(ops.CodeInvalid, "this api does not know its gateway (AKMATORI_GATEWAY_URL), by which Zabbix is asked")
+		return none, ops.Errorf(ops.CodeInvalid, "this api does not know its gateway (AKMATORI_GATEWAY_URL), by which tools are used")
 	}
 	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": map[string]any{"name": name, "arguments": arguments}})
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.gatewayURL, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("the gateway's address: %w", err)
+		return none, fmt.Errorf("the gateway's address: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+token.Reveal())
 	raw, err := s.fetch.do(req)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	var answer struct {
 		Result struct {
@@ -81,11 +93,9 @@ func (s *API) callTool(ctx context.Context, token ops.Secret, name string, argum
 	}
 	switch err := json.Unmarshal(raw, &answer); {
 	case err != nil:
-		return nil, ops.Errorf(ops.CodeUnavailable, "the gateway's answer cannot be read")
+		return none, ops.Errorf(ops.CodeUnavailable, "the gateway's answer cannot be read")
 	case answer.Error != nil:
-		return nil, ops.Errorf(ops.CodeUnavailable, "the gateway: %s", answer.Error.Message)
-	case answer.Result.Structured.State != ops.CallDone:
-		return nil, ops.Errorf(ops.CodeUnavailable, "%s: %s", name, answer.Result.Structured.Text)
+		return none, ops.Errorf(ops.CodeUnavailable, "the gateway: %s", answer.Error.Message)
 	}
-	return answer.Result.Structured.Data, nil
+	return answer.Result.Structured, nil
 }

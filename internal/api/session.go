@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alexedwards/scs/v2"
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -19,54 +19,47 @@ const (
 	plainSessionCookie = "akmatori" // for http on loopback
 )
 
-const sessionLifetime = 7 * 24 * time.Hour
+// How long a session lasts if nothing else is set.
+const (
+	DefaultSessionLife = 7 * 24 * time.Hour // whatever is done in it
+	DefaultSessionIdle = 24 * time.Hour     // since it was used last
+)
 
-// sessionUser is the key of the user's id in a session.
-const sessionUser = "user"
+// sessions says how sessions are kept.
+type sessions struct {
+	cookie     string
+	https      bool
+	life, idle time.Duration
+}
 
-func newSessions(db *postgres.DB, https bool) *scs.SessionManager {
-	// Not scs.New: it starts a goroutine for a store that is not used here.
-	m := &scs.SessionManager{Store: sessionStore{db}, HashTokenInStore: true, Lifetime: sessionLifetime, Codec: scs.GobCodec{}}
-	m.Cookie.Name = plainSessionCookie
+// newSessions checks how long sessions last; 0 is the default.
+func newSessions(https bool, life, idle time.Duration) (sessions, error) {
+	s := sessions{plainSessionCookie, https, life, idle}
 	if https {
-		m.Cookie.Name, m.Cookie.Secure = sessionCookie, true
+		s.cookie = sessionCookie
 	}
-	return m
+	if s.life == 0 {
+		s.life = DefaultSessionLife
+	}
+	if s.idle == 0 {
+		s.idle = min(DefaultSessionIdle, s.life)
+	}
+	if s.idle < time.Minute || s.life < s.idle {
+		return s, ops.Errorf(ops.CodeInvalid, "a session must last a minute unused, and not longer unused than at all")
+	}
+	return s, nil
 }
-
-// sessionStore is the table of sessions as scs wants it. scs calls the methods
-// with a context wherever there are any.
-type sessionStore struct{ db *postgres.DB }
-
-func (s sessionStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
-	return s.db.Session(ctx, token)
-}
-
-func (s sessionStore) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
-	return s.db.PutSession(ctx, token, data, expiry)
-}
-
-func (s sessionStore) DeleteCtx(ctx context.Context, token string) error {
-	return s.db.DeleteSession(ctx, token)
-}
-
-func (s sessionStore) Find(token string) ([]byte, bool, error) {
-	return s.FindCtx(context.Background(), token)
-}
-
-func (s sessionStore) Commit(token string, data []byte, expiry time.Time) error {
-	return s.CommitCtx(context.Background(), token, data, expiry)
-}
-
-func (s sessionStore) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
 
 // caller is who makes a request.
 type caller struct {
 	User    postgres.User
-	session ops.Secret // empty if they came with an API token
+	session postgres.Session // without an id if they came with an API token
 }
 
 func (c caller) actor() string { return "user:" + c.User.Username }
+
+// byToken says that the caller came with an API token.
+func (c caller) byToken() bool { return c.session.ID == "" }
 
 // identify finds the caller of a request. A request that has an Authorization
 // header is judged by that alone.
@@ -82,53 +75,85 @@ func (s *API) identify(r *http.Request) (caller, error) {
 		}
 		return caller{User: u}, err
 	}
-	cookie, err := r.Cookie(s.sessions.Cookie.Name)
+	cookie, err := r.Cookie(s.sessions.cookie)
 	if err != nil || cookie.Value == "" || len(cookie.Value) > 256 {
 		return caller{}, newProblem(http.StatusUnauthorized, "sign in first")
 	}
-	// Read-only: nothing of a session changes between login and logout.
-	ctx, err := s.sessions.Load(r.Context(), cookie.Value)
-	if err != nil {
-		return caller{}, err
-	}
-	id := s.sessions.GetString(ctx, sessionUser)
-	if id == "" {
-		return caller{}, newProblem(http.StatusUnauthorized, "the session has ended: sign in again")
-	}
-	u, err := s.db.UserByID(r.Context(), id)
-	if ops.CodeOf(err) == ops.CodeNotFound || err == nil && !u.DisabledAt.IsZero() {
-		return caller{}, newProblem(http.StatusUnauthorized, "the session has ended: sign in again")
-	}
-	return caller{User: u, session: ops.NewSecret(cookie.Value)}, err
+	u, session, err := s.db.UserBySession(r.Context(), ops.HashToken(ops.NewSecret(cookie.Value)), s.sessions.idle)
+	return caller{u, session}, err
 }
 
-// openSession starts a session and gives the Set-Cookie header for it.
-func (s *API) openSession(ctx context.Context, user string) (string, error) {
-	ctx, err := s.sessions.Load(ctx, "") // a new token each time: none is taken over
-	if err != nil {
+// openSession starts a session and gives the Set-Cookie header for it. Its token
+// is a new one: none is taken over.
+func (s *API) openSession(ctx context.Context, user string, from origin) (string, error) {
+	token := ops.NewToken("")
+	session := postgres.Session{ID: ops.NewID(), ExpiresAt: time.Now().Add(s.sessions.life), Address: from.address, Browser: from.browser}
+	if err := s.db.OpenSession(ctx, user, ops.HashToken(token), session); err != nil {
 		return "", err
 	}
-	s.sessions.Put(ctx, sessionUser, user)
-	token, expiry, err := s.sessions.Commit(ctx)
-	if err != nil {
-		return "", err
-	}
-	return s.cookie(token, int(time.Until(expiry).Seconds())), nil
+	return s.setCookie(token.Reveal(), int(s.sessions.life.Seconds())), nil
 }
 
-// endSession ends the caller's session and gives the header that removes its cookie.
-func (s *API) endSession(ctx context.Context, c caller) (string, error) {
-	if c.session.Empty() {
-		return "", ops.Errorf(ops.CodeInvalid, "there is no session: an API token is revoked, not logged out")
-	}
-	ctx, err := s.sessions.Load(ctx, c.session.Reveal())
-	if err != nil {
-		return "", err
-	}
-	return s.cookie("", -1), s.sessions.Destroy(ctx)
+func (s *API) setCookie(value string, maxAge int) string {
+	return (&http.Cookie{Name: s.sessions.cookie, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: s.sessions.https, SameSite: http.SameSiteLaxMode}).String()
 }
 
-func (s *API) cookie(value string, maxAge int) string {
-	c := s.sessions.Cookie
-	return (&http.Cookie{Name: c.Name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: c.Secure, SameSite: http.SameSiteLaxMode}).String()
+// shownSession is a session as its user and admins see it.
+type shownSession struct {
+	postgres.Session
+	Current bool `json:"current" doc:"It is the one that asks."`
+}
+
+func (s *API) sessionOperations(api huma.API) {
+	const tag = "accounts"
+	handle(s, api, operation{id: "logout", method: http.MethodPost, path: "/auth/logout", summary: "Sign out", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, _ *nothing) (*loggedOut, error) {
+			if who.byToken() {
+				return nil, ops.Errorf(ops.CodeInvalid, "there is no session: an API token is revoked, not logged out")
+			}
+			err := s.audited(ctx, who, "logout", "session", nil, func() error { return s.db.EndSession(ctx, who.User.ID, who.session.ID) })
+			return &loggedOut{SetCookie: s.setCookie("", -1)}, err
+		})
+	handle(s, api, operation{id: "list-sessions", method: http.MethodGet, path: "/auth/sessions", summary: "Where you are signed in", tag: tag},
+		func(ctx context.Context, who caller, _ *nothing) (*answer[list[shownSession]], error) {
+			return s.sessionsOf(ctx, who, who.User.ID)
+		})
+	handle(s, api, operation{id: "end-session", method: http.MethodDelete, path: "/auth/sessions/{id}", summary: "End one of your sessions", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, in *userPath) (*nothing, error) {
+			if !ops.ValidID(in.ID) {
+				return nil, ops.Errorf(ops.CodeNotFound, "there is no such session")
+			}
+			return nil, s.audited(ctx, who, "session.ended", in.ID, nil, func() error { return s.db.EndSession(ctx, who.User.ID, in.ID) })
+		})
+	handle(s, api, operation{id: "end-other-sessions", method: http.MethodDelete, path: "/auth/sessions", summary: "End all your sessions but this one", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, _ *nothing) (*nothing, error) {
+			return nil, s.audited(ctx, who, "sessions.ended", who.User.ID, map[string]string{"user": who.User.Username}, func() error {
+				return s.db.EndSessions(ctx, who.User.ID, who.session.ID)
+			})
+		})
+	handle(s, api, operation{id: "list-user-sessions", method: http.MethodGet, path: "/users/{id}/sessions", summary: "Where a user is signed in", tag: tag},
+		func(ctx context.Context, who caller, in *userPath) (*answer[list[shownSession]], error) {
+			u, err := s.user(ctx, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			return s.sessionsOf(ctx, who, u.ID)
+		})
+	handle(s, api, operation{id: "end-user-sessions", method: http.MethodDelete, path: "/users/{id}/sessions", summary: "Sign a user out everywhere", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, in *userPath) (*nothing, error) {
+			u, err := s.user(ctx, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			return nil, s.audited(ctx, who, "sessions.ended", u.ID, map[string]string{"user": u.Username}, func() error { return s.db.EndSessions(ctx, u.ID, "") })
+		})
+}
+
+func (s *API) sessionsOf(ctx context.Context, who caller, user string) (*answer[list[shownSession]], error) {
+	all, err := s.db.Sessions(ctx, user, s.sessions.idle)
+	shown := make([]shownSession, len(all))
+	for i, one := range all {
+		shown[i] = shownSession{one, one.ID == who.session.ID}
+	}
+	return items(shown, err)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/postgres"
 )
 
@@ -58,8 +60,8 @@ type userChange struct {
 }
 
 type acceptInput struct {
-	address string
-	Body    struct {
+	origin
+	Body struct {
 		Token    ops.Secret `json:"token" maxLength:"128" doc:"From the invitation link, akmi_…"`
 		Password ops.Secret `json:"password" minLength:"10" maxLength:"1024"`
 	}
@@ -67,13 +69,13 @@ type acceptInput struct {
 
 // Resolve implements [huma.Resolver].
 func (in *acceptInput) Resolve(ctx huma.Context) []error {
-	in.address = peer(ctx)
+	in.origin = originOf(ctx)
 	return nil
 }
 
 type passwordChange struct {
-	address string
-	Body    struct {
+	origin
+	Body struct {
 		Current ops.Secret `json:"current" maxLength:"1024"`
 		New     ops.Secret `json:"new" minLength:"10" maxLength:"1024"`
 	}
@@ -81,7 +83,7 @@ type passwordChange struct {
 
 // Resolve implements [huma.Resolver].
 func (in *passwordChange) Resolve(ctx huma.Context) []error {
-	in.address = peer(ctx)
+	in.origin = originOf(ctx)
 	return nil
 }
 
@@ -95,6 +97,8 @@ type roleInput struct {
 		Description string           `json:"description,omitempty" maxLength:"500"`
 		Actions     []ops.Permission `json:"actions" maxItems:"50"`
 		Agents      []string         `json:"agents,omitempty" maxItems:"100" doc:"Ids of agents that may be started; * is all."`
+		Deny        []string         `json:"deny,omitempty" maxItems:"200" doc:"Tools that runs of its users may not use: tool:NAME, tool:prefix*, tool:* or tool:NAME:PATTERN."`
+		Allow       []string         `json:"allow,omitempty" maxItems:"200" doc:"Exceptions from deny, each strictly narrower than what it is an exception from. They allow nothing by themselves."`
 	}
 }
 
@@ -172,11 +176,11 @@ func (s *API) accept(ctx context.Context, _ caller, in *acceptInput) (*signedIn,
 	if err != nil {
 		return nil, err
 	}
-	return s.admit(ctx, "invitation", u, in.address)
+	return s.admit(ctx, "invitation", u, in.origin)
 }
 
 func (s *API) changePassword(ctx context.Context, who caller, in *passwordChange) (*nothing, error) {
-	if who.session.Empty() {
+	if who.byToken() {
 		return nil, ops.Errorf(ops.CodeForbidden, "a password is changed in a session, not with an API token")
 	}
 	if !s.logins.allowed(who.User.Username, in.address) {
@@ -194,7 +198,7 @@ func (s *API) changePassword(ctx context.Context, who caller, in *passwordChange
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.audited(ctx, who, "user.password", who.User.ID, nil, func() error { return s.db.SetPassword(ctx, who.User.ID, hash) })
+	return nil, s.audited(ctx, who, "user.password", who.User.ID, nil, func() error { return s.db.SetPassword(ctx, who.User.ID, hash, who.session.ID) })
 }
 
 func (s *API) changeUser(ctx context.Context, who caller, in *userChange) (*answer[account], error) {
@@ -223,7 +227,10 @@ func (s *API) changeUser(ctx context.Context, who caller, in *userChange) (*answ
 var agentID = regexp.MustCompile(`^(\*|[a-z][a-z0-9_-]{0,62})$`)
 
 func (s *API) putRole(ctx context.Context, who caller, in *roleInput) (*nothing, error) {
-	r := ops.Role{ID: in.ID, Description: storable(in.Body.Description), Actions: in.Body.Actions, Agents: in.Body.Agents}
+	r := ops.Role{ID: in.ID, Description: storable(in.Body.Description), Actions: in.Body.Actions, Agents: in.Body.Agents, Deny: in.Body.Deny, Allow: in.Body.Allow}
+	if _, err := policy.Builtin().LoadRole(r.Deny, r.Allow); err != nil {
+		return nil, roleProblem(err, r.Deny)
+	}
 	for _, a := range r.Actions {
 		if !slices.Contains(ops.Permissions, a) {
 			return nil, ops.Errorf(ops.CodeInvalid, "there is no action %q", a)
@@ -234,8 +241,59 @@ func (s *API) putRole(ctx context.Context, who caller, in *roleInput) (*nothing,
 			return nil, ops.Errorf(ops.CodeInvalid, "%q is not an agent's id", id)
 		}
 	}
-	detail := map[string]string{"actions": join(r.Actions), "agents": strings.Join(r.Agents, " ")}
+	detail := map[string]string{"actions": join(r.Actions), "agents": strings.Join(r.Agents, " "), "deny": strings.Join(r.Deny, "\n"), "allow": strings.Join(r.Allow, "\n")}
 	return nil, s.audited(ctx, who, "role.put", r.ID, detail, func() error { return s.db.PutRole(ctx, r) })
+}
+
+// roleProblem says where in a role the fault is.
+func roleProblem(err error, deny []string) error {
+	wrong, ok := errors.AsType[*policy.RuleError](err)
+	if !ok {
+		return ops.Errorf(ops.CodeInvalid, "%v", err)
+	}
+	list := "deny"
+	if strings.HasPrefix(wrong.Rule, string(policy.Allow)+" ") {
+		list = "allow"
+	}
+	return ruleProblem(list, wrong)
+}
+
+var serviceActor = regexp.MustCompile(`^(alert|service):(\*|[A-Za-z0-9-]{1,64})$`)
+
+type actorPath struct {
+	Actor string `path:"actor" maxLength:"80"`
+}
+
+type actorInput struct {
+	Actor string `path:"actor" maxLength:"80" doc:"alert:SOURCE with a source's id, service:NAME, or alert:* and service:* for all that have no roles of their own."`
+	Body  struct {
+		Roles []string `json:"roles" maxItems:"50"`
+	}
+}
+
+// actorOperations are about the roles of those who are no users.
+func (s *API) actorOperations(api huma.API) {
+	const tag = "accounts"
+	handle(s, api, operation{id: "list-actors", method: http.MethodGet, path: "/actors", summary: "The roles of what alerts and the program itself start", tag: tag},
+		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.ServiceActor]], error) {
+			return items(s.db.ServiceActors(ctx))
+		})
+	handle(s, api, operation{id: "put-actor", method: http.MethodPut, path: "/actors/{actor}", summary: "Give such an actor roles of its own", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, in *actorInput) (*nothing, error) {
+			if !serviceActor.MatchString(in.Actor) {
+				return nil, ops.Errorf(ops.CodeInvalid, "an actor is written alert:SOURCE or service:NAME")
+			}
+			return nil, s.audited(ctx, who, "actor.put", in.Actor, map[string]string{"roles": strings.Join(in.Body.Roles, " ")}, func() error {
+				return s.db.PutServiceActor(ctx, ops.ServiceActor{Actor: in.Actor, Roles: in.Body.Roles})
+			})
+		})
+	handle(s, api, operation{id: "delete-actor", method: http.MethodDelete, path: "/actors/{actor}", summary: "Give it the roles of all of its kind again", tag: tag, status: http.StatusNoContent},
+		func(ctx context.Context, who caller, in *actorPath) (*nothing, error) {
+			if !serviceActor.MatchString(in.Actor) || strings.HasSuffix(in.Actor, "*") {
+				return nil, ops.Errorf(ops.CodeNotFound, "there is no such actor with roles of its own")
+			}
+			return nil, s.audited(ctx, who, "actor.deleted", in.Actor, nil, func() error { return s.db.DeleteServiceActor(ctx, in.Actor) })
+		})
 }
 
 func join(permissions []ops.Permission) string {

@@ -77,10 +77,19 @@ func HTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger)
 	return <-stopped
 }
 
+// Route is something that a process has on its operations listener beside what all have.
+type Route struct {
+	Pattern string // as of [http.ServeMux]
+	Handler http.Handler
+}
+
 // Ops is the operations handler. ready says whether the process can do its
 // work now; its error is shown, so it names no secret.
-func Ops(metrics prometheus.Gatherer, ready func(context.Context) error) http.Handler {
+func Ops(metrics prometheus.Gatherer, ready func(context.Context) error, more ...Route) http.Handler {
 	mux := http.NewServeMux()
+	for _, r := range more {
+		mux.Handle(r.Pattern, r.Handler)
+	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)

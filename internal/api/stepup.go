@@ -1,0 +1,98 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/akmatori/akmatori/internal/ops"
+)
+
+// DefaultStepUpWithin is how long a password that was given counts.
+const DefaultStepUpWithin = 15 * time.Minute
+
+// risks are those of approvals, in their order.
+var risks = []ops.Risk{ops.RiskLow, ops.RiskMedium, ops.RiskHigh, ops.RiskCritical}
+
+// stepUp says which approvals need the password, given a short while ago: a
+// browser that was left open, or a token that was found, must not be enough for
+// what does harm. A denial needs none, since it does none and must not wait.
+type stepUp struct {
+	from   int // index of the lowest risk; behind the last one: never
+	within time.Duration
+}
+
+// newStepUp reads the settings: a risk or "never", by default high.
+func newStepUp(risk string, within time.Duration) (stepUp, error) {
+	if risk == "" {
+		risk = string(ops.RiskHigh)
+	}
+	if within == 0 {
+		within = DefaultStepUpWithin
+	}
+	from := slices.Index(risks, ops.Risk(risk))
+	if risk == "never" {
+		from = len(risks)
+	}
+	if from < 0 || within < time.Minute {
+		return stepUp{}, fmt.Errorf("step-up: %q within %s: a risk (low, medium, high, critical) or never is wanted, and a minute at least", risk, within)
+	}
+	return stepUp{from, within}, nil
+}
+
+// needed says whether an approval of this risk needs the password. A risk that
+// nobody knows is above all others.
+func (u stepUp) needed(risk ops.Risk) bool {
+	i := slices.Index(risks, risk)
+	return u.from < len(risks) && (i < 0 || i >= u.from)
+}
+
+// proofAt is where a request has the password; an error there asks for it.
+const proofAt = "body.proof"
+
+func askForProof(detail string) error {
+	p := newProblem(http.StatusForbidden, detail)
+	p.Errors = []problemAt{{Message: detail, Location: proofAt}}
+	return p
+}
+
+// prove refuses a caller who has not given their password within the time that
+// is set: in this session, or as proof with this request. A token has no
+// session, so it needs the proof each time.
+func (s *API) prove(ctx context.Context, who caller, from origin, proof ops.Secret) error {
+	if proof.Empty() {
+		if !who.byToken() && time.Since(who.session.ProvenAt) < s.stepUp.within {
+			return nil
+		}
+		return askForProof("this needs your password once more")
+	}
+	if !s.logins.allowed(who.User.Username, from.address) {
+		return tooMany()
+	}
+	ok, err := s.hashes.matches(ctx, proof, who.User.PasswordHash)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		s.logins.failed(who.User.Username, from.address)
+		return s.refused(ctx, "step_up", who.User.Username, from.address, askForProof("the password is wrong"))
+	}
+	if err := s.db.AppendAudit(ctx, ops.AuditRecord{Chain: Chain, At: time.Now(), Actor: who.actor(), Action: "step_up", Object: "session",
+		Outcome: "ok", Detail: map[string]string{"address": from.address}}); err != nil {
+		return err
+	}
+	if who.byToken() {
+		return nil
+	}
+	return s.db.ProveSession(ctx, who.session.ID)
+}
+
+// Resolve implements [huma.Resolver].
+func (in *decision) Resolve(ctx huma.Context) []error {
+	in.origin = originOf(ctx)
+	return nil
+}

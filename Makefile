@@ -100,8 +100,8 @@ test-peers: web/dist/index.html $(MCP_SUITE)/node_modules/.package-lock.json ## 
 	$(WITHPG) $(GO) test -race -count=1 -timeout 15m -tags peers ./internal/stack/... ./internal/gateway/...
 
 .PHONY: test-chaos
-test-chaos: packages web/dist/index.html ## a storm of 10,000 alerts through kill -9 and a crash of PostgreSQL (SEED=n repeats one)
-	$(GO) test -race -count=1 -v -timeout 10m -tags chaos -run TestStorm ./internal/stack -seed $(SEED)
+test-chaos: packages web/dist/index.html ## a storm of 10,000 alerts, and 50 investigations, through kill -9 and a crash of PostgreSQL (SEED=n repeats one)
+	$(GO) test -race -count=1 -v -timeout 15m -tags chaos -run 'TestStorm|TestInvestigations' ./internal/stack -seed $(SEED)
 
 .PHONY: test-compose
 test-compose: ## the images and docker-compose.yml in a Docker engine of its own, with the isolation matrix (root)

@@ -102,7 +102,7 @@ func (d *deployment) model(t *testing.T, scenario []byte) {
 	key := ops.NewToken("sk-test-")
 	l, err := in(d.outside, func() (net.Listener, error) { return net.Listen("tcp", at(modelAddress, modelPort)) })
 	require.NoError(t, err)
-	server := &http.Server{Handler: fake.NewOpenAI(s, fake.Config{Key: key}), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: fake.NewVendor(s, fake.Config{Key: key}), ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close(); <-ended })

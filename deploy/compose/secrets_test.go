@@ -22,9 +22,9 @@ var users = map[string]struct {
 	mounts   []string // "volume at path", with " rw" if it may be written
 }{
 	"akmatori-agent":   {"1001:1001", []string{"/tmp", "/work"}, []string{"secrets-agent at /run/akmatori"}},
-	"akmatori-api":     {"1000:1000", nil, []string{"secrets-api at /run/akmatori"}},
-	"mcp-gateway":      {"1002:1002", nil, []string{"secrets-gateway at /run/akmatori"}},
-	"credential-proxy": {"1003:1003", nil, []string{"secrets-proxy at /run/akmatori"}},
+	"akmatori-api":     {"1000:1000", []string{"/var/lib/akmatori"}, []string{"secrets-api at /run/akmatori", "audit-api at /var/lib/akmatori rw"}},
+	"mcp-gateway":      {"1002:1002", []string{"/var/lib/akmatori"}, []string{"secrets-gateway at /run/akmatori", "audit-gateway at /var/lib/akmatori rw"}},
+	"credential-proxy": {"1003:1003", []string{"/var/lib/akmatori"}, []string{"secrets-proxy at /run/akmatori", "audit-proxy at /var/lib/akmatori rw"}},
 	"postgres": {"70:70", []string{"/tmp", "/run/postgresql", "/var/lib/postgresql/data"},
 		[]string{"postgres at /var/lib/postgresql/data rw", "secrets-postgres at /run/akmatori"}},
 	"demo-world": {"1000:1000", []string{"/demo"}, []string{"demo at /demo rw"}},

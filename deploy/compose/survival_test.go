@@ -80,7 +80,8 @@ func testInitAgain(t *testing.T, d *deployment) {
 	d.up("run", "--rm", "init")
 	require.Equal(t, keys, d.secrets())
 
-	added := []string{d.file("secrets-migrate", "set"), d.file("secrets-agent", "proxy-ca"), d.file("secrets-proxy", "ca-key"), d.file("secrets-proxy", "ca-certificate")}
+	added := []string{d.file("secrets-migrate", "set"), d.file("secrets-agent", "proxy-ca"), d.file("secrets-proxy", "ca-key"), d.file("secrets-proxy", "ca-certificate"),
+		d.file("secrets-api", "audit-key"), d.file("secrets-api", "audit-public-keys"), d.file("secrets-gateway", "audit-key"), d.file("secrets-proxy", "audit-key")}
 	for _, f := range added {
 		require.NoError(t, os.Remove(f))
 	}

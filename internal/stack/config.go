@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ingest"
@@ -27,6 +29,7 @@ type File struct {
 	Targets     []FileTarget     `yaml:"targets"`
 	Providers   []FileProvider   `yaml:"providers"`
 	Agents      []FileAgent      `yaml:"agents"`
+	ToolServers []FileToolServer `yaml:"tool_servers"`
 }
 
 // FileSource is a sender of alerts.
@@ -66,27 +69,39 @@ type FileTarget struct {
 	Jump       string            `yaml:"jump"`
 }
 
-// FileProvider is an LLM endpoint.
+// FileProvider is an LLM endpoint, as of [ops.Provider]. Without a base_url it is
+// where its vendor is.
 type FileProvider struct {
-	Name         string `yaml:"name"`
-	Kind         string `yaml:"kind"`
-	BaseURL      string `yaml:"base_url"`
-	Model        string `yaml:"model"`
-	Credential   string `yaml:"credential"`
-	Default      bool   `yaml:"default"`
-	AllowPrivate bool   `yaml:"allow_private"`
+	Name         string   `yaml:"name"`
+	Kind         string   `yaml:"kind"`
+	BaseURL      string   `yaml:"base_url"`
+	Model        string   `yaml:"model"`
+	Credential   string   `yaml:"credential"`
+	Default      bool     `yaml:"default"`
+	AllowPrivate bool     `yaml:"allow_private"`
+	Effort       string   `yaml:"effort"`
+	PriceInput   *float64 `yaml:"price_input"`
+	PriceOutput  *float64 `yaml:"price_output"`
+	Window       int      `yaml:"window"`
+	// Fallback names another one, of this file or stored.
+	Fallback          string `yaml:"fallback"`
+	FallbackOnAccount bool   `yaml:"fallback_on_account"`
+	Patience          int    `yaml:"patience"` // seconds
+	Wait              int    `yaml:"wait"`     // minutes
 }
 
 // FileAgent is an agent. Rules that are left out keep those that are stored;
 // for a new agent that is none, so everything is asked.
 type FileAgent struct {
-	ID        string        `yaml:"id"`
-	Prompt    string        `yaml:"prompt"`
-	Provider  string        `yaml:"provider"`
-	Rules     []string      `yaml:"rules"`
-	Steps     int           `yaml:"steps"`
-	ToolCalls int           `yaml:"tool_calls"`
-	Duration  time.Duration `yaml:"duration"`
+	ID          string        `yaml:"id"`
+	Description string        `yaml:"description"`
+	Prompt      string        `yaml:"prompt"`
+	Provider    string        `yaml:"provider"`
+	Rules       []string      `yaml:"rules"`
+	Tools       []string      `yaml:"tools"` // names or prefix*; none is all
+	Steps       int           `yaml:"steps"`
+	ToolCalls   int           `yaml:"tool_calls"`
+	Duration    time.Duration `yaml:"duration"`
 }
 
 // ReadFile reads a configuration file.
@@ -147,15 +162,42 @@ func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
 			return fmt.Errorf("target %s: %w", t.Name, err)
 		}
 	}
-	for _, p := range c.Providers {
-		if err := db.PutProvider(ctx, ops.Provider{ID: ops.NewID(), Name: p.Name, Kind: p.Kind, BaseURL: p.BaseURL, Model: p.Model,
-			Credential: p.Credential, Default: p.Default, AllowPrivate: p.AllowPrivate}); err != nil {
-			return fmt.Errorf("provider %s: %w", p.Name, err)
+	if err := c.applyProviders(ctx, db); err != nil {
+		return err
+	}
+	for _, t := range c.ToolServers {
+		if err := applyToolServer(ctx, db, t); err != nil {
+			return fmt.Errorf("tool server %q: %w", t.Name, err)
 		}
 	}
 	for _, a := range c.Agents {
 		if err := applyAgent(ctx, db, a); err != nil {
 			return fmt.Errorf("agent %s: %w", a.ID, err)
+		}
+	}
+	return nil
+}
+
+// applyProviders stores all of them before the fallbacks, which may name any.
+func (c *File) applyProviders(ctx context.Context, db *postgres.DB) error {
+	for _, fallbacks := range []bool{false, true} {
+		for _, f := range c.Providers {
+			base, ok := ops.ProviderKinds[f.Kind]
+			if base = cmp.Or(f.BaseURL, base); !ok || base == "" || f.Model == "" {
+				return fmt.Errorf("provider %s: kind, model and, for openai-compatible, base_url are required", f.Name)
+			}
+			if (f.PriceInput == nil) != (f.PriceOutput == nil) {
+				return fmt.Errorf("provider %s: price_input and price_output go together", f.Name)
+			}
+			p := ops.Provider{ID: ops.NewID(), Name: f.Name, Kind: f.Kind, BaseURL: strings.TrimRight(base, "/"), Model: f.Model, Credential: f.Credential,
+				Default: f.Default, AllowPrivate: f.AllowPrivate, Effort: f.Effort, PriceInput: f.PriceInput, PriceOutput: f.PriceOutput, Window: f.Window,
+				FallbackOnAccount: f.FallbackOnAccount, Patience: f.Patience, Wait: f.Wait}
+			if fallbacks {
+				p.Fallback = f.Fallback
+			}
+			if err := db.PutProvider(ctx, p); err != nil {
+				return fmt.Errorf("provider %s: %w", f.Name, err)
+			}
 		}
 	}
 	return nil
@@ -214,15 +256,23 @@ func applyCredential(ctx context.Context, db *postgres.DB, state *State, c FileC
 	})
 }
 
+var agentID = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+
 func applyAgent(ctx context.Context, db *postgres.DB, a FileAgent) error {
+	if !agentID.MatchString(a.ID) {
+		return fmt.Errorf("the id %q is not of small letters, digits, - and _, a letter first", a.ID)
+	}
 	if _, err := policy.Load(a.Rules); err != nil {
-		return err
+		return fmt.Errorf("rules: %w", err)
+	}
+	if _, err := policy.Builtin().LoadTools(a.Tools); err != nil {
+		return fmt.Errorf("tools: %w", err)
 	}
 	stored, err := db.Agent(ctx, a.ID)
 	if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
 		return err
 	}
-	def := ops.AgentDef{ID: a.ID, Prompt: a.Prompt, Provider: a.Provider, Rules: a.Rules,
+	def := ops.AgentDef{ID: a.ID, Description: a.Description, Prompt: a.Prompt, Provider: a.Provider, Rules: a.Rules, Tools: a.Tools,
 		Limits: ops.Limits{Steps: a.Steps, ToolCalls: a.ToolCalls, Duration: a.Duration}}
 	if a.Rules == nil {
 		def.Rules = stored.Rules

@@ -19,10 +19,11 @@ import (
 // DemoTarget is the name of the demo's managed host.
 const DemoTarget = "demo-host"
 
-// Script is a scripted model behind the OpenAI protocol: a real HTTP server
+// Script is a scripted model behind the protocol of a vendor: a real HTTP server
 // that replays a scenario. It exists only where somebody asked for it.
 type Script struct {
 	handler  http.Handler
+	kind     string // of provider
 	listener net.Listener
 	key      ops.Secret
 	log      *slog.Logger
@@ -38,14 +39,17 @@ func NewScript(ctx context.Context, scenario fake.Scenario, state *State, log *s
 	if err != nil {
 		return nil, err
 	}
-	return &Script{handler: fake.NewOpenAI(scenario, fake.Config{Key: key}), listener: l, key: key, log: log}, nil
+	return &Script{handler: fake.NewVendor(scenario, fake.Config{Key: key}), kind: scenario.Kind, listener: l, key: key, log: log}, nil
 }
+
+// scriptPaths are where the script's server speaks as each kind of provider.
+var scriptPaths = map[string]string{"openai": "/v1", "openai-compatible": "/v1", "openrouter": "/api/v1", "anthropic": "", "google": ""}
 
 // Config makes the scripted model the default provider.
 func (s *Script) Config() *File {
 	return &File{
 		Credentials: []FileCredential{{Name: "scripted-model", Kind: "llm_key", Secret: s.key, Targets: []string{"scripted"}}},
-		Providers: []FileProvider{{Name: "scripted", Kind: "openai", BaseURL: "http://" + s.listener.Addr().String() + "/v1",
+		Providers: []FileProvider{{Name: "scripted", Kind: s.kind, BaseURL: "http://" + s.listener.Addr().String() + scriptPaths[s.kind],
 			Model: "scripted", Credential: "scripted-model", Default: true, AllowPrivate: true}},
 	}
 }

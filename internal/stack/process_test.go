@@ -64,13 +64,15 @@ type cluster struct {
 	procs    map[string]*proc
 	secrets  []ops.Secret // that must show up nowhere
 
-	mu      sync.Mutex
-	execs   map[string]int    // command to how often the host ran it
-	turns   map[int]int       // turn to how often the model was asked for it
-	onExec  map[string]func() // called once, before the command runs
-	onTurn  map[int]func()    // called once, before the model answers
-	source  string
-	webhook ops.Secret
+	mu       sync.Mutex
+	execs    map[string]int              // command to how often the host ran it
+	turns    map[int]int                 // turn to how often the model was asked for it
+	onExec   map[string]func()           // called once, before the command runs
+	onTurn   map[int]func()              // called once, before the model answers
+	onAsked  func(turn int, body []byte) // called before each answer of the model, if it is set
+	source   string
+	webhook  ops.Secret
+	modelKey ops.Secret // of the vendor
 }
 
 // proc is one process that can be killed and started again.
@@ -121,11 +123,15 @@ func prepareOn(t testing.TB, pg *pgtest.DB, scenario string) *cluster {
 	c.add("api", "AKMATORI_PUBLIC_LISTEN="+public, "AKMATORI_AGENT_LISTEN="+agents, "AKMATORI_PUBLIC_URL="+c.url,
 		"AKMATORI_DATABASE_URL="+c.pg.API.Reveal(), "AKMATORI_WORKER_TOKEN="+c.state.WorkerToken.Reveal(),
 		"AKMATORI_TOOLS_PUBLIC_KEY="+c.state.ToolsPublic, "AKMATORI_EGRESS_PUBLIC_KEY="+c.state.EgressPublic, "AKMATORI_API_KEY="+c.state.APIKey.Reveal(),
+		"AKMATORI_AUDIT_KEY="+c.state.AuditKeys["api"].Reveal(), "AKMATORI_AUDIT_PUBLIC_KEYS="+c.state.AuditPublic.Reveal(), "AKMATORI_AUDIT_ANCHORS="+c.state.Anchors,
 		"AKMATORI_GATEWAY_URL=http://"+gateway+"/mcp", "AKMATORI_PROXY_URL=http://"+proxy, "AKMATORI_LEASE=5s")
-	c.add("mcp", "AKMATORI_LISTEN="+gateway, "AKMATORI_DATABASE_URL="+c.pg.Gateway.Reveal(), "AKMATORI_TOOLS_KEY="+c.state.ToolsKey.Reveal())
-	c.add("proxy", "AKMATORI_LISTEN="+proxy, "AKMATORI_DATABASE_URL="+c.pg.Proxy.Reveal(), "AKMATORI_EGRESS_KEY="+c.state.EgressKey.Reveal())
+	c.add("mcp", "AKMATORI_LISTEN="+gateway, "AKMATORI_DATABASE_URL="+c.pg.Gateway.Reveal(), "AKMATORI_TOOLS_KEY="+c.state.ToolsKey.Reveal(),
+		"AKMATORI_AUDIT_KEY="+c.state.AuditKeys["gateway"].Reveal(), "AKMATORI_AUDIT_ANCHORS="+c.state.Anchors)
+	c.add("proxy", "AKMATORI_LISTEN="+proxy, "AKMATORI_DATABASE_URL="+c.pg.Proxy.Reveal(), "AKMATORI_EGRESS_KEY="+c.state.EgressKey.Reveal(),
+		"AKMATORI_AUDIT_KEY="+c.state.AuditKeys["proxy"].Reveal(), "AKMATORI_AUDIT_ANCHORS="+c.state.Anchors)
 	c.add("agent", "AKMATORI_API_URL=ws://"+agents+"/agents", "AKMATORI_WORKER_TOKEN="+c.state.WorkerToken.Reveal())
-	c.secrets = append(c.secrets, c.state.WorkerToken, c.state.ToolsKey, c.state.EgressKey, c.state.APIKey, c.webhook)
+	c.secrets = append(c.secrets, c.state.WorkerToken, c.state.ToolsKey, c.state.EgressKey, c.state.APIKey, c.webhook,
+		c.state.AuditKeys["api"], c.state.AuditKeys["gateway"], c.state.AuditKeys["proxy"])
 	return c
 }
 
@@ -158,7 +164,7 @@ func (c *cluster) vendor(scenario string) {
 	sc, err := fake.LoadScenario(strings.NewReader(scenario))
 	require.NoError(t, err)
 	key := ops.NewToken("sk-test-")
-	model := fake.NewOpenAI(sc, fake.Config{Key: key})
+	model := fake.NewVendor(sc, fake.Config{Key: key})
 	vendor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -169,7 +175,7 @@ func (c *cluster) vendor(scenario string) {
 		model.ServeHTTP(w, r)
 	}))
 	t.Cleanup(vendor.Close)
-	c.secrets = append(c.secrets, key)
+	c.secrets, c.modelKey = append(c.secrets, key), key
 	c.source = ops.NewID()
 	c.configure(stack.File{
 		Sources:     []stack.FileSource{{ID: c.source, Name: "am", Kind: "alertmanager", Secret: c.webhook}},
@@ -238,6 +244,9 @@ func (c *cluster) asked(body []byte) {
 	if hook != nil {
 		hook()
 	}
+	if c.onAsked != nil {
+		c.onAsked(turn, body)
+	}
 }
 
 // executed counts a command of the host.
@@ -264,13 +273,14 @@ func (p *proc) start() {
 	log, err := os.OpenFile(p.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }()
-	p.cmd = exec.Command(filepath.Join(p.c.bin, p.name))
+	program, _, _ := strings.Cut(p.name, "-") // agent-2 is another agent
+	p.cmd = exec.Command(filepath.Join(p.c.bin, program))
 	p.cmd.Env, p.cmd.Stderr, p.cmd.Stdout = p.env, log, log
 	require.NoError(t, p.cmd.Start())
 	p.done = make(chan struct{})
 	go func(cmd *exec.Cmd, done chan struct{}) { defer close(done); _ = cmd.Wait() }(p.cmd, p.done)
 	t.Cleanup(p.kill)
-	if p.name != "agent" { // an agent is ready when it has reached the api
+	if program != "agent" { // an agent is ready when it has reached the api
 		p.ready()
 	}
 }
@@ -437,8 +447,8 @@ func (c *cluster) places() map[string]string {
 	id := c.incident().ID
 	for _, path := range []string{"/api/v1/incidents", "/api/v1/incidents/" + id, "/api/v1/incidents/" + id + "/alerts", "/api/v1/incidents/" + id + "/events",
 		"/api/v1/incidents/" + id + "/calls", "/api/v1/incidents/" + id + "/findings", "/api/v1/incidents/" + id + "/runs", "/api/v1/sources",
-		"/api/v1/credentials", "/api/v1/targets", "/api/v1/llm-providers", "/api/v1/tokens", "/api/v1/audit?chain=api", "/api/v1/audit?chain=gateway",
-		"/api/v1/audit?chain=proxy", "/openapi.json"} {
+		"/api/v1/credentials", "/api/v1/targets", "/api/v1/llm-providers", "/api/v1/tokens", "/api/v1/audit/chains/api?limit=1000", "/api/v1/audit/chains/gateway?limit=1000",
+		"/api/v1/audit/chains/proxy?limit=1000", "/api/v1/audit/chains", "/api/v1/audit/export", "/openapi.json"} {
 		places["answer to "+path] = string(c.get(path))
 	}
 	for name, p := range c.procs {

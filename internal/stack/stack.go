@@ -53,11 +53,13 @@ func New(ctx context.Context, c Config) (*Stack, error) {
 	s := &Stack{}
 	if s.gateway, err = gateway.New(ctx, gateway.Config{
 		Listen: loopback, OpsListen: loopback, DatabaseURL: c.Gateway, Keys: c.State.ToolsKey, Log: c.Log.With("process", "gateway"),
+		AuditKey: c.State.AuditKeys["gateway"], AuditAnchors: c.State.Anchors,
 	}); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if s.proxy, err = proxy.New(ctx, proxy.Config{
 		Listen: loopback, OpsListen: loopback, DatabaseURL: c.Proxy, EgressKeys: egress, Log: c.Log.With("process", "proxy"),
+		AuditKey: c.State.AuditKeys["proxy"], AuditAnchors: c.State.Anchors,
 	}); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
@@ -65,6 +67,7 @@ func New(ctx context.Context, c Config) (*Stack, error) {
 		PublicListen: c.Listen, AgentListen: loopback, OpsListen: loopback, DatabaseURL: c.API,
 		WorkerToken: c.State.WorkerToken, ToolsPublicKey: c.State.ToolsPublic, EgressPublicKey: c.State.EgressPublic, Keys: c.State.APIKey,
 		GatewayURL: s.GatewayURL() + "/mcp", ProxyURL: s.ProxyURL(), Lease: c.Lease, Log: c.Log.With("process", "api"),
+		AuditKey: c.State.AuditKeys["api"], AuditPublicKeys: c.State.AuditPublic, AuditAnchors: c.State.Anchors,
 	}); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}

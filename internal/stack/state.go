@@ -19,6 +19,9 @@ type State struct {
 	ToolsKey, EgressKey       ops.Secret // private keys
 	APIKey                    ops.Secret // of the api's own zone
 	ToolsPublic, EgressPublic string
+	AuditKeys                 map[string]ops.Secret // by chain
+	AuditPublic               ops.Secret            // those that verify them
+	Anchors                   string                // folder of the heads of the audit
 	dir                       string
 }
 
@@ -47,7 +50,29 @@ func LoadState(dir string) (*State, error) {
 	if s.APIKey, _, err = s.zone(ops.ZoneAPI); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.audit()
+}
+
+// audit makes the keys of the audit and the folder of its heads.
+func (s *State) audit() error {
+	s.AuditKeys = map[string]ops.Secret{}
+	var public ops.AuditKeys
+	for _, chain := range ops.AuditChains {
+		text, err := s.Keep("audit-"+chain+".key", func() (ops.Secret, error) { return ops.NewAuditKey(chain).Text(), nil })
+		if err != nil {
+			return err
+		}
+		key, err := ops.ParseAuditKey(chain, text)
+		if err != nil {
+			return fmt.Errorf("state: audit-%s.key: %w", chain, err)
+		}
+		s.AuditKeys[chain], public = text, public.With(key.Public())
+	}
+	s.AuditPublic, s.Anchors = ops.NewSecret(public.String()), filepath.Join(s.dir, "audit")
+	if err := os.MkdirAll(s.Anchors, 0o700); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
 }
 
 // Keep gives the content of a file of the state, which generate fills once.

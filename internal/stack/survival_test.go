@@ -18,6 +18,8 @@ import (
 
 // TestFlow is one alert, end to end, through four processes: concluded, resolved
 // by its sender, and nowhere a secret.
+//
+// threats: N2
 func TestFlow(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "two-calls.yaml")

@@ -87,7 +87,7 @@ func world(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serve.HTTP(ctx, model, fake.NewOpenAI(scenario, fake.Config{Key: k.model}), log) })
+	g.Go(func() error { return serve.HTTP(ctx, model, fake.NewVendor(scenario, fake.Config{Key: k.model}), log) })
 	g.Go(func() error { return host.Run(ctx) })
 	g.Go(func() error { return relay(ctx, ssh, host.Addr().String()) })
 	g.Go(func() error {

@@ -1,0 +1,85 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/toolspec"
+)
+
+// FileToolServer is an HTTP API with its tools, or a server of MCP, whose tools
+// somebody must look at and accept.
+type FileToolServer struct {
+	Name         string `yaml:"name"`
+	Kind         string `yaml:"kind"` // http, mcp
+	URL          string `yaml:"url"`
+	CA           string `yaml:"ca"` // PEM
+	Credential   string `yaml:"credential"`
+	Header       string `yaml:"header"` // where a credential of kind http_header goes
+	AllowHTTP    bool   `yaml:"allow_http"`
+	AllowPrivate bool   `yaml:"allow_private"`
+	Disabled     bool   `yaml:"disabled"`
+	// Tools are in the words of the public API.
+	Tools []map[string]any `yaml:"tools"`
+}
+
+// fileTool is a tool of an HTTP API in a file.
+type fileTool struct {
+	Name     string        `json:"name"`
+	Disabled bool          `json:"disabled"`
+	Mutates  bool          `json:"mutates"`
+	HTTP     *ops.HTTPTool `json:"http"`
+}
+
+func applyToolServer(ctx context.Context, db *postgres.DB, f FileToolServer) error {
+	want := ops.ToolServer{ID: ops.NewID(), Name: f.Name, Kind: f.Kind, Tools: []ops.ServerTool{}, CreatedAt: time.Now().UTC()}
+	fill := func(s *ops.ToolServer) {
+		s.URL, s.CA, s.Credential, s.Header, s.AllowHTTP, s.AllowPrivate, s.Enabled = f.URL, f.CA, f.Credential, f.Header, f.AllowHTTP, f.AllowPrivate, !f.Disabled
+	}
+	fill(&want)
+	for i, t := range f.Tools {
+		text, err := json.Marshal(t)
+		if err != nil {
+			return fmt.Errorf("tool %d: %w", i+1, err)
+		}
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.DisallowUnknownFields()
+		var one fileTool
+		if err := dec.Decode(&one); err != nil {
+			return fmt.Errorf("tool %d: %w", i+1, err)
+		}
+		want.Tools = append(want.Tools, ops.ServerTool{Name: one.Name, Enabled: !one.Disabled, Mutates: one.Mutates, HTTP: one.HTTP})
+	}
+	if f.Kind == ops.ToolServerMCP && len(f.Tools) > 0 {
+		return errors.New("tools are not given for a server of MCP: it is asked for them")
+	}
+	if err := toolspec.Check(want); err != nil {
+		return err
+	}
+	all, _, err := db.ToolServers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, known := range all {
+		if known.Name != f.Name {
+			continue
+		}
+		if known.Kind != f.Kind {
+			return fmt.Errorf("it is there already, as one of kind %s", known.Kind)
+		}
+		_, err := db.ChangeToolServer(ctx, known.ID, 0, func(s *ops.ToolServer) error {
+			if fill(s); f.Kind == ops.ToolServerHTTP {
+				s.Tools = want.Tools
+			}
+			return toolspec.Check(*s)
+		})
+		return err
+	}
+	return db.CreateToolServer(ctx, want)
+}

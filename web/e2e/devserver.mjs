@@ -16,6 +16,9 @@ const policy =
 export const admin = { username: "admin", password: "correct horse battery" };
 export const setupToken = "akms_demo";
 
+/** A pinned host key, as the api shows it. */
+const pin = (type, letter) => ({ type, fingerprint: `SHA256:${letter.repeat(43)}`, authority: false });
+
 /** Starts it on a free port. What it returns is its state, for tests to change. */
 export async function start({ port = 0, incidents = [data.concluded, ...data.fillers(9)], empty = false } = {}) {
   const state = {
@@ -29,8 +32,8 @@ export async function start({ port = 0, incidents = [data.concluded, ...data.fil
     targets: empty
       ? []
       : [
-          { id: "t1", name: "db-1", kind: "ssh", address: "10.0.4.11", port: 22, user: "akmatori", host_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE", credential: "ops-key", jump: "bastion" },
-          { id: "t2", name: "bastion", kind: "ssh", address: "bastion.example.com", port: 2222, user: "akmatori", host_key: "ssh-ed25519 AAAA\nssh-rsa AAAA", credential: "ops-key" },
+          { id: "t1", name: "db-1", kind: "ssh", address: "10.0.4.11", port: 22, user: "akmatori", host_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE", host_keys: [pin("ssh-ed25519", "a")], credential: "ops-key", jump: "bastion" },
+          { id: "t2", name: "bastion", kind: "ssh", address: "bastion.example.com", port: 2222, user: "akmatori", host_key: "ssh-ed25519 AAAA\nssh-rsa AAAA", host_keys: [pin("ssh-ed25519", "b"), pin("ssh-rsa", "c")], credential: "ops-key" },
         ],
     credentials: empty
       ? []
@@ -156,13 +159,16 @@ async function handle(state, request, response) {
   }
   if (state.failing) return problem(state.failing, state.failing === 503 ? "the database is away" : "internal error");
 
+  if (route.startsWith("GET /llm-providers/kinds/")) return json({ kind: path.split("/").pop(), base_url: "", models: [] });
+
   for (const [name, add] of Object.entries(creators)) {
     const list = state[name];
     const at = name === "providers" ? "/llm-providers" : `/${name}`;
     if (route === `GET ${at}`) return json({ items: list, next_cursor: "" });
     if (route === `POST ${at}`) {
       if (list.some((x) => x.name === body.name)) return problem(409, `there is a ${at.slice(1, -1)} named ${body.name} already`);
-      if (name === "targets" && !/^(ssh|ecdsa)-\S+ AAAA/.test(body.host_key)) return problem(422, "line 1 of host_key is not of the form \"ssh-ed25519 AAAA…\"");
+      if (name === "targets" && body.host_key && !/^(ssh|ecdsa)-\S+ AAAA/.test(body.host_key)) return problem(422, "line 1 of host_key is not of the form \"ssh-ed25519 AAAA…\"");
+      if (name === "targets") body.host_keys = body.host_key ? [pin(body.host_key.split(" ")[0], "d")] : [];
       const { shown, kept } = add({ ...body, id: id(), created_at: ago(0) });
       list.push(kept);
       return json(shown, 201);

@@ -4,7 +4,9 @@
 //   SETUP_URL                      the one-time link, to make one
 //   SHOTS                          a folder for screenshots (optional)
 import { accessibility, assert, check, launch, narrow, report, reportViolations, shot, until, watch, wide } from "./browser.mjs";
+import { hostChecks } from "./hosts.mjs";
 import { sourceChecks } from "./sources.mjs";
+import { toolChecks } from "./tools.mjs";
 import { workChecks } from "./work.mjs";
 
 const setupURL = process.env.SETUP_URL;
@@ -185,7 +187,7 @@ await check("sources, credentials, targets, providers and tokens can be made on 
   };
   const save = async () => {
     await page.getByRole("button", { name: "Save" }).click();
-    await page.getByRole("cell", { name: mark, exact: true }).first().waitFor();
+    await page.getByRole("cell", { name: new RegExp(`^${mark}\\b`) }).first().waitFor();
   };
 
   await open("/sources", "source");
@@ -214,7 +216,7 @@ await check("sources, credentials, targets, providers and tokens can be made on 
   await save();
 
   await open("/providers", "provider");
-  await page.getByLabel("Model", { exact: true }).fill("none");
+  await page.locator('input[name="model"]').fill("none");
   await page.getByLabel("Base URL").fill("https://llm.invalid/v1");
   await save();
 
@@ -249,6 +251,8 @@ await check("Ctrl-K goes to a page and to an incident by its words", async () =>
 
 await sourceChecks({ browser, context, page, watched, base });
 await workChecks({ browser, context, page, watched, base });
+await hostChecks({ context, page, base });
+await toolChecks({ context, page, watched, base });
 
 const pages = [
   ["incidents", "/incidents"],
@@ -261,6 +265,7 @@ const pages = [
   ["sources", "/sources"],
   ["source", `/sources/${(await api("/sources")).items[0].id}`],
   ["targets", "/targets"],
+  ["tools", "/tools"],
   ["credentials", "/credentials"],
   ["providers", "/providers"],
   ["tokens", "/tokens"],

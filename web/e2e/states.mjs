@@ -351,13 +351,13 @@ await check("credentials, targets, providers and tokens can be made; a token is 
   await page.goto(`${server.url}/providers`);
   await page.getByRole("button", { name: "New provider" }).click();
   await page.getByLabel("Name").fill("local");
-  await page.getByLabel("Model", { exact: true }).fill("m");
+  await page.locator('input[name="model"]').fill("m");
   await page.getByLabel("Base URL").fill("http://10.0.0.2:8000/v1");
   await page.getByRole("switch", { name: /Allow private addresses/ }).click();
   await shot(page, "provider-form-1440-light");
   await accessibility(page);
   await save();
-  await page.getByRole("cell", { name: "Allowed" }).waitFor();
+  await page.getByRole("cell", { name: /private addresses allowed/ }).waitFor();
 
   await page.goto(`${server.url}/tokens`);
   await page.getByRole("button", { name: "New token" }).click();

@@ -1,3 +1,4 @@
+import { readSearch as readAuditSearch } from "./audit/audit";
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, redirect, useRouter } from "@tanstack/react-router";
 import { useEffect } from "react";
@@ -172,10 +173,41 @@ const account = createRoute({
   component: lazyRouteComponent(() => import("./accounts/AccountPage"), "AccountPage"),
 });
 
+const audit = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/audit",
+  validateSearch: readAuditSearch,
+  component: lazyRouteComponent(() => import("./audit/AuditPage"), "AuditPage"),
+});
+
 const targets = createRoute({
   getParentRoute: () => signedIn,
   path: "/targets",
   component: lazyRouteComponent(() => import("./settings/TargetsPage"), "TargetsPage"),
+});
+
+const tools = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/tools",
+  component: lazyRouteComponent(() => import("./tools/ToolsPage"), "ToolsPage"),
+});
+
+const toolServer = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/tools/$id",
+  component: lazyRouteComponent(() => import("./tools/ServerPage"), "ServerPage"),
+});
+
+const agents = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/agents",
+  component: lazyRouteComponent(() => import("./agents/AgentsPage"), "AgentsPage"),
+});
+
+const agent = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/agents/$id",
+  component: lazyRouteComponent(() => import("./agents/AgentPage"), "AgentPage"),
 });
 
 const credentials = createRoute({
@@ -208,7 +240,7 @@ export function makeRouter(client: QueryClient) {
       login,
       setup,
       accept,
-      signedIn.addChildren([grouping, maintenance, accounts, account, home, incidents, incident, approvals, sources, source, targets, credentials, providers, tokens, docs]),
+      signedIn.addChildren([grouping, maintenance, accounts, account, audit, home, incidents, incident, approvals, sources, source, agents, agent, targets, tools, toolServer, credentials, providers, tokens, docs]),
     ]),
     context: { client },
     defaultPreload: "intent",

@@ -1,18 +1,23 @@
 import { Button, PasswordInput } from "@mantine/core";
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useRef } from "react";
 import { users } from "../api/calls";
 import { shortest } from "../auth/pages";
 import { inert } from "../text/visible";
 import { Card, Page, Problem } from "../ui/parts";
 import css from "./accounts.module.css";
+import { OwnSessions } from "./Sessions";
 import { ordered, type Permission, permissions, useUser } from "./may";
 
 /** Who one is, what one may do, and one's password. */
 export function AccountPage() {
   const user = useUser();
+  const client = useQueryClient();
   const form = useRef<HTMLFormElement>(null);
-  const change = useMutation({ mutationFn: users.changePassword, onSuccess: () => form.current?.reset() });
+  const change = useMutation({ mutationFn: users.changePassword, onSuccess: () => {
+      form.current?.reset();
+      void client.invalidateQueries({ queryKey: ["sessions"] });
+    } });
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const data = new FormData(event.currentTarget);
@@ -36,10 +41,11 @@ export function AccountPage() {
           )}
         </div>
       </Card>
+      <OwnSessions />
       <Card label="Change your password">
         <form ref={form} className={css.section} onSubmit={submit} aria-label="Change your password">
           <h2>Change your password</h2>
-          <p className="dim">Sessions and API tokens that are there go on.</p>
+          <p className="dim">All other sessions of yours end. API tokens go on.</p>
           <input className="sr-only" type="text" name="username" autoComplete="username" value={user.username} readOnly tabIndex={-1} aria-hidden="true" />
           <div className={css.passwords}>
             <PasswordInput name="current" label="Current password" autoComplete="current-password" required maxLength={1024} />

@@ -1,4 +1,5 @@
 import { Page } from "../ui/parts";
+import { Actors } from "./Actors";
 import { Roles } from "./Roles";
 import { Users } from "./Users";
 
@@ -11,6 +12,7 @@ export function AccountsPage() {
     >
       <Users />
       <Roles />
+      <Actors />
     </Page>
   );
 }

@@ -1,6 +1,7 @@
-import { Button, Checkbox, TextInput } from "@mantine/core";
+import { Button, Checkbox, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { linesOf } from "../agents/agents";
 import { roles } from "../api/calls";
 import type { Role } from "../api/types";
 import { Remove } from "../grouping/Remove";
@@ -48,6 +49,13 @@ export function Roles() {
                         <p className={`${css.powers} faint`}>
                           <span>{ordered(r.actions).map(inert).join(", ") || "may do nothing"}</span>
                           {r.agents.length > 0 && <span> · starts {r.agents.includes("*") ? "every agent" : r.agents.map(inert).join(", ")}</span>}
+                          {r.deny.length > 0 && (
+                            <span>
+                              {" "}
+                              · not {r.deny.map(inert).join(", ")}
+                              {r.allow.length > 0 && ` but ${r.allow.map(inert).join(", ")}`}
+                            </span>
+                          )}
                         </p>
                       </div>
                       {!r.built_in && (
@@ -77,9 +85,11 @@ function RoleForm({ role, close }: { role?: Role; close: () => void }) {
   const [description, setDescription] = useState(role?.description ?? "");
   const [actions, setActions] = useState<string[]>(role?.actions ?? ["read"]);
   const [agents, setAgents] = useState((role?.agents ?? []).join(" "));
+  const [deny, setDeny] = useState((role?.deny ?? []).join("\n"));
+  const [allow, setAllow] = useState((role?.allow ?? []).join("\n"));
   const client = useQueryClient();
   const save = useMutation({
-    mutationFn: () => roles.put(id, { description, actions, agents: agentIDs(agents) }),
+    mutationFn: () => roles.put(id, { description, actions, agents: agentIDs(agents), deny: linesOf(deny), allow: linesOf(allow) }),
     onSuccess: () => {
       void client.invalidateQueries({ queryKey: ["roles"] });
       close();
@@ -134,6 +144,32 @@ function RoleForm({ role, close }: { role?: Role; close: () => void }) {
         autoCapitalize="none"
         spellCheck={false}
       />
+      <div className={css.tools}>
+        <Textarea
+          label="Tools that their runs may not use"
+          description="One a line: tool:NAME, tool:prefix*, tool:* or tool:NAME:PATTERN. It holds beside an agent's own rules."
+          placeholder={"tool:ssh_execute"}
+          value={deny}
+          onChange={(e) => setDeny(e.currentTarget.value)}
+          autosize
+          minRows={2}
+          maxRows={10}
+          spellCheck={false}
+          classNames={{ input: css.code }}
+        />
+        <Textarea
+          label="But"
+          description="Exceptions, each narrower than what it is an exception from."
+          placeholder={"tool:ssh_execute:df *"}
+          value={allow}
+          onChange={(e) => setAllow(e.currentTarget.value)}
+          autosize
+          minRows={2}
+          maxRows={10}
+          spellCheck={false}
+          classNames={{ input: css.code }}
+        />
+      </div>
       {save.error && <Problem what="Nothing was saved." error={save.error} />}
       <div className={css.buttons}>
         <Button type="submit" loading={save.isPending}>

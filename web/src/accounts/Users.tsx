@@ -11,6 +11,7 @@ import { PlusIcon } from "../ui/icons";
 import { Ago, Card, LoadingRows, Problem, Snippet } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./accounts.module.css";
+import { SessionsOf } from "./Sessions";
 import { useUser } from "./may";
 
 /** An invitation, as long as it is on the screen: its link is answered only once. */
@@ -152,6 +153,7 @@ function RoleBoxes({ roles: known, chosen, set }: { roles: Role[]; chosen: strin
 function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Role[]; invited: (i: Invitation) => void }) {
   const me = useUser();
   const [editing, setEditing] = useState(false);
+  const [where, setWhere] = useState(false); // whether it shows where they are signed in
   const [chosen, setChosen] = useState(u.roles);
   const [sure, setSure] = useState(false);
   const refresh = useRefresh();
@@ -198,6 +200,9 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
           >
             Roles
           </Button>
+          <Button variant="default" size="compact-sm" aria-expanded={where} onClick={() => setWhere(!where)} aria-label={`Sessions of ${inert(u.username)}`}>
+            Sessions
+          </Button>
           <Button variant="default" size="compact-sm" loading={invite.isPending} onClick={() => invite.mutate()} title="With it they set a new password; the one they have works until then." aria-label={`New link for ${inert(u.username)}`}>
             New link
           </Button>
@@ -233,6 +238,11 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
             </Button>
           </div>
         </form>
+      )}
+      {where && (
+        <div className={css.inline}>
+          <SessionsOf user={u} />
+        </div>
       )}
       {error && (
         <p className={css.wrong} role="alert">

@@ -1,5 +1,5 @@
 import { api, ok } from "./client";
-import type { Body } from "./types";
+import type { Body, ProviderKind } from "./types";
 
 /** Every call of the page. The types come from the api's own description. */
 
@@ -49,6 +49,11 @@ export const incidents = {
   split: (id: string, body: Body<"SplitBody">) => ok(api.POST("/api/v1/incidents/{id}/split", { ...one(id), body })),
   /** Takes alerts over to another incident, which is the answer. */
   move: (id: string, body: Body<"AlertMoveBody">) => ok(api.POST("/api/v1/incidents/{id}/move", { ...one(id), body })),
+  /** Says something to the agent; the answer is the message's number in the timeline. */
+  say: (id: string, text: string) => ok(api.POST("/api/v1/incidents/{id}/message", { ...one(id), body: { text } })),
+  similar: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/similar", { ...one(id), signal }))).items,
+  feedback: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/feedback", { ...one(id), signal }))).items,
+  giveFeedback: (id: string, body: Body<"NewFeedbackBody">) => ok(api.POST("/api/v1/incidents/{id}/feedback", { ...one(id), body })),
   streamURL: (id: string) => `/api/v1/incidents/${encodeURIComponent(id)}/stream`,
 };
 
@@ -62,6 +67,24 @@ export interface ApprovalQuery {
 export const approvals = {
   list: (query: ApprovalQuery, { signal }: Signal) => ok(api.GET("/api/v1/approvals", { params: { query }, signal })),
   decide: (id: string, body: Body<"DecisionBody">) => ok(api.POST("/api/v1/approvals/{id}/decision", { ...one(id), body })),
+};
+export interface AuditQuery {
+  chain?: "api" | "gateway" | "proxy";
+  actor?: string;
+  action?: string;
+  object?: string;
+  run?: string;
+  incident?: string;
+  outcome?: "ok" | "denied" | "failed" | "unknown" | "intent";
+  from?: string;
+  to?: string;
+  cursor?: string;
+  limit?: number;
+}
+
+export const audit = {
+  search: (query: AuditQuery, { signal }: Signal) => ok(api.GET("/api/v1/audit", { params: { query }, signal })),
+  chains: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/audit/chains", { signal }))).items,
 };
 export const grants = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/grants", { signal }))).items,
@@ -98,17 +121,41 @@ export const deliveries = {
   get: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/deliveries/{id}", { ...one(id), signal })),
   replay: (id: string) => ok(api.POST("/api/v1/deliveries/{id}/replay", one(id))),
 };
+export const tools = {
+  all: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/tools", { signal }))).items,
+  servers: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/tools/servers", { signal }))).items,
+  server: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/tools/servers/{id}", { ...one(id), signal })),
+  create: (body: Body<"NewToolServerBody">) => ok(api.POST("/api/v1/tools/servers", { body })),
+  change: (id: string, body: Body<"ChangedToolServerBody">) => ok(api.PUT("/api/v1/tools/servers/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/tools/servers/{id}", one(id))),
+  /** Asks a server of MCP, through the gateway, what it has now. */
+  discover: (id: string) => ok(api.POST("/api/v1/tools/servers/{id}/discover", one(id))),
+  changeTool: (id: string, tool: string, body: Body<"ServerToolChangeBody">) => ok(api.PUT("/api/v1/tools/servers/{id}/tools/{tool}", { params: { path: { id, tool } }, body })),
+  /** The request that a tool would make; nothing is sent. */
+  preview: (body: Body<"PreviewInputBody">) => ok(api.POST("/api/v1/tools/preview", { body })),
+  test: (body: Body<"TestInputBody">) => ok(api.POST("/api/v1/tools/test", { body })),
+};
 export const targets = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/targets", { signal }))).items,
   create: (body: Body<"NewTargetBody">) => ok(api.POST("/api/v1/targets", { body })),
+  scan: (id: string) => ok(api.POST("/api/v1/targets/{id}/host-key/scan", one(id))),
+  accept: (id: string, body: Body<"AcceptedKeyBody">) => ok(api.POST("/api/v1/targets/{id}/host-key/accept", { ...one(id), body })),
+  test: (id: string) => ok(api.POST("/api/v1/targets/{id}/test", one(id))),
 };
 export const credentials = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/credentials", { signal }))).items,
   create: (body: Body<"NewCredentialBody">) => ok(api.POST("/api/v1/credentials", { body })),
+  rotate: (id: string, body: Body<"RotationBody">) => ok(api.POST("/api/v1/credentials/{id}/rotate", { ...one(id), body })),
+  disable: (id: string, disabled: boolean) => ok(api.PATCH("/api/v1/credentials/{id}", { ...one(id), body: { disabled } })),
 };
 export const providers = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/llm-providers", { signal }))).items,
   create: (body: Body<"NewProviderBody">) => ok(api.POST("/api/v1/llm-providers", { body })),
+  change: (id: string, body: Body<"ChangedProviderBody">) => ok(api.PUT("/api/v1/llm-providers/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/llm-providers/{id}", one(id))),
+  /** Has one small turn of the model, through the proxy. */
+  test: (id: string) => ok(api.POST("/api/v1/llm-providers/{id}/test", one(id))),
+  kind: (kind: ProviderKind, { signal }: Signal) => ok(api.GET("/api/v1/llm-providers/kinds/{kind}", { params: { path: { kind } }, signal })),
 };
 export const tokens = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/tokens", { signal }))).items,
@@ -139,8 +186,36 @@ export const users = {
   accept: (body: Body<"AcceptInputBody">) => ok(api.POST("/api/v1/auth/accept", { body })),
   changePassword: (body: Body<"PasswordChangeBody">) => ok(api.PUT("/api/v1/auth/password", { body })),
 };
+export const sessions = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/auth/sessions", { signal }))).items,
+  end: (id: string) => ok(api.DELETE("/api/v1/auth/sessions/{id}", one(id))),
+  endOthers: () => ok(api.DELETE("/api/v1/auth/sessions")),
+  listOf: async (user: string, { signal }: Signal) => (await ok(api.GET("/api/v1/users/{id}/sessions", { ...one(user), signal }))).items,
+  endOf: (user: string) => ok(api.DELETE("/api/v1/users/{id}/sessions", one(user))),
+};
 export const roles = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/roles", { signal }))).items,
   put: (id: string, body: Body<"RoleInputBody">) => ok(api.PUT("/api/v1/roles/{id}", { ...one(id), body })),
   remove: (id: string) => ok(api.DELETE("/api/v1/roles/{id}", one(id))),
+};
+export const actors = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/actors", { signal }))).items,
+  put: (actor: string, roles: string[]) => ok(api.PUT("/api/v1/actors/{actor}", { params: { path: { actor } }, body: { roles } })),
+  remove: (actor: string) => ok(api.DELETE("/api/v1/actors/{actor}", { params: { path: { actor } } })),
+};
+export const agents = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/agents", { signal }))).items,
+  get: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/agents/{id}", { ...one(id), signal })),
+  create: (body: Body<"NewAgentBody">) => ok(api.POST("/api/v1/agents", { body })),
+  replace: (id: string, body: Body<"ChangedAgentBody">) => ok(api.PUT("/api/v1/agents/{id}", { ...one(id), body })),
+  reset: (id: string) => ok(api.POST("/api/v1/agents/{id}/reset", one(id))),
+  remove: (id: string) => ok(api.DELETE("/api/v1/agents/{id}", one(id))),
+};
+export const policy = {
+  explain: (body: Body<"ExplainInputBody">, { signal }: Signal) => ok(api.POST("/api/v1/policy/explain", { body, signal })),
+  dryRun: (body: Body<"DryRunInputBody">) => ok(api.POST("/api/v1/policy/dry-run", { body })),
+};
+export const gatekeeper = {
+  get: ({ signal }: Signal) => ok(api.GET("/api/v1/gatekeeper", { signal })),
+  put: (body: Body<"GatekeeperBody">) => ok(api.PUT("/api/v1/gatekeeper", { body })),
 };

@@ -5,12 +5,15 @@ import type { paths } from "./schema";
 /** A refused or failed request. Status 0 means that the api was not reached. */
 export class ApiError extends Error {
   readonly status: number;
+  /** The places of the request that something is wrong with, or that are wanted, as body.proof. */
+  readonly places: readonly string[];
 
   /** The message is what the api says about it, meant for people. */
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, places: readonly string[] = []) {
     super(message);
     this.name = "ApiError";
     this.status = status;
+    this.places = places;
   }
 }
 
@@ -40,7 +43,7 @@ export const api = createClient<paths>({
 /** The body of a success; everything else becomes an {@link ApiError}. */
 export async function ok<T>(call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
   const { data, error, response } = await call;
-  if (!response.ok) throw new ApiError(response.status, problem(error) || `The server answered ${response.status}.`);
+  if (!response.ok) throw new ApiError(response.status, problem(error) || `The server answered ${response.status}.`, places(error));
   return data as T;
 }
 
@@ -52,9 +55,15 @@ function problem(error: unknown): string {
     detail?: string;
     errors?: { message?: string; location?: string }[] | null;
   };
-  const wrong = (errors ?? []).map((e) => (e.location ? `${e.location.replace(/^body\./, "")}: ${e.message}` : e.message));
+  const wrong = (errors ?? []).filter((e) => e.message !== detail).map((e) => (e.location ? `${e.location.replace(/^body\./, "")}: ${e.message}` : e.message));
   const said = detail || title || "";
   return wrong.length > 0 ? `${said}: ${wrong.join("; ")}` : said;
+}
+
+function places(error: unknown): string[] {
+  if (typeof error !== "object" || error === null) return [];
+  const { errors } = error as { errors?: { location?: string }[] | null };
+  return (errors ?? []).flatMap((e) => (typeof e.location === "string" ? [e.location] : []));
 }
 
 /** What to tell a person about any error, as a sentence. */

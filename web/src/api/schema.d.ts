@@ -4,6 +4,122 @@
  */
 
 export interface paths {
+    "/api/v1/actors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The roles of what alerts and the program itself start
+         * @description Needs the permission "accounts.manage".
+         */
+        get: operations["list-actors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/actors/{actor}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Give such an actor roles of its own
+         * @description Needs the permission "accounts.manage".
+         */
+        put: operations["put-actor"];
+        post?: never;
+        /**
+         * Give it the roles of all of its kind again
+         * @description Needs the permission "accounts.manage".
+         */
+        delete: operations["delete-actor"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All agents
+         * @description Needs the permission "read".
+         */
+        get: operations["list-agents"];
+        put?: never;
+        /**
+         * Make an agent
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["create-agent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agents/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One agent
+         * @description Needs the permission "read".
+         */
+        get: operations["get-agent"];
+        /**
+         * Change all of an agent; it counts from the next call on
+         * @description Needs the permission "agents.manage".
+         */
+        put: operations["replace-agent"];
+        post?: never;
+        /**
+         * Remove an agent, or disable one that has run
+         * @description Needs the permission "agents.manage".
+         */
+        delete: operations["delete-agent"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agents/{id}/reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make the default agent what it was at first
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["reset-agent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/approvals": {
         parameters: {
             query?: never;
@@ -72,10 +188,70 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The records of one audit chain, in order
+         * Search the audit log, newest first
          * @description Needs the permission "audit.read".
          */
         get: operations["list-audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/chains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The chains of the audit log, and whether they are unbroken
+         * @description Needs the permission "audit.read".
+         */
+        get: operations["list-audit-chains"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/chains/{chain}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The records of one chain, in its order, as they are verified
+         * @description Needs the permission "audit.read".
+         */
+        get: operations["get-audit-chain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The audit log as JSON lines: a header with the public keys, the records, a line that says how many they were
+         * @description Needs the permission "audit.read".
+         */
+        get: operations["export-audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -169,6 +345,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where you are signed in */
+        get: operations["list-sessions"];
+        put?: never;
+        post?: never;
+        /** End all your sessions but this one */
+        delete: operations["end-other-sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End one of your sessions */
+        delete: operations["end-session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/setup": {
         parameters: {
             query?: never;
@@ -180,6 +391,74 @@ export interface paths {
         put?: never;
         /** Make the first user with the setup link */
         post: operations["setup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What may be spent in a day, which begins at midnight UTC
+         * @description Needs the permission "read".
+         */
+        get: operations["list-budgets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/budgets/{scope}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Bound what is spent in a day. An investigation above it is not started; one that is under way concludes
+         * @description Needs the permission "agents.manage".
+         */
+        put: operations["set-budget"];
+        post?: never;
+        /**
+         * Remove a bound
+         * @description Needs the permission "agents.manage".
+         */
+        delete: operations["remove-budget"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was done to services, newest first
+         * @description Needs the permission "read".
+         */
+        get: operations["list-changes"];
+        put?: never;
+        /**
+         * Note that something was done to a service, such as a deployment: investigations within a day begin with it. It is kept for 90 days
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["note-change"];
         delete?: never;
         options?: never;
         head?: never;
@@ -204,6 +483,46 @@ export interface paths {
          * @description Needs the permission "inventory.manage".
          */
         post: operations["create-credential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/credentials/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Disable a credential, or enable it again
+         * @description Needs the permission "inventory.manage".
+         */
+        patch: operations["update-credential"];
+        trace?: never;
+    };
+    "/api/v1/credentials/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a credential another secret, which is its next version
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["rotate-credential"];
         delete?: never;
         options?: never;
         head?: never;
@@ -244,6 +563,30 @@ export interface paths {
          * @description Needs the permission "sources.manage".
          */
         post: operations["replay-delivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gatekeeper": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How a model reviews asked calls
+         * @description Needs the permission "read".
+         */
+        get: operations["get-gatekeeper"];
+        /**
+         * Change how a model reviews asked calls
+         * @description Needs the permission "agents.manage".
+         */
+        put: operations["put-gatekeeper"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -630,6 +973,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/{id}/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What people think of its findings, newest first
+         * @description Needs the permission "read".
+         */
+        get: operations["list-incident-feedback"];
+        put?: never;
+        /**
+         * Say whether findings are right; what you said before of the same is replaced
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["give-feedback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/{id}/findings": {
         parameters: {
             query?: never;
@@ -684,6 +1051,26 @@ export interface paths {
          * @description Needs the permission "incidents.respond".
          */
         post: operations["merge-incident"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{id}/message": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say something to the agent: it reads it before its next turn. A run that acts for somebody else makes way for one that acts for you, and when none is live one is started; both go on with what was found so far
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["message-incident"];
         delete?: never;
         options?: never;
         head?: never;
@@ -750,6 +1137,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/{id}/similar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Other incidents whose cause was found, the most similar first
+         * @description Needs the permission "read".
+         */
+        get: operations["list-incident-similar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/{id}/split": {
         parameters: {
             query?: never;
@@ -808,6 +1215,74 @@ export interface paths {
          * @description Needs the permission "inventory.manage".
          */
         post: operations["create-llm-provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/llm-providers/kinds/{kind}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A vendor's models with prices and context sizes, as far as they are known
+         * @description Needs the permission "read".
+         */
+        get: operations["get-llm-provider-kind"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/llm-providers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One LLM endpoint
+         * @description Needs the permission "read".
+         */
+        get: operations["get-llm-provider"];
+        /**
+         * Change an LLM endpoint, all of it but its name; it counts from the next run on
+         * @description Needs the permission "inventory.manage".
+         */
+        put: operations["change-llm-provider"];
+        post?: never;
+        /**
+         * Remove an LLM endpoint that nothing uses
+         * @description Needs the permission "inventory.manage".
+         */
+        delete: operations["delete-llm-provider"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/llm-providers/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have one small turn of the model, the way that runs go
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["test-llm-provider"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1226,6 +1701,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/targets/{id}/host-key/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pin the key with this fingerprint, which the host must offer now
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["accept-host-key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/targets/{id}/host-key/scan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask a host for its public keys; nothing is trusted by that
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["scan-host-key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/targets/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Log in to a target and do nothing
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["test-target"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -1256,6 +1791,178 @@ export interface paths {
         post?: never;
         /** Revoke an API token */
         delete: operations["delete-token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All tools that agents can be given, and which agents have them
+         * @description Needs the permission "read".
+         */
+        get: operations["list-tools"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The request that a tool of HTTP would make, without its credential; nothing is sent
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["preview-tool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools/servers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * HTTP APIs and servers of MCP whose tools agents can use
+         * @description Needs the permission "read".
+         */
+        get: operations["list-tool-servers"];
+        put?: never;
+        /**
+         * Add an HTTP API with its tools, or a server of MCP
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["create-tool-server"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools/servers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One of them
+         * @description Needs the permission "read".
+         */
+        get: operations["get-tool-server"];
+        /**
+         * Change a tool server, all of it but its name and kind
+         * @description Needs the permission "inventory.manage".
+         */
+        put: operations["change-tool-server"];
+        post?: never;
+        /**
+         * Remove a tool server with its tools
+         * @description Needs the permission "inventory.manage".
+         */
+        delete: operations["delete-tool-server"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools/servers/{id}/discover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask a server of MCP, through the gateway, which tools it has now
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["discover-tools"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools/servers/{id}/tools/{tool}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Turn a tool on or off, or accept what a server of MCP says it is
+         * @description Needs the permission "inventory.manage".
+         */
+        put: operations["change-server-tool"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Use a tool that changes nothing, through the gateway
+         * @description Needs the permission "inventory.manage".
+         */
+        post: operations["test-tool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was spent, by day and source, newest first
+         * @description Needs the permission "read".
+         */
+        get: operations["get-usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1325,6 +2032,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users/{id}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Where a user is signed in
+         * @description Needs the permission "accounts.manage".
+         */
+        get: operations["list-user-sessions"];
+        put?: never;
+        post?: never;
+        /**
+         * Sign a user out everywhere
+         * @description Needs the permission "accounts.manage".
+         */
+        delete: operations["end-user-sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1345,6 +2076,12 @@ export interface components {
             /** @description From the invitation link, akmi_… */
             token: string;
         };
+        AcceptedKeyBody: {
+            /** @description Of a key that the host offers, or of the authority that has signed one. */
+            fingerprint: string;
+            /** @description Beside what is pinned already, which is replaced otherwise. */
+            keep?: boolean;
+        };
         Account: {
             /** Format: date-time */
             created_at: string;
@@ -1357,9 +2094,79 @@ export interface components {
             username: string;
         };
         Action: {
+            check?: components["schemas"]["ActionCheck"];
             command?: string;
             target?: string;
             title: string;
+        };
+        ActionCheck: {
+            reason?: string;
+            rule?: string;
+            /** @enum {string} */
+            verdict: "allow" | "ask" | "deny";
+        };
+        ActorInputBody: {
+            roles: string[];
+        };
+        AgentLimits: {
+            /**
+             * Format: int64
+             * @description Of one tool result, as the model sees it.
+             */
+            output_chars?: number;
+            /**
+             * Format: int64
+             * @description Of one turn of the model, reasoning included.
+             */
+            output_tokens?: number;
+            /**
+             * Format: int64
+             * @description How long a run may take.
+             */
+            seconds?: number;
+            /**
+             * Format: int64
+             * @description Turns of the model.
+             */
+            steps?: number;
+            /**
+             * Format: int64
+             * @description Read and written, over the whole run.
+             */
+            tokens?: number;
+            /** Format: int64 */
+            tool_calls?: number;
+            /**
+             * Format: double
+             * @description Over the whole run, as far as prices are known.
+             */
+            usd?: number;
+        };
+        AgentView: {
+            /** @description The default agent: it can be edited and reset, not disabled or removed. */
+            built_in: boolean;
+            /** Format: date-time */
+            created_at: string;
+            description?: string;
+            /**
+             * Format: date-time
+             * @description Nobody starts it, and its runs may call nothing.
+             */
+            disabled_at?: string;
+            id: string;
+            limits?: components["schemas"]["AgentLimits"];
+            /** @description The system prompt; empty is the built-in one. */
+            prompt?: string;
+            /** @description The name of an LLM provider; empty is the default one. */
+            provider?: string;
+            /** @description The first that matches decides; what none matches is asked. */
+            rules?: string[];
+            /** @description Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not. */
+            tools?: string[];
+            /** Format: date-time */
+            updated_at: string;
+            /** @description Rules that can never decide, and why. */
+            warnings: string[];
         };
         Alert: {
             annotations?: {
@@ -1416,6 +2223,7 @@ export interface components {
             /** Format: date-time */
             decided_at?: string;
             decisions: components["schemas"]["ApprovalDecision"][];
+            effect: string;
             /** Format: date-time */
             expires_at: string;
             facts: {
@@ -1427,6 +2235,7 @@ export interface components {
             needed: number;
             reasons: string[];
             requester: string;
+            review?: components["schemas"]["Review"];
             risk: string;
             run_id?: string;
             state: string;
@@ -1463,6 +2272,54 @@ export interface components {
             /** @description A user's name; empty for nobody. */
             assignee: string;
         };
+        AuditChain: {
+            /**
+             * Format: int64
+             * @description The first record that is not right.
+             */
+            broken_at?: number;
+            /** @enum {string} */
+            chain: "api" | "gateway" | "proxy";
+            /** @description Of the newest record: it stands for all before it. */
+            hash?: string;
+            /** @description Public keys that its records are signed with, the newest last. */
+            keys: string[];
+            /** Format: date-time */
+            newest_at?: string;
+            reason?: string;
+            /**
+             * Format: int64
+             * @description The number of the newest one.
+             */
+            records: number;
+            /** @enum {string} */
+            state: "empty" | "checking" | "unbroken" | "broken";
+            /**
+             * Format: int64
+             * @description So many of the first records are from before records were signed.
+             */
+            unsigned: number;
+            /**
+             * Format: int64
+             * @description The records up to this number were found to be as they were written.
+             */
+            verified: number;
+            /**
+             * Format: date-time
+             * @description When this api was last through with it.
+             */
+            verified_at?: string;
+        };
+        AuditPage: {
+            items: components["schemas"]["AuditRecord"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+            /**
+             * Format: date-time
+             * @description If there is a next_cursor and the page is not full: how far back this search has looked.
+             */
+            searched_to?: string;
+        };
         AuditRecord: {
             action: string;
             actor: string;
@@ -1472,19 +2329,107 @@ export interface components {
             detail?: {
                 [key: string]: string;
             };
+            /** Format: int64 */
+            first?: number;
             hash: string;
+            key?: string;
             object: string;
             outcome: string;
             prev: string;
             run_id?: string;
             /** Format: int64 */
             seq: number;
+            signature?: string;
+        };
+        Budget: {
+            /** Format: int64 */
+            runs: number;
+            scope: string;
+            /** Format: int64 */
+            tokens: number;
+            /** Format: date-time */
+            updated_at?: string;
+            updated_by?: string;
+            /** Format: double */
+            usd: number;
+        };
+        Change: {
+            /** Format: date-time */
+            at: string;
+            id: string;
+            link?: string;
+            noted_by: string;
+            service: string;
+            text: string;
         };
         ChangeSum: {
             after: string;
             before: string;
             /** Format: int64 */
             calls: number;
+        };
+        ChangedAgentBody: {
+            description?: string;
+            /** @description Whether nobody may start it; left out, it stays as it is. */
+            disabled?: boolean;
+            limits?: components["schemas"]["AgentLimits"];
+            /** @description The system prompt; empty is the built-in one. */
+            prompt?: string;
+            /** @description The name of an LLM provider; empty is the default one. */
+            provider?: string;
+            /** @description The first that matches decides; what none matches is asked. */
+            rules?: string[];
+            /** @description Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not. */
+            tools?: string[];
+        };
+        ChangedProviderBody: {
+            /** @description Let the proxy dial private and loopback addresses for it. */
+            allow_private?: boolean;
+            /** @description Where the protocol begins, such as https://llm.example/v1; left out, the vendor's own. An openai-compatible one has none. */
+            base_url?: string;
+            /** @description The name of a credential of kind llm_key. */
+            credential?: string;
+            /** @description Used where nothing else is said. */
+            default?: boolean;
+            /**
+             * @description How much the model is to reason; empty leaves it to the vendor. A model that cannot refuses it.
+             * @enum {string}
+             */
+            effort?: "" | "low" | "medium" | "high";
+            /** @description The name of the provider that a run turns to when this one cannot be had: overloaded, limiting, not reachable. */
+            fallback?: string;
+            /** @description Turn to it also when the vendor refuses the key or the account is used up. */
+            fallback_on_account?: boolean;
+            /** @description In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays. */
+            key?: string;
+            /** @enum {string} */
+            kind: "openai" | "anthropic" | "google" | "openrouter" | "openai-compatible";
+            model: string;
+            /**
+             * Format: int64
+             * @description For how many seconds this one is asked again before that; 0 is 60.
+             */
+            patience?: number;
+            /**
+             * Format: double
+             * @description What a million tokens cost that the model reads, in US dollars, where it is not the vendor's list price. With price_output or not at all.
+             */
+            price_input?: number;
+            /**
+             * Format: double
+             * @description The same for those that it writes.
+             */
+            price_output?: number;
+            /**
+             * Format: int64
+             * @description How many minutes a run waits when neither this one nor its fallbacks can be had, before it fails; meanwhile it needs no worker. 0 is not at all.
+             */
+            wait?: number;
+            /**
+             * Format: int64
+             * @description How many tokens a conversation may have; 0 is what is known of the model.
+             */
+            window?: number;
         };
         ChangedSourceBody: {
             /** @description What a source that is off is sent is answered 404. */
@@ -1494,6 +2439,29 @@ export interface components {
             options?: components["schemas"]["SourceOptions"];
             /** @description All of them, in place of the old ones; null for none. */
             settings?: unknown;
+        };
+        ChangedToolServerBody: {
+            /** @description Let url be without TLS. */
+            allow_http?: boolean;
+            /** @description Let the gateway dial private and loopback addresses for it. Those of metadata services stay closed. */
+            allow_private?: boolean;
+            /** @description Certificates in PEM form that alone may have signed its own; left out, those that the system trusts. */
+            ca?: string;
+            /** @description The name of a credential of kind http_header, http_bearer or http_basic whose targets cover the host of url. */
+            credential?: string;
+            /** @description Left out, it is. */
+            enabled?: boolean;
+            /** @description Where a credential of kind http_header goes. */
+            header?: string;
+            /**
+             * Format: int64
+             * @description The one that was looked at; 0 for any.
+             */
+            revision: number;
+            /** @description Of an HTTP API. Those of a server of MCP are found by asking it. */
+            tools?: components["schemas"]["ToolInput"][];
+            /** @description What the paths of the tools are below, or the endpoint of MCP: https://HOST/PATH */
+            url: string;
         };
         Citation: {
             call: string;
@@ -1526,12 +2494,35 @@ export interface components {
         Credential: {
             /** Format: date-time */
             created_at: string;
+            /** Format: date-time */
+            disabled_at?: string;
             id: string;
             kind: string;
             name: string;
+            /** Format: date-time */
+            rotated_at?: string;
             targets: string[];
             /** Format: int64 */
             version: number;
+        };
+        CredentialChangeBody: {
+            /** @description A disabled credential is opened no more; what runs with it is stopped. */
+            disabled: boolean;
+        };
+        DayUsage: {
+            day: string;
+            /** Format: int64 */
+            input_tokens: number;
+            /** Format: int64 */
+            output_tokens: number;
+            /** Format: int64 */
+            runs: number;
+            source?: string;
+            source_id?: string;
+            /** Format: int64 */
+            unpriced?: number;
+            /** Format: double */
+            usd: number;
         };
         DecisionBody: {
             /** @enum {string} */
@@ -1543,6 +2534,8 @@ export interface components {
              * @description Let the agent do the very same in this incident, without asking, for so long. Not above medium risk.
              */
             minutes?: number;
+            /** @description Your password, if it was not given a short while ago and the risk is high. A 403 with an error at body.proof asks for it. */
+            proof?: string;
             /** @description The agent reads it when it is a denial. */
             reason?: string;
         };
@@ -1561,6 +2554,8 @@ export interface components {
             unreachable: string[];
         };
         DryRunInputBody: {
+            /** @description Also by the roles of this actor, both times: user:NAME, alert:SOURCE or service:NAME. */
+            actor?: string;
             agent: string;
             /**
              * Format: int64
@@ -1610,6 +2605,8 @@ export interface components {
             seq: number;
         };
         ExplainInputBody: {
+            /** @description Also by the roles of who starts the run: user:NAME, alert:SOURCE or service:NAME. */
+            actor?: string;
             /** @description The agent that would make the call. */
             agent: string;
             /** @description An object, as the agent would send it. */
@@ -1617,18 +2614,36 @@ export interface components {
             /** @description Judge by these rules instead of the agent's own. */
             rules?: string[];
             tool: string;
+            /** @description The agent has these tools instead of its own; none is all. */
+            tools?: string[];
         };
         Explanation: {
             /** @description The command as it would be shown, approved and sent. */
             canonical: string;
+            /**
+             * @description What the call does at worst, as far as its text says.
+             * @enum {string}
+             */
+            effect: "reads" | "changes" | "exposure" | "privilege" | "destroys" | "unknown";
+            /** @description What makes it of that effect. */
+            impact: string;
             /** @description Whose rule that is: platform, role, agent or run. */
             layer: string;
             /** @description Most important first. */
             reasons: string[];
+            /**
+             * @description Who may approve it, if it is asked.
+             * @enum {string}
+             */
+            risk: "low" | "medium" | "high" | "critical";
+            /** @description Of the actor, if one was given. */
+            roles: string[];
             /** @description The rule that decided; empty if none did. */
             rule: string;
             /** @enum {string} */
             verdict: "allow" | "ask" | "deny";
+            /** @description Rules that can never decide. */
+            warnings: string[];
             /** @description The narrowest rules that would allow an asked call, in order; empty where no rule can. */
             would_allow: string[];
         };
@@ -1661,6 +2676,15 @@ export interface components {
             /** Format: int64 */
             total: number;
         };
+        Feedback: {
+            /** Format: date-time */
+            at: string;
+            by: string;
+            comment?: string;
+            run_id: string;
+            /** @enum {string} */
+            verdict: "right" | "wrong" | "partly";
+        };
         Finding: {
             actions?: components["schemas"]["Action"][];
             conclusive: boolean;
@@ -1672,6 +2696,39 @@ export interface components {
             impact?: string;
             root_cause: string;
             summary: string;
+        };
+        Gatekeeper: {
+            effects: string[];
+            enabled: boolean;
+            /** Format: int64 */
+            hourly: number;
+            provider?: string;
+            threshold: string;
+            tools: string[];
+            /** Format: date-time */
+            updated_at?: string;
+            /** Format: int64 */
+            version: number;
+        };
+        GatekeeperBody: {
+            /** @description What may be approved by a rating at all: reads, changes, exposure, privilege, destroys. What is not known never is. */
+            effects: string[];
+            enabled: boolean;
+            /**
+             * Format: int64
+             * @description How many calls are reviewed within an hour at most.
+             * @default 60
+             */
+            hourly: number;
+            /** @description The name of an LLM provider; empty is the default one. */
+            provider?: string;
+            /**
+             * @description The highest rating that approves.
+             * @enum {string}
+             */
+            threshold: "low" | "medium" | "high";
+            /** @description Names of the tools whose calls may be, or prefix*. */
+            tools: string[];
         };
         GatewayToken: {
             actor: string;
@@ -1721,6 +2778,60 @@ export interface components {
             window: string;
             /** Format: int64 */
             window_seconds: number;
+        };
+        HTTPParam: {
+            as?: string;
+            description: string;
+            enum?: string[];
+            in: string;
+            /** Format: int64 */
+            max?: number;
+            /** Format: int64 */
+            max_items?: number;
+            /** Format: int64 */
+            max_length?: number;
+            /** Format: int64 */
+            min?: number;
+            name: string;
+            pattern?: string;
+            required?: boolean;
+            type: string;
+        };
+        HTTPTool: {
+            /** Format: int64 */
+            bytes?: number;
+            description: string;
+            fields?: string[];
+            method: string;
+            params?: components["schemas"]["HTTPParam"][];
+            path: string;
+            pointer?: string;
+            /** Format: int64 */
+            seconds?: number;
+        };
+        Heard: {
+            /**
+             * Format: int64
+             * @description The number of the message in the timeline.
+             */
+            seq: number;
+        };
+        HostKey: {
+            authority?: components["schemas"]["HostKey"];
+            fingerprint: string;
+            key: string;
+            pinned: boolean;
+            principals?: string[];
+            type: string;
+        };
+        HostKeyScan: {
+            offered: components["schemas"]["HostKey"][];
+            pinned: components["schemas"]["PinnedKey"][];
+            /**
+             * @description new: nothing is pinned. trusted: it has proved what is pinned. changed: it has not; it was set up anew, or somebody is in between.
+             * @enum {string}
+             */
+            state: "new" | "trusted" | "changed";
         };
         Hypothesis: {
             evidence: components["schemas"]["Citation"][];
@@ -1801,6 +2912,11 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListAgentView: {
+            items: components["schemas"]["AgentView"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListAlert: {
             items: components["schemas"]["Alert"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
@@ -1816,8 +2932,23 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListAuditChain: {
+            items: components["schemas"]["AuditChain"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListAuditRecord: {
             items: components["schemas"]["AuditRecord"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListBudget: {
+            items: components["schemas"]["Budget"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListChange: {
+            items: components["schemas"]["Change"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -1826,8 +2957,18 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListDayUsage: {
+            items: components["schemas"]["DayUsage"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListEvent: {
             items: components["schemas"]["Event"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListFeedback: {
+            items: components["schemas"]["Feedback"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -1851,8 +2992,8 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
-        ListProvider: {
-            items: components["schemas"]["Provider"][];
+        ListProviderView: {
+            items: components["schemas"]["ProviderView"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -1863,6 +3004,31 @@ export interface components {
         };
         ListRun: {
             items: components["schemas"]["Run"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListServerView: {
+            items: components["schemas"]["ServerView"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListServiceActor: {
+            items: components["schemas"]["ServiceActor"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListShownSession: {
+            items: components["schemas"]["ShownSession"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListShownTarget: {
+            items: components["schemas"]["ShownTarget"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListSimilarIncident: {
+            items: components["schemas"]["SimilarIncident"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -1881,19 +3047,26 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
-        ListTarget: {
-            items: components["schemas"]["Target"][];
+        ListToolCall: {
+            items: components["schemas"]["ToolCall"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
-        ListToolCall: {
-            items: components["schemas"]["ToolCall"][];
+        ListToolEntry: {
+            items: components["schemas"]["ToolEntry"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
         LoginInputBody: {
             password: string;
             username: string;
+        };
+        LoginTest: {
+            /** @description What to do, if it is not ok. */
+            message: string;
+            ok: boolean;
+            /** Format: int64 */
+            took_ms: number;
         };
         MaintenanceWindow: {
             /** Format: date-time */
@@ -1918,14 +3091,73 @@ export interface components {
             /** @description The incident that stays: its id or its number. */
             into: string;
         };
+        Model: {
+            id: string;
+            name?: string;
+            price: components["schemas"]["Price"];
+            /** Format: int64 */
+            window?: number;
+        };
+        NewAgentBody: {
+            description?: string;
+            id: string;
+            limits?: components["schemas"]["AgentLimits"];
+            /** @description The system prompt; empty is the built-in one. */
+            prompt?: string;
+            /** @description The name of an LLM provider; empty is the default one. */
+            provider?: string;
+            /** @description The first that matches decides; what none matches is asked. */
+            rules?: string[];
+            /** @description Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not. */
+            tools?: string[];
+        };
+        NewBudgetBody: {
+            /**
+             * Format: int64
+             * @description Investigations a day; 0 is no bound.
+             */
+            runs?: number;
+            /**
+             * Format: int64
+             * @description Tokens a day, read and written; 0 is no bound.
+             */
+            tokens?: number;
+            /**
+             * Format: double
+             * @description US dollars a day, as far as prices are known; 0 is no bound.
+             */
+            usd?: number;
+        };
+        NewChangeBody: {
+            /**
+             * Format: date-time
+             * @description When it was; now if it is left out.
+             */
+            at?: string;
+            link?: string;
+            /** @description The service or host, as alerts name it. */
+            service: string;
+            text: string;
+        };
         NewCredentialBody: {
+            /** @description Of an ssh_key: its certificate for users, as in its file id_…-cert.pub. */
+            certificate?: string;
             /** @enum {string} */
-            kind: "ssh_key" | "ssh_password" | "zabbix_token" | "zabbix_password" | "llm_key";
+            kind: "ssh_key" | "ssh_password" | "zabbix_token" | "zabbix_password" | "http_header" | "http_bearer" | "http_basic" | "llm_key";
             name: string;
-            /** @description Never shown again. */
+            /** @description Of an ssh_key that has one. */
+            passphrase?: string;
+            /** @description Never shown again. Of an ssh_key: a private key in OpenSSH's or PEM form. Of an http_basic: user:password. */
             secret: string;
             /** @description Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for. */
             targets: string[];
+        };
+        NewFeedbackBody: {
+            comment?: string;
+            /** @description The investigation whose findings are meant; the newest that has any if it is left out. */
+            run_id?: string;
+            /** @enum {string} */
+            verdict: "right" | "wrong" | "partly";
         };
         NewGatewayTokenBody: {
             /** @description Whose rules count. */
@@ -1959,15 +3191,52 @@ export interface components {
         NewProviderBody: {
             /** @description Let the proxy dial private and loopback addresses for it. */
             allow_private?: boolean;
-            /** @description Such as https://api.openai.com/v1 */
-            base_url: string;
+            /** @description Where the protocol begins, such as https://llm.example/v1; left out, the vendor's own. An openai-compatible one has none. */
+            base_url?: string;
             /** @description The name of a credential of kind llm_key. */
             credential?: string;
+            /** @description Used where nothing else is said. */
             default?: boolean;
+            /**
+             * @description How much the model is to reason; empty leaves it to the vendor. A model that cannot refuses it.
+             * @enum {string}
+             */
+            effort?: "" | "low" | "medium" | "high";
+            /** @description The name of the provider that a run turns to when this one cannot be had: overloaded, limiting, not reachable. */
+            fallback?: string;
+            /** @description Turn to it also when the vendor refuses the key or the account is used up. */
+            fallback_on_account?: boolean;
+            /** @description In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays. */
+            key?: string;
             /** @enum {string} */
-            kind: "openai";
+            kind: "openai" | "anthropic" | "google" | "openrouter" | "openai-compatible";
             model: string;
             name: string;
+            /**
+             * Format: int64
+             * @description For how many seconds this one is asked again before that; 0 is 60.
+             */
+            patience?: number;
+            /**
+             * Format: double
+             * @description What a million tokens cost that the model reads, in US dollars, where it is not the vendor's list price. With price_output or not at all.
+             */
+            price_input?: number;
+            /**
+             * Format: double
+             * @description The same for those that it writes.
+             */
+            price_output?: number;
+            /**
+             * Format: int64
+             * @description How many minutes a run waits when neither this one nor its fallbacks can be had, before it fails; meanwhile it needs no worker. 0 is not at all.
+             */
+            wait?: number;
+            /**
+             * Format: int64
+             * @description How many tokens a conversation may have; 0 is what is known of the model.
+             */
+            window?: number;
         };
         NewReconcileSecretBody: {
             password?: string;
@@ -2006,7 +3275,7 @@ export interface components {
             ca?: string;
             /** @description A credential's name. */
             credential?: string;
-            /** @description Of ssh: its public keys, one a line, as in known_hosts without the host column. */
+            /** @description Of ssh: its public keys, one a line, as in known_hosts without the host column; @cert-authority before the key of an authority that signs host keys. Left out: nothing logs in to it until somebody has accepted its key. */
             host_key?: string;
             /** @description The name of the target that connections go through. */
             jump?: string;
@@ -2036,6 +3305,28 @@ export interface components {
             expires_at?: string;
             name: string;
         };
+        NewToolServerBody: {
+            /** @description Let url be without TLS. */
+            allow_http?: boolean;
+            /** @description Let the gateway dial private and loopback addresses for it. Those of metadata services stay closed. */
+            allow_private?: boolean;
+            /** @description Certificates in PEM form that alone may have signed its own; left out, those that the system trusts. */
+            ca?: string;
+            /** @description The name of a credential of kind http_header, http_bearer or http_basic whose targets cover the host of url. */
+            credential?: string;
+            /** @description Left out, it is. */
+            enabled?: boolean;
+            /** @description Where a credential of kind http_header goes. */
+            header?: string;
+            /** @enum {string} */
+            kind: "http" | "mcp";
+            /** @description a-z, 0-9 and -, a letter first. Its tools are NAME__TOOL. */
+            name: string;
+            /** @description Of an HTTP API. Those of a server of MCP are found by asking it. */
+            tools?: components["schemas"]["ToolInput"][];
+            /** @description What the paths of the tools are below, or the endpoint of MCP: https://HOST/PATH */
+            url: string;
+        };
         NewUserBody: {
             /** @description viewer, responder, approver, admin or your own ones */
             roles: string[];
@@ -2061,6 +3352,12 @@ export interface components {
             run_id: string;
             tool: string;
         };
+        PinnedKey: {
+            /** @description It signs host keys. */
+            authority: boolean;
+            fingerprint: string;
+            type: string;
+        };
         Preview: {
             alerts: components["schemas"]["Alert"][];
             /** @description What could not be read. */
@@ -2077,17 +3374,82 @@ export interface components {
             key: string;
             titles: string[];
         };
-        Provider: {
+        PreviewInputBody: {
+            allow_http?: boolean;
+            arguments?: {
+                [key: string]: unknown;
+            };
+            header?: string;
+            tool: components["schemas"]["ToolInput"];
+            url: string;
+        };
+        Price: {
+            /** Format: double */
+            cache_read: number;
+            /** Format: double */
+            cache_write: number;
+            /** Format: double */
+            input: number;
+            /** Format: double */
+            output: number;
+        };
+        ProviderKind: {
+            /** @description Where it is where nothing else is said; empty for a kind that has no place of its own. */
+            base_url: string;
+            kind: string;
+            models: components["schemas"]["Model"][];
+        };
+        ProviderTest: {
+            /** @description Why there is no answer. */
+            error?: string;
+            /**
+             * Format: int64
+             * @description Until something was.
+             */
+            first_token_ms?: number;
+            /**
+             * @description What sort of failure it was.
+             * @enum {string}
+             */
+            kind?: "rate_limited" | "overloaded" | "unavailable" | "interrupted" | "malformed" | "auth" | "quota" | "too_long" | "refused" | "invalid" | "token";
+            /**
+             * Format: int64
+             * @description Until the whole answer was here.
+             */
+            latency_ms: number;
+            ok: boolean;
+            /** @description What it said. */
+            text?: string;
+            /** @description Whether it called the tool that it was asked to call; one that does not cannot investigate. */
+            tools: boolean;
+            usage: components["schemas"]["Usage"];
+        };
+        ProviderView: {
             allow_private: boolean;
             base_url: string;
             /** Format: date-time */
             created_at: string;
             credential?: string;
             default: boolean;
+            effort?: string;
+            fallback?: string;
+            fallback_on_account: boolean;
             id: string;
             kind: string;
             model: string;
+            /** @description What the vendor lists; missing for a model that nobody here knows. */
+            model_info?: components["schemas"]["Model"];
             name: string;
+            /** Format: int64 */
+            patience?: number;
+            /** Format: double */
+            price_input?: number;
+            /** Format: double */
+            price_output?: number;
+            /** Format: int64 */
+            wait?: number;
+            /** Format: int64 */
+            window?: number;
         };
         Reconcile: {
             /** Format: int64 */
@@ -2110,6 +3472,15 @@ export interface components {
             started_at?: string;
             /** Format: int64 */
             waiting: number;
+        };
+        RemoteTool: {
+            description: string;
+            schema: unknown;
+        };
+        RemovedAgent: {
+            /** @description It has runs, or something names it: it stays and does nothing. */
+            disabled: boolean;
+            removed: boolean;
         };
         ReplayAllBody: {
             /** @description Goes on behind those that were tried. */
@@ -2145,10 +3516,29 @@ export interface components {
              */
             replayed: number;
         };
+        Request: {
+            body?: string;
+            header: {
+                [key: string]: string[] | null;
+            };
+            method: string;
+            url: string;
+        };
+        Review: {
+            approved: boolean;
+            /** Format: date-time */
+            at: string;
+            model: string;
+            reasoning?: string;
+            risk?: string;
+            state: string;
+        };
         Role: {
             actions: string[];
             agents: string[];
+            allow: string[];
             built_in: boolean;
+            deny: string[];
             description?: string;
             id: string;
             /** Format: date-time */
@@ -2158,7 +3548,19 @@ export interface components {
             actions: string[];
             /** @description Ids of agents that may be started; * is all. */
             agents?: string[];
+            /** @description Exceptions from deny, each strictly narrower than what it is an exception from. They allow nothing by themselves. */
+            allow?: string[];
+            /** @description Tools that runs of its users may not use: tool:NAME, tool:prefix*, tool:* or tool:NAME:PATTERN. */
+            deny?: string[];
             description?: string;
+        };
+        RotationBody: {
+            /** @description Of an ssh_key: its certificate for users, as in its file id_…-cert.pub. */
+            certificate?: string;
+            /** @description Of an ssh_key that has one. */
+            passphrase?: string;
+            /** @description Never shown again. Of an ssh_key: a private key in OpenSSH's or PEM form. Of an http_basic: user:password. */
+            secret: string;
         };
         RuleBody: {
             /** @description The id of the agent that investigates; empty: the default one. */
@@ -2194,6 +3596,7 @@ export interface components {
         Run: {
             /** Format: int64 */
             acked_seq: number;
+            actor: string;
             agent: string;
             /** Format: date-time */
             created_at: string;
@@ -2203,14 +3606,25 @@ export interface components {
             epoch: number;
             id: string;
             incident_id: string;
+            /** Format: int64 */
+            input_tokens: number;
             /** Format: date-time */
             lease_until?: string;
+            /** Format: int64 */
+            output_tokens: number;
+            parent?: string;
             reason?: string;
             /** Format: date-time */
             started_at?: string;
             /** @enum {string} */
             state: "queued" | "running" | "waiting_approval" | "concluded" | "inconclusive" | "failed" | "cancelled";
+            unpriced?: boolean;
+            /** Format: double */
+            usd: number;
             worker?: string;
+        };
+        SaidBody: {
+            text: string;
         };
         SampleBody: {
             /** @description What the sender would send. */
@@ -2219,6 +3633,56 @@ export interface components {
             kind: string;
             options?: components["schemas"]["SourceOptions"];
             settings?: unknown;
+        };
+        ServerTool: {
+            accepted?: components["schemas"]["RemoteTool"];
+            accepted_by?: string;
+            enabled: boolean;
+            gone?: boolean;
+            http?: components["schemas"]["HTTPTool"];
+            mutates: boolean;
+            name: string;
+            offered?: components["schemas"]["RemoteTool"];
+            problem?: string;
+        };
+        ServerToolChangeBody: {
+            /** @description The digest of what the server offers, as it was looked at: from now on that is the tool. */
+            accept?: string;
+            enabled: boolean;
+            /** @description Of a tool of MCP: whether it may change something. Left out, as it was; at first, it may. */
+            mutates?: boolean;
+        };
+        ServerView: {
+            allow_http: boolean;
+            allow_private: boolean;
+            ca?: string;
+            /** Format: date-time */
+            checked_at?: string;
+            /** Format: date-time */
+            created_at: string;
+            credential?: string;
+            enabled: boolean;
+            header?: string;
+            id: string;
+            kind: string;
+            name: string;
+            /** @description By tool of MCP: the digest of what the server offers and nobody has accepted. */
+            offers: {
+                [key: string]: string;
+            };
+            problem?: string;
+            /** Format: int64 */
+            revision: number;
+            tools: components["schemas"]["ServerTool"][];
+            /** Format: date-time */
+            updated_at: string;
+            url: string;
+        };
+        ServiceActor: {
+            actor: string;
+            roles: string[];
+            /** Format: date-time */
+            updated_at?: string;
         };
         SessionBody: {
             user: components["schemas"]["User"];
@@ -2267,6 +3731,58 @@ export interface components {
             truncated: number;
             /** @description Its secret or signature was wrong: it may be from anybody. */
             unproven: boolean;
+        };
+        ShownSession: {
+            address: string;
+            browser: string;
+            /** Format: date-time */
+            created_at: string;
+            /** @description It is the one that asks. */
+            current: boolean;
+            /** Format: date-time */
+            expires_at: string;
+            id: string;
+            /** Format: date-time */
+            last_seen_at: string;
+            /** Format: date-time */
+            proven_at: string;
+        };
+        ShownTarget: {
+            address: string;
+            ca?: string;
+            /** Format: date-time */
+            created_at: string;
+            credential?: string;
+            host_key?: string;
+            host_keys: components["schemas"]["PinnedKey"][];
+            id: string;
+            jump?: string;
+            kind: string;
+            labels?: {
+                [key: string]: string;
+            };
+            name: string;
+            path?: string;
+            /** Format: int64 */
+            port: number;
+            scheme?: string;
+            user?: string;
+        };
+        SimilarIncident: {
+            actions?: components["schemas"]["Action"][];
+            /** Format: double */
+            confidence: number;
+            /** @enum {string} */
+            feedback?: "" | "right" | "partly";
+            /** Format: int64 */
+            number: number;
+            /** Format: date-time */
+            opened_at: string;
+            root_cause: string;
+            service?: string;
+            /** @enum {string} */
+            status: "triggered" | "acknowledged" | "resolved" | "closed" | "merged";
+            title: string;
         };
         Source: {
             /**
@@ -2475,26 +3991,6 @@ export interface components {
             finding: components["schemas"]["Finding"];
             run_id: string;
         };
-        Target: {
-            address: string;
-            ca?: string;
-            /** Format: date-time */
-            created_at: string;
-            credential?: string;
-            host_key?: string;
-            id: string;
-            jump?: string;
-            kind: string;
-            labels?: {
-                [key: string]: string;
-            };
-            name: string;
-            path?: string;
-            /** Format: int64 */
-            port: number;
-            scheme?: string;
-            user?: string;
-        };
         TestEventBody: {
             /** @description Have the incident investigated, which costs what an investigation costs. */
             investigate?: boolean;
@@ -2502,6 +3998,13 @@ export interface components {
             resolve?: boolean;
             /** @description The secret that the sender has, to find out whether it is the right one. Without it the test proves itself by other means. */
             secret?: string;
+        };
+        TestInputBody: {
+            arguments?: {
+                [key: string]: unknown;
+            };
+            /** @description SERVER__TOOL, one that changes nothing. */
+            tool: string;
         };
         TestStep: {
             /** @enum {string} */
@@ -2536,6 +4039,31 @@ export interface components {
             tool: string;
             verdict?: string;
         };
+        ToolEntry: {
+            /** @description The agents that have it: neither their list of tools nor a rule hides it. */
+            agents: string[];
+            description: string;
+            mutates: boolean;
+            /** @description What agents, rules and the audit call it. */
+            name: string;
+            /** @description JSON Schema of its arguments; of a tool of HTTP, null: its parameters are in its server. */
+            schema: unknown;
+            /** @description The name of the server that it is of; empty if it is built in. */
+            server: string;
+            /**
+             * @description Why agents do not have it: it is off, nobody has accepted it yet, it has changed since, its server has it no more, or it cannot be used.
+             * @enum {string}
+             */
+            state: "ready" | "off" | "new" | "changed" | "gone" | "unusable";
+        };
+        ToolInput: {
+            /** @description Left out, it is. */
+            enabled?: boolean;
+            http: components["schemas"]["HTTPTool"];
+            /** @description It may change something: every method but GET and HEAD does. */
+            mutates?: boolean;
+            name: string;
+        };
         ToolResult: {
             data?: unknown;
             /** Format: int64 */
@@ -2549,6 +4077,22 @@ export interface components {
             text: string;
             /** Format: int64 */
             truncated?: number;
+        };
+        Usage: {
+            /** Format: int64 */
+            cache_write_tokens?: number;
+            /** Format: int64 */
+            cached_tokens?: number;
+            /** Format: double */
+            cost_usd?: number;
+            /** Format: int64 */
+            input_tokens: number;
+            model?: string;
+            /** Format: int64 */
+            output_tokens: number;
+            provider?: string;
+            /** Format: int64 */
+            reasoning_tokens?: number;
         };
         User: {
             /** @description What they may do. */
@@ -2606,6 +4150,288 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "list-actors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListServiceActor"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "put-actor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description alert:SOURCE with a source's id, service:NAME, or alert:* and service:* for all that have no roles of their own. */
+                actor: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActorInputBody"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-actor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                actor: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-agents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListAgentView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-agent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAgentBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-agent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replace-agent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangedAgentBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-agent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RemovedAgent"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "reset-agent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "list-approvals": {
         parameters: {
             query?: {
@@ -2711,8 +4537,22 @@ export interface operations {
         parameters: {
             query?: {
                 chain?: "api" | "gateway" | "proxy";
-                /** @description Records behind this number. */
-                after?: number;
+                /** @description Such as user:ann or run:ID; with the tokens that they act through. */
+                actor?: string;
+                /** @description An action or what it begins with, such as tool. or credential. */
+                action?: string;
+                /** @description What was acted on: an id, or call:ID. */
+                object?: string;
+                /** @description A run's id. */
+                run?: string;
+                /** @description An incident's id or number: what was done to it and by its runs. */
+                incident?: string;
+                outcome?: "ok" | "denied" | "failed" | "unknown" | "intent";
+                /** @description From this time on. */
+                from?: string;
+                /** @description Before this time. */
+                to?: string;
+                cursor?: string;
                 limit?: number;
             };
             header?: never;
@@ -2727,7 +4567,117 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-audit-chains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListAuditChain"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-audit-chain": {
+        parameters: {
+            query?: {
+                /** @description Records behind this number. */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                chain: "api" | "gateway" | "proxy";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/json": components["schemas"]["ListAuditRecord"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "export-audit": {
+        parameters: {
+            query?: {
+                chain?: "api" | "gateway" | "proxy";
+                /** @description Such as user:ann or run:ID; with the tokens that they act through. */
+                actor?: string;
+                /** @description An action or what it begins with, such as tool. or credential. */
+                action?: string;
+                /** @description What was acted on: an id, or call:ID. */
+                object?: string;
+                /** @description A run's id. */
+                run?: string;
+                /** @description An incident's id or number: what was done to it and by its runs. */
+                incident?: string;
+                outcome?: "ok" | "denied" | "failed" | "unknown" | "intent";
+                /** @description From this time on. */
+                from?: string;
+                /** @description Before this time. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/jsonl": string;
                 };
             };
             /** @description Error */
@@ -2897,6 +4847,91 @@ export interface operations {
             };
         };
     };
+    "list-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListShownSession"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "end-other-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "end-session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     setup: {
         parameters: {
             query?: never;
@@ -2918,6 +4953,165 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBudget"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "set-budget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description all, or a source's id. */
+                scope: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBudgetBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Budget"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "remove-budget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description all, or a source's id. */
+                scope: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-changes": {
+        parameters: {
+            query?: {
+                service?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListChange"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "note-change": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewChangeBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Change"];
                 };
             };
             /** @description Error */
@@ -2993,6 +5187,76 @@ export interface operations {
             };
         };
     };
+    "update-credential": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CredentialChangeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "rotate-credential": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotationBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "get-delivery": {
         parameters: {
             query?: never;
@@ -3042,6 +5306,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-gatekeeper": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Gatekeeper"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "put-gatekeeper": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GatekeeperBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Gatekeeper"];
                 };
             };
             /** @description Error */
@@ -3833,6 +6159,74 @@ export interface operations {
             };
         };
     };
+    "list-incident-feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListFeedback"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "give-feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFeedbackBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Feedback"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "list-incident-findings": {
         parameters: {
             query?: never;
@@ -3920,6 +6314,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "message-incident": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaidBody"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Heard"];
                 };
             };
             /** @description Error */
@@ -4033,6 +6463,38 @@ export interface operations {
             };
         };
     };
+    "list-incident-similar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListSimilarIncident"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "split-incident": {
         parameters: {
             query?: never;
@@ -4122,7 +6584,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ListProvider"];
+                    "application/json": components["schemas"]["ListProviderView"];
                 };
             };
             /** @description Error */
@@ -4155,7 +6617,164 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Provider"];
+                    "application/json": components["schemas"]["ProviderView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-llm-provider-kind": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: "openai" | "anthropic" | "google" | "openrouter" | "openai-compatible";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderKind"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-llm-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-llm-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangedProviderBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-llm-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "test-llm-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderTest"];
                 };
             };
             /** @description Error */
@@ -4994,7 +7613,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ListTarget"];
+                    "application/json": components["schemas"]["ListShownTarget"];
                 };
             };
             /** @description Error */
@@ -5027,7 +7646,104 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Target"];
+                    "application/json": components["schemas"]["ShownTarget"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "accept-host-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptedKeyBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownTarget"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "scan-host-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostKeyScan"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "test-target": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginTest"];
                 };
             };
             /** @description Error */
@@ -5120,6 +7836,356 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListToolEntry"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "preview-tool": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-tool-servers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListServerView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-tool-server": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewToolServerBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-tool-server": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-tool-server": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangedToolServerBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-tool-server": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "discover-tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-server-tool": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                tool: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ServerToolChangeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "test-tool": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolResult"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-usage": {
+        parameters: {
+            query?: {
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListDayUsage"];
+                };
             };
             /** @description Error */
             default: {
@@ -5248,6 +8314,66 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Invited"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-user-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListShownSession"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "end-user-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {

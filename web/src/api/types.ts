@@ -16,10 +16,17 @@ export type Finding = Schemas["Finding"];
 export type Citation = Schemas["Citation"];
 export type Action = Schemas["Action"];
 export type RunFinding = Schemas["StoredFinding"];
+export type Feedback = Schemas["Feedback"];
+export type SimilarIncident = Schemas["SimilarIncident"];
 export type Source = Schemas["Source"];
-export type Target = Schemas["Target"];
+export type Target = Schemas["ShownTarget"];
+export type HostKey = Schemas["HostKey"];
+export type HostKeyScan = Schemas["HostKeyScan"];
 export type Credential = Schemas["Credential"];
-export type Provider = Schemas["Provider"];
+export type Provider = Schemas["ProviderView"];
+export type ProviderKind = Schemas["NewProviderBody"]["kind"];
+export type ProviderTest = Schemas["ProviderTest"];
+export type Model = Schemas["Model"];
 export type Approval = Schemas["Approval"];
 export type Grant = Schemas["ApprovalGrant"];
 export type APIToken = Schemas["APIToken"];
@@ -29,6 +36,15 @@ export type GroupingPreview = Schemas["GroupingPreview"];
 export type MaintenanceWindow = Schemas["MaintenanceWindow"];
 export type Account = Schemas["Account"];
 export type Role = Schemas["Role"];
+export type ServiceActor = Schemas["ServiceActor"];
+export type Agent = Schemas["AgentView"];
+export type Explanation = Schemas["Explanation"];
+export type DryRun = Schemas["DryRun"];
+export type Gatekeeper = Schemas["Gatekeeper"];
+export type Review = Schemas["Review"];
+export type Session = Schemas["ShownSession"];
+export type AuditRecord = Schemas["AuditRecord"];
+export type AuditChain = Schemas["AuditChain"];
 
 export type Severity = Incident["severity"];
 export type IncidentStatus = Incident["status"];
@@ -59,13 +75,19 @@ export interface EventData {
   "run.ended": RunChange;
   "approval.requested": ApprovalChange;
   "approval.decided": ApprovalChange;
+  "person.said": { text: string };
+  feedback: Feedback;
   "text.delta": { turn: number; text: string };
-  message: { turn: number; text?: string; calls?: ToolUse[] | null; usage?: Usage };
+  reasoning: { turn: number; text: string };
+  message: { turn: number; text?: string; reasoning?: string; calls?: ToolUse[] | null; usage?: Usage };
   "tool.call": ToolUse;
   "tool.output": { id: string; text: string };
   "tool.result": ToolResult;
   notice: { text: string };
   findings: Finding;
+  briefing: { text: string };
+  applied: { seq: number };
+  compaction: Compaction;
 }
 
 export interface IncidentChange {
@@ -113,6 +135,18 @@ export interface Usage {
   model?: string;
   input_tokens: number;
   output_tokens: number;
+  /** In US dollars; missing if nobody knows. */
+  cost_usd?: number | null;
+}
+
+/** From here on the model is shown less of what was. */
+export interface Compaction {
+  turns: number;
+  output: number;
+  summary?: string;
+  usage?: Usage | null;
+  before: number;
+  after: number;
 }
 
 interface EventHead {

@@ -9,9 +9,10 @@ import { inert } from "../text/visible";
 import { ApproveIcon } from "../ui/icons";
 import { Ago, Empty, Left, LoadingRows, Page, Problem } from "../ui/parts";
 import { ApprovalCard } from "./Card";
+import { Gatekeeper } from "./Gatekeeper";
 import css from "./ApprovalsPage.module.css";
 
-type Which = "pending" | "all" | "grants";
+type Which = "pending" | "all" | "grants" | "review";
 
 /** What agents ask people for, what was decided, and what needs no asking for a while. */
 export function ApprovalsPage() {
@@ -26,10 +27,17 @@ export function ApprovalsPage() {
         data={[
           { value: "pending", label: "Waiting" },
           { value: "all", label: "All" },
-          { value: "grants", label: "Granted for a while" },
+          { value: "grants", label: "Granted" },
+          { value: "review", label: "AI review" },
         ]}
       />
-      {which === "grants" ? <Grants mayRevoke={user.actions.includes("approvals.decide")} /> : <List which={which} user={user} />}
+      {which === "grants" ? (
+        <Grants mayRevoke={user.actions.includes("approvals.decide")} />
+      ) : which === "review" ? (
+        <Gatekeeper mayChange={user.actions.includes("agents.manage")} />
+      ) : (
+        <List which={which} user={user} />
+      )}
     </Page>
   );
 }

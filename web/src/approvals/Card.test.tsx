@@ -4,8 +4,9 @@ import { act, render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { approvals } from "../api/calls";
+import { ApiError } from "../api/client";
 import type { Approval } from "../api/types";
-import { ApprovalCard, subjectOf } from "./Card";
+import { ApprovalCard, gatekeeper, subjectOf } from "./Card";
 
 const asked: Approval = {
   id: "a1",
@@ -19,6 +20,7 @@ const asked: Approval = {
   command: "systemctl restart nginx",
   arguments: { target: "db-1", command: "systemctl  restart nginx" },
   risk: "medium",
+  effect: "changes",
   reasons: ["no rule matches"],
   facts: { digest: "d1", host_key: "ssh-ed25519 SHA256:abc" },
   needed: 1,
@@ -64,7 +66,7 @@ function card(change: Partial<Approval> = {}, props: { who?: string; mayDecide?:
 const button = (name: string) => screen.queryByRole<HTMLButtonElement>("button", { name });
 
 describe("ApprovalCard", () => {
-  it("approves only what was on the screen to its end, and names what was looked at", async () => {
+  it("F5 approves only what was on the screen to its end, and names what was looked at", async () => {
     const decide = card();
     expect(button("Approve")?.disabled).toBe(true);
     expect(button("Deny")?.disabled).toBe(false);
@@ -83,6 +85,21 @@ describe("ApprovalCard", () => {
     await userEvent.click(button("Deny")!);
     await userEvent.click(button("Really deny")!);
     expect(decide).toHaveBeenCalledExactlyOnceWith("a1", { decision: "deny", digest: "d1", reason: "not on a Friday" });
+  });
+
+  it("asks for the password in place when the api wants it, and forgets it", async () => {
+    const decide = card({ risk: "high" });
+    decide.mockRejectedValueOnce(new ApiError(403, "this needs your password once more", ["body.proof"]));
+    show();
+    await userEvent.click(button("Approve")!);
+    expect(screen.queryByLabelText("Your password")).toBeNull();
+    await userEvent.click(button("Really approve")!);
+    screen.getByText("This needs your password once more.");
+    await userEvent.type(await screen.findByLabelText("Your password"), "correct horse");
+    await userEvent.click(button("Approve")!);
+    await userEvent.click(button("Really approve")!);
+    expect(decide).toHaveBeenLastCalledWith("a1", { decision: "approve", digest: "d1", proof: "correct horse" });
+    expect(screen.queryByDisplayValue("correct horse")).toBeNull();
   });
 
   it("decides by keys, each pressed twice, and not before the end was seen", async () => {
@@ -120,10 +137,27 @@ describe("ApprovalCard", () => {
     screen.getByText(/nobody decided in time/);
   });
 
-  it("writes out what does not show", () => {
+  it("F6 writes out what does not show", () => {
     card({ command: "rm \u202efdp.x" });
     screen.getByText(/characters that do not show/);
     expect(screen.getByLabelText("What will run").textContent).toContain("⟨U+202E⟩");
+  });
+});
+
+describe("an AI review", () => {
+  const rated = { state: "rated", risk: "low", reasoning: "it restarts one service", model: "p judge", approved: true, at: "2026-01-01T03:00:05Z" } as const;
+  it("shows its rating and its words", () => {
+    card({ review: rated });
+    expect(screen.getByText("low risk")).toBeTruthy();
+    expect(screen.getByText(/it restarts one service/)).toBeTruthy();
+  });
+  it("says that nobody was asked where it has approved", () => {
+    card({ review: rated, state: "approved", decisions: [{ username: gatekeeper, approve: true, reason: "rated low risk", at: "2026-01-01T03:00:05Z" }] });
+    expect(screen.getByText(/no person was asked/)).toBeTruthy();
+  });
+  it("leaves it to people where there is no rating", () => {
+    card({ review: { ...rated, state: "failed", reasoning: "the model gave no answer", approved: false } });
+    expect(screen.getByText(/the model gave no answer. People decide./)).toBeTruthy();
   });
 });
 

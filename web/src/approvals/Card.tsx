@@ -1,10 +1,11 @@
-import { Button, NativeSelect, TextInput } from "@mantine/core";
+import { Button, NativeSelect, PasswordInput, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useEffect, useId, useRef, useState } from "react";
+import { effectText } from "../agents/agents";
 import { approvals } from "../api/calls";
-import { messageOf } from "../api/client";
-import type { Approval } from "../api/types";
+import { ApiError, messageOf } from "../api/client";
+import type { Approval, Review } from "../api/types";
 import { hasHidden, inert, inertLines } from "../text/visible";
 import { useHotkeys } from "../ui/hotkeys";
 import { Ago, Copy, Left } from "../ui/parts";
@@ -40,6 +41,8 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
   const client = useQueryClient();
   const [reason, setReason] = useState("");
   const [minutes, setMinutes] = useState("0");
+  const [proof, setProof] = useState("");
+  const [asks, setAsks] = useState(false); // for the password
   const [sure, setSure] = useState<"" | "approve" | "deny">("");
   const { box, end, seen } = useSeen();
   const label = useId();
@@ -53,9 +56,13 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
         decision,
         digest: a.facts.digest ?? "",
         ...(reason.trim() ? { reason: reason.trim() } : {}),
+        ...(decision === "approve" && proof ? { proof } : {}),
         ...(decision === "approve" && minutes !== "0" ? { minutes: Number(minutes) } : {}),
       }),
+    onError: (error) => setAsks(error instanceof ApiError && error.places.includes("body.proof")),
+    onSuccess: () => setAsks(false),
     onSettled: () => {
+      setProof("");
       setSure("");
       void client.invalidateQueries({ queryKey: ["approvals"] });
       if (a.incident_id) void client.invalidateQueries({ queryKey: ["incident"] });
@@ -117,6 +124,16 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
         </dd>
         <dt>Why asked</dt>
         <dd>{a.reasons.map(inert).join("; ") || "no rule matches"}</dd>
+        <dt>What it does</dt>
+        <dd>{effectText(a.effect)}</dd>
+        {a.review && (
+          <>
+            <dt>AI review</dt>
+            <dd>
+              <Reviewed review={a.review} />
+            </dd>
+          </>
+        )}
         {a.facts.address && (
           <>
             <dt>Where</dt>
@@ -179,6 +196,18 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
               ]}
             />
           )}
+          {asks && (
+            <PasswordInput
+              className={css.reason}
+              label="Your password"
+              description="Once more, as the risk is high. It counts for a while."
+              autoComplete="current-password"
+              value={proof}
+              onChange={(e) => setProof(e.currentTarget.value)}
+              maxLength={1024}
+              autoFocus
+            />
+          )}
           <div className={css.buttons}>
             <Button variant={sure === "deny" ? "filled" : "default"} color={sure === "deny" ? "red" : undefined} loading={decide.isPending && decide.variables === "deny"} onClick={() => press("deny")}>
               {sure === "deny" ? "Really deny" : "Deny"}
@@ -212,11 +241,31 @@ function Said({ name, approve, reason, at }: { name: string; approve: boolean; r
     <>
       <dt>{approve ? "Approved" : "Denied"}</dt>
       <dd>
-        by {inert(name)} <Ago at={at} suffix=" ago" />
+        by {name === gatekeeper ? "the AI review: no person was asked" : inert(name)} <Ago at={at} suffix=" ago" />
         {reason && `: ${inert(reason)}`}
       </dd>
     </>
   );
+}
+
+/** Who approves what a rating lets pass. */
+export const gatekeeper = "service:gatekeeper";
+
+/** What the model made of it, which decides nothing unless an admin has opted in to that. */
+function Reviewed({ review: r }: { review: Review }) {
+  switch (r.state) {
+    case "asked":
+      return <>is under way; you need not wait for it</>;
+    case "rated":
+      return (
+        <>
+          rated <strong>{inert(r.risk ?? "")} risk</strong>
+          {r.approved && ", and approved by that"}: {inert(r.reasoning ?? "")} <span className="faint">({inert(r.model)})</span>
+        </>
+      );
+    default:
+      return <>gave no rating{r.reasoning ? `: ${inert(r.reasoning)}` : ""}. People decide.</>;
+  }
 }
 
 /** Says whether the end of a scrolling box has been on the screen. */

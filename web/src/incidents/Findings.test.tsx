@@ -64,3 +64,13 @@ describe("Findings", () => {
     expect(screen.queryByText("Findings")).toBeNull();
   });
 });
+
+describe("what the rules say of a recommended command", () => {
+  it("is a word for each verdict, and nothing where nobody knows", () => {
+    const check = (verdict: "allow" | "ask" | "deny") => ({ title: verdict, target: "db-1", command: "df", check: { verdict } });
+    show([found({ actions: [check("allow"), check("ask"), check("deny"), { title: "think" }] })]);
+    expect(screen.getByText("Agent may")).toBeTruthy();
+    expect(screen.getByText("Needs approval")).toBeTruthy();
+    expect(screen.getByText("Agent may not")).toBeTruthy();
+  });
+});

@@ -1,8 +1,10 @@
 import type { MouseEvent } from "react";
+import type { ReactNode } from "react";
 import type { Action, Citation, Finding, RunFinding } from "../api/types";
 import { hasHidden, inert, inertLines, pasteable } from "../text/visible";
 import type { Focus } from "../timeline/Call";
 import { callKey } from "../timeline/rows";
+import { Judge } from "./Judge";
 import { Ago, Snippet } from "../ui/parts";
 import { Chip, VerdictMark } from "../ui/state";
 import css from "./Findings.module.css";
@@ -11,22 +13,24 @@ interface FindingsProps {
   /** Newest first. */
   findings: RunFinding[];
   onCite: (focus: Focus) => void;
+  /** Whose they are: who may can say whether they are right. */
+  incident?: string;
 }
 
 /** What the investigation came to, and on which tool calls each claim stands. */
-export function Findings({ findings, onCite }: FindingsProps) {
+export function Findings({ findings, onCite, incident }: FindingsProps) {
   const [newest, ...older] = findings;
   if (!newest) return null;
   return (
     <>
-      <One found={newest} onCite={onCite} id="findings" />
+      <One found={newest} onCite={onCite} id="findings" judge={incident && <Judge id={incident} run={newest.run_id} />} />
       {older.length > 0 && (
         <details className={css.older}>
           <summary>
             {older.length} earlier {older.length === 1 ? "investigation" : "investigations"}
           </summary>
           {older.map((found) => (
-            <One key={found.run_id} found={found} onCite={onCite} />
+            <One key={found.run_id} found={found} onCite={onCite} judge={incident && <Judge id={incident} run={found.run_id} />} />
           ))}
         </details>
       )}
@@ -34,7 +38,7 @@ export function Findings({ findings, onCite }: FindingsProps) {
   );
 }
 
-function One({ found, onCite, id }: { found: RunFinding; onCite: (focus: Focus) => void; id?: string }) {
+function One({ found, onCite, id, judge }: { found: RunFinding; onCite: (focus: Focus) => void; id?: string; judge?: ReactNode }) {
   const f = found.finding;
   const hypotheses = f.hypotheses ?? [];
   const actions = f.actions ?? [];
@@ -119,6 +123,7 @@ function One({ found, onCite, id }: { found: RunFinding; onCite: (focus: Focus) 
           </details>
         </div>
       )}
+      {judge}
     </section>
   );
 }
@@ -156,13 +161,29 @@ function Cites({ run, list, onCite }: { run: string; list: Citation[]; onCite: (
   );
 }
 
+const checks = {
+  allow: ["quiet", "Agent may", "The rules let the agent run this by itself."],
+  ask: ["warning", "Needs approval", "The agent would have to ask people before it runs this."],
+  deny: ["quiet", "Agent may not", "The rules do not let the agent run this. People decide for themselves."],
+} as const;
+
+/** What the rules say of a command, if the agent ran it. */
+function Check({ check }: { check: NonNullable<Action["check"]> }) {
+  const [tone, word, title] = checks[check.verdict];
+  return (
+    <Chip tone={tone} title={`${title}${check.reason ? ` ${inert(check.reason)}` : ""}`}>
+      {word}
+    </Chip>
+  );
+}
+
 function Recommended({ action }: { action: Action }) {
   const command = action.command ?? "";
   return (
     <li className={css.action}>
       <div>
         <p>
-          {inert(action.title)} {action.target && <span className={css.target}>{inert(action.target)}</span>}
+          {inert(action.title)} {action.target && <span className={css.target}>{inert(action.target)}</span>} {action.check && <Check check={action.check} />}
         </p>
         {command !== "" && <Snippet text={pasteable(command)} label="the command" wrap />}
         {hasHidden(command) && <span className={css.warn}>Invisible characters were taken out of this command. Read it twice.</span>}

@@ -11,6 +11,7 @@ import { absolute, isTime, span } from "../text/time";
 import { inert, inertLines } from "../text/visible";
 import type { Focus } from "../timeline/Call";
 import { Timeline } from "../timeline/Timeline";
+import type { Spent } from "../timeline/rows";
 import { useTimeline } from "../timeline/useTimeline";
 import { useHotkeys } from "../ui/hotkeys";
 import { BackIcon } from "../ui/icons";
@@ -19,6 +20,8 @@ import { Chip, InvestigationMark, isLive, SeverityMark, severityTone, StatusMark
 import { Alerts } from "./Alerts";
 import { type Change, ChangeForm } from "./Changes";
 import { Findings } from "./Findings";
+import { Say } from "./Say";
+import { Similar } from "./Similar";
 import css from "./IncidentPage.module.css";
 
 export function IncidentPage() {
@@ -183,7 +186,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
         </div>
         <Approvals incident={incident} />
         {incident.description && <p className={css.description}>{inertLines(incident.description)}</p>}
-        <Findings findings={newest} onCite={setFocus} />
+        <Findings findings={newest} onCite={setFocus} incident={id} />
         <Alerts
           incident={can.change ? incident : undefined}
           alerts={alerts.data?.pages.flatMap((page) => page.items)}
@@ -194,6 +197,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
           more={alerts.hasNextPage ? () => void alerts.fetchNextPage() : undefined}
           loading={alerts.isFetchingNextPage}
         />
+        <Similar id={id} />
         <Timeline
           data={timeline}
           state={state}
@@ -201,7 +205,9 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
           liveRun={isLive(incident.investigation) ? (incident.run_id ?? "") : ""}
           focus={focus}
           baseline={baseline}
-        />
+        >
+          {can.say && <Say incident={incident} run={run} />}
+        </Timeline>
       </div>
       <aside className={css.side} aria-label="Facts">
         <dl className={css.facts}>
@@ -237,6 +243,9 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
           {run && <RunFacts run={run} />}
           {timeline.usage.input_tokens > 0 && (
             <>
+              <Fact name="Cost">
+                <span className="num">{cost(timeline.usage)}</span>
+              </Fact>
               {timeline.usage.model && (
                 <Fact name="Model">
                   <span className="mono">{inert(timeline.usage.model)}</span>
@@ -352,6 +361,13 @@ function RunFacts({ run }: { run: Run }) {
   );
 }
 
+/** What all turns in this incident cost, as far as anybody knows. */
+function cost({ cost_usd, unpriced }: Spent): string {
+  if (cost_usd === 0) return unpriced > 0 ? "Not known" : "Nothing";
+  const digits = cost_usd < 0.1 ? 4 : 2;
+  return `${unpriced > 0 ? "At least " : ""}$${cost_usd.toFixed(digits)}`;
+}
+
 /** What may be done with an incident as it stands. The api has the last word. */
 function possible(incident: Incident, mayRespond: boolean) {
   const open = incident.status === "triggered" || incident.status === "acknowledged";
@@ -363,6 +379,7 @@ function possible(incident: Incident, mayRespond: boolean) {
     cancel: mayRespond && live,
     close: mayRespond && incident.status === "resolved",
     change: mayRespond && incident.status !== "merged",
+    say: mayRespond && incident.status !== "merged",
   };
 }
 

@@ -1,16 +1,21 @@
-import { NativeSelect, Textarea, TextInput } from "@mantine/core";
+import { Button, NativeSelect, Textarea, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { credentials, targets } from "../api/calls";
 import type { Target } from "../api/types";
 import { inert } from "../text/visible";
 import { TargetIcon } from "../ui/icons";
-import { type Column, full, optional, nameField, Settings, text } from "./settings";
+import { Enrol } from "./Enrol";
+import enrol from "./enrol.module.css";
+import { type Column, full, optional, nameField, Settings, Sub, text } from "./settings";
 
 export function TargetsPage() {
   const may = useMay()("inventory.manage");
   const keys = useQuery({ queryKey: ["credentials"], queryFn: credentials.list, enabled: may });
   const others = useQuery({ queryKey: ["targets"], queryFn: targets.list });
+  const [chosen, setChosen] = useState("");
+  const one = others.data?.find((t) => t.id === chosen);
   const logins = (keys.data ?? []).filter((c) => c.kind === "ssh_key" || c.kind === "ssh_password");
   return (
     <Settings
@@ -22,15 +27,17 @@ export function TargetsPage() {
       art={<TargetIcon size={20} />}
       empty="Add the first host that the agent may run read-only diagnostics on."
       list={targets.list}
-      columns={columns}
+      columns={may ? [...columns, { label: "", end: true, show: (t) => <Check target={t} open={setChosen} /> }] : columns}
       create={targets.create}
+      made={(t, close) => <Enrol target={others.data?.find((o) => o.id === t.id) ?? t} close={close} />}
+      above={may && one && <Enrol key={one.id} target={one} close={() => setChosen("")} />}
       read={(form) => ({
         name: text(form, "name"),
         kind: "ssh" as const,
         address: text(form, "address"),
         port: Number(text(form, "port")),
         user: text(form, "user"),
-        host_key: text(form, "host_key"),
+        host_key: optional(form, "host_key"),
         credential: optional(form, "credential"),
         jump: optional(form, "jump"),
       })}
@@ -51,10 +58,9 @@ export function TargetsPage() {
             className={full}
             name="host_key"
             label="Host key"
-            description="Public keys, one a line, as ssh-keyscan prints them without the host column. Compare them with the host's own: a host that shows another key is refused."
+            description="Its public keys, one a line, or @cert-authority and the key of who signs host keys. If you do not have them, leave it empty: the host is asked next, and you compare."
             placeholder="ssh-ed25519 AAAA…"
             rows={3}
-            required
             spellCheck={false}
           />
         </>
@@ -75,15 +81,38 @@ const columns: Column<Target>[] = [
       </code>
     ),
   },
-  { label: "Host key", show: (t) => (t.host_key ? <HostKeys keys={t.host_key} /> : <span className="faint">Not pinned</span>) },
+  { label: "Host key", show: (t) => <Pinned target={t} /> },
   { label: "Credential", show: (t) => inert(t.credential) || <span className="faint">None</span> },
   { label: "Through", show: (t) => inert(t.jump) || <span className="faint">Directly</span> },
 ];
 
-function HostKeys({ keys }: { keys: string }) {
-  const kinds = keys
-    .split("\n")
-    .map((line) => line.trim().split(/\s+/)[0] ?? "")
-    .filter(Boolean);
-  return <span title={inert(keys)}>{kinds.map((k) => inert(k.replace(/^ssh-/, ""))).join(", ")}</span>;
+function Pinned({ target }: { target: Target }) {
+  if (target.kind !== "ssh") return <span className="faint">–</span>;
+  if (target.host_keys.length === 0) return <Sub bad>Not pinned: no login</Sub>;
+  return (
+    <>
+      {target.host_keys.map((k) => (
+        <Sub key={k.fingerprint}>
+          <span title={inert(k.fingerprint)}>
+            {inert(k.type.replace(/^ssh-/, ""))} <code>{inert(k.fingerprint.slice(0, 17))}…</code>
+            {k.authority && " authority"}
+          </span>
+        </Sub>
+      ))}
+    </>
+  );
+}
+
+function Check({ target, open }: { target: Target; open: (id: string) => void }) {
+  const choose = () => {
+    open(target.id);
+    window.scrollTo({ top: 0 });
+  };
+  return (
+    <div className={enrol.row}>
+      <Button size="compact-sm" variant="default" onClick={choose} aria-label={`Check the connection to ${inert(target.name)}`}>
+        Check
+      </Button>
+    </div>
+  );
 }

@@ -29,6 +29,8 @@ interface SettingsProps<T, New, Made> {
   fields: ReactNode;
   /** Shown after a create, above all for what is shown only once. */
   made?: (made: Made, close: () => void) => ReactNode;
+  /** Shown above the list, such as what is being done with one of them. */
+  above?: ReactNode;
   /** How often the list refreshes itself, in ms. */
   every?: number;
   /** False for those who may only look. */
@@ -85,6 +87,7 @@ export function Settings<T extends { id: string }, New, Made>(p: SettingsProps<T
           </div>
         </form>
       )}
+      {p.above}
       {query.data && query.data.length > 0 ? (
         <>
           {query.error && <Problem what="The list could not be refreshed." error={query.error} kept="What is shown is from before." />}

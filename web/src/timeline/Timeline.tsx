@@ -32,10 +32,12 @@ interface TimelineProps {
   focus: Focus | null;
   /** The last event that the incident had when the page was opened. */
   baseline: number;
+  /** What stands below the newest row, and is seen with it. */
+  children?: ReactNode;
 }
 
 /** What happened, oldest first, growing at its end. */
-export function Timeline({ data, state, calls, liveRun, focus, baseline }: TimelineProps) {
+export function Timeline({ data, state, calls, liveRun, focus, baseline, children }: TimelineProps) {
   const { rows } = data;
   const records = useMemo(() => new Map(calls.map((c) => [callKey(c.run_id ?? "", c.id), c])), [calls]);
   const [limit, setLimit] = useState(batch);
@@ -88,6 +90,7 @@ export function Timeline({ data, state, calls, liveRun, focus, baseline }: Timel
           </div>
         </>
       )}
+      {children}
       <div ref={end} />
       {fresh > 0 && (
         <button type="button" className={css.pill} onClick={toEnd}>
@@ -221,17 +224,59 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
     case "approval": {
       const what = row.change.command || row.change.tool;
       return (
-        <div className={css.fact}>
-          <span>{row.kind === "approval.requested" ? "Asks for approval:" : decided[row.change.state]}</span>
+        <div className={`${css.fact} ${row.change.by === gatekeeper ? css.notice : ""}`}>
+          <span>{row.kind === "approval.requested" ? "Asks for approval:" : row.change.by === gatekeeper ? "Approved by the AI review, no person was asked:" : decided[row.change.state]}</span>
           <code className={css.command}>{inert(what)}</code>
           {row.change.target && <span>on {inert(row.change.target)}</span>}
-          {row.change.by && <span className="faint">by {inert(row.change.by)}</span>}
+          {row.change.by && row.change.by !== gatekeeper && <span className="faint">by {inert(row.change.by)}</span>}
           {row.change.reason && <span>{inert(row.change.reason)}</span>}
         </div>
       );
     }
     case "notice":
       return <div className={`${css.fact} ${css.notice}`}>{inert(row.text)}</div>;
+    case "said":
+      return (
+        <div className={css.said}>
+          <span className="faint">
+            {person(row.actor)} to the agent{row.read ? "" : running ? ", which has not read it yet" : ""}
+          </span>
+          <p>{inertLines(row.text)}</p>
+        </div>
+      );
+    case "feedback":
+      return (
+        <div className={css.fact}>
+          <span>Findings judged</span>
+          <strong>{judged[row.feedback.verdict]}</strong>
+          <span className="faint">by {person(row.feedback.by)}</span>
+          {row.feedback.comment && <span>{inertLines(row.feedback.comment)}</span>}
+        </div>
+      );
+    case "briefing":
+      return (
+        <details className={css.folded}>
+          <summary>What the agent was told about the incident</summary>
+          <pre>{inertLines(row.text)}</pre>
+        </details>
+      );
+    case "thought":
+      return (
+        <details className={css.folded}>
+          <summary>What the model thought</summary>
+          <pre>{inertLines(row.text)}</pre>
+        </details>
+      );
+    case "compaction":
+      return (
+        <details className={css.folded}>
+          <summary>
+            The conversation was shortened for the model, from about {row.compaction.before.toLocaleString()} to {row.compaction.after.toLocaleString()} tokens. Nothing
+            is lost.
+          </summary>
+          <pre>{row.compaction.summary ? inertLines(row.compaction.summary) : "Older output is named by its call and no longer shown to it."}</pre>
+        </details>
+      );
     case "findings":
       return (
         <div className={css.fact}>
@@ -242,6 +287,9 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
   }
 }
 
+/** Who approves what a model has rated; see the approvals. */
+const gatekeeper = "service:gatekeeper";
+
 const decided: Record<ApprovalChange["state"], string> = {
   pending: "One more must approve:",
   approved: "Approved:",
@@ -249,6 +297,13 @@ const decided: Record<ApprovalChange["state"], string> = {
   expired: "Not decided in time:",
   void: "No longer wanted:",
 };
+
+const judged = { right: "right", wrong: "wrong", partly: "partly right" } as const;
+
+/** "user:ann" reads "ann". */
+function person(actor: string): string {
+  return inert(actor.replace(/^user:/, ""));
+}
 
 /** "user:ann" reads "by ann". A source is named in the header, and its id would say nothing here. */
 function By({ actor }: { actor: string }) {

@@ -20,7 +20,32 @@ describe("RowBuilder", () => {
     expect(t.rows).toMatchObject([{ row: "text", text: "Looking at df.", open: false }]);
     t = b.add([e("message", { turn: 2, text: "Next.", usage: { model: "m", input_tokens: 1, output_tokens: 1 } })]);
     expect(t.rows).toHaveLength(2);
-    expect(t.usage).toEqual({ model: "m", input_tokens: 8, output_tokens: 4 });
+    expect(t.usage).toEqual({ model: "m", input_tokens: 8, output_tokens: 4, cost_usd: 0, unpriced: 2 });
+    t = b.add([
+      e("message", { turn: 3, text: "x", usage: { input_tokens: 1, output_tokens: 1, cost_usd: 0.25 } }),
+      e("compaction", { turns: 2, output: 2000, before: 9, after: 4, usage: { input_tokens: 5, output_tokens: 1, cost_usd: 0.5 } }),
+    ]);
+    expect(t.usage).toMatchObject({ input_tokens: 14, output_tokens: 6, cost_usd: 0.75, unpriced: 2 });
+    expect(t.rows.at(-1)).toMatchObject({ row: "compaction" });
+  });
+
+  it("keeps what the model thought in one row a turn", () => {
+    const e = script();
+    const b = new RowBuilder();
+    let t = b.add([e("reasoning", { turn: 1, text: "Hm" }), e("reasoning", { turn: 1, text: "m." }), e("text.delta", { turn: 1, text: "Look" })]);
+    expect(t.rows).toMatchObject([{ row: "thought", text: "Hmm." }, { row: "text", text: "Look" }]);
+    t = b.add([e("message", { turn: 1, text: "Look.", reasoning: "Hmm. Yes." })]);
+    expect(t.rows).toMatchObject([{ row: "thought", text: "Hmm. Yes." }, { row: "text", text: "Look.", open: false }]);
+  });
+
+  it("says of what a person said when the agent has read it", () => {
+    const e = script();
+    const b = new RowBuilder();
+    let t = b.add([e("person.said", { text: "look at web-2" })]);
+    expect(t.rows).toMatchObject([{ row: "said", text: "look at web-2", read: false }]);
+    t = b.add([e("applied", { seq: 1 })]);
+    expect(t.rows).toMatchObject([{ row: "said", read: true }]);
+    expect(t.rows).toHaveLength(1);
   });
 
   it("shows a call, its output and its result as one row", () => {

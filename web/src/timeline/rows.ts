@@ -1,7 +1,9 @@
 import type {
   AlertChange,
   ApprovalChange,
+  Compaction,
   EventData,
+  Feedback,
   Finding,
   IncidentChange,
   RunChange,
@@ -15,7 +17,7 @@ import type {
  * What the timeline shows. A row is replaced, never changed, when an event adds
  * to it, so that a row that is the same object need not be drawn again.
  */
-export type Row = IncidentRow | AlertRow | RunRow | ApprovalRow | TextRow | CallRow | NoticeRow | FindingsRow;
+export type Row = IncidentRow | AlertRow | RunRow | ApprovalRow | TextRow | CallRow | NoticeRow | FindingsRow | SaidRow | FeedbackRow | BriefingRow | CompactionRow | ThoughtRow;
 
 interface RowHead {
   /** One row's alone; it never changes. */
@@ -79,13 +81,47 @@ export interface FindingsRow extends RowHead {
   finding: Finding;
 }
 
+/** What a person said to the agent. */
+export interface SaidRow extends RowHead {
+  row: "said";
+  actor: string;
+  text: string;
+  /** The agent has it before its eyes. */
+  read: boolean;
+}
+export interface FeedbackRow extends RowHead {
+  row: "feedback";
+  feedback: Feedback;
+}
+/** What the agent was told of the incident. */
+export interface BriefingRow extends RowHead {
+  row: "briefing";
+  text: string;
+}
+export interface CompactionRow extends RowHead {
+  row: "compaction";
+  compaction: Compaction;
+}
+
+/** What the model showed of its thinking in one turn. */
+export interface ThoughtRow extends RowHead {
+  row: "thought";
+  text: string;
+}
+
+/** What the model's turns took; unpriced are those whose price nobody knows. */
+export interface Spent extends Usage {
+  cost_usd: number;
+  unpriced: number;
+}
+
 export interface Timeline {
   rows: Row[];
   lastSeq: number;
-  usage: Usage;
+  usage: Spent;
 }
 
-export const emptyTimeline: Timeline = { rows: [], lastSeq: 0, usage: { input_tokens: 0, output_tokens: 0 } };
+export const emptyTimeline: Timeline = { rows: [], lastSeq: 0, usage: { input_tokens: 0, output_tokens: 0, cost_usd: 0, unpriced: 0 } };
 
 /** How much of a running call's output is kept. The beginning goes first. */
 const liveLimit = 64 * 1024;
@@ -113,7 +149,7 @@ export class RowBuilder {
   /** Calls that were made in a message and have no row. */
   private readonly unshown = new Map<string, ToolUse>();
   private lastSeq = 0;
-  private usage: Usage = emptyTimeline.usage;
+  private usage: Spent = emptyTimeline.usage;
 
   add(events: TimelineEvent[]): Timeline {
     this.rows = this.rows.slice();
@@ -156,7 +192,10 @@ export class RowBuilder {
         return this.put({ ...head, row: "approval", kind: event.kind, change: event.data });
       case "text.delta":
         return this.write(head, event.data.turn, event.data.text);
+      case "reasoning":
+        return this.think(head, event.data.turn, event.data.text, true);
       case "message":
+        if (event.data.reasoning) this.think(head, event.data.turn, event.data.reasoning, false);
         return this.message(head, event.data);
       case "tool.call":
         return this.call(head, event.data.id, { name: event.data.name, arguments: event.data.arguments, started: true, at: event.at });
@@ -173,8 +212,29 @@ export class RowBuilder {
         return this.put({ ...head, row: "notice", text: event.data.text });
       case "findings":
         return this.put({ ...head, row: "findings", finding: event.data });
+      case "person.said":
+        return this.put({ ...head, row: "said", actor, text: event.data.text, read: false });
+      case "applied": {
+        const said = this.find(`e${event.data.seq}`);
+        if (said?.row === "said") this.put({ ...said, read: true });
+        return;
+      }
+      case "feedback":
+        return this.put({ ...head, row: "feedback", feedback: event.data });
+      case "briefing":
+        return this.put({ ...head, row: "briefing", text: event.data.text });
+      case "compaction":
+        this.spend(event.data.usage);
+        return this.put({ ...head, row: "compaction", compaction: event.data });
     }
     // A kind that this page does not know yet: newer servers may send more.
+  }
+
+  private think(head: RowHead, turn: number, text: string, more: boolean): void {
+    const key = `thought-${head.runId}-${turn}`;
+    const before = this.find(key);
+    if (before?.row !== "thought") return this.put({ ...head, key, row: "thought", text });
+    this.put({ ...before, text: (more && !this.restart.has(head.runId) ? before.text : "") + text });
   }
 
   private write(head: RowHead, turn: number, text: string): void {
@@ -195,13 +255,18 @@ export class RowBuilder {
       if (use.name === submitFindings) this.unshown.set(callKey(head.runId, use.id), use);
       else this.call(head, use.id, { name: use.name, arguments: use.arguments });
     }
-    if (message.usage) {
-      this.usage = {
-        model: message.usage.model || this.usage.model,
-        input_tokens: this.usage.input_tokens + message.usage.input_tokens,
-        output_tokens: this.usage.output_tokens + message.usage.output_tokens,
-      };
-    }
+    this.spend(message.usage);
+  }
+
+  private spend(usage: Usage | null | undefined): void {
+    if (!usage) return;
+    this.usage = {
+      model: usage.model || this.usage.model,
+      input_tokens: this.usage.input_tokens + usage.input_tokens,
+      output_tokens: this.usage.output_tokens + usage.output_tokens,
+      cost_usd: this.usage.cost_usd + (usage.cost_usd ?? 0),
+      unpriced: this.usage.unpriced + (usage.cost_usd == null ? 1 : 0),
+    };
   }
 
   private said(head: RowHead, turn: number, text: string): void {

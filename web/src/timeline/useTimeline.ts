@@ -18,6 +18,8 @@ function staleAfter(kind: TimelineEvent["kind"]): string[] {
       return ["alerts", ""];
     case "findings":
       return ["findings", ""];
+    case "feedback":
+      return ["feedback"];
     case "run.queued":
     case "run.started":
     case "run.requeued":

@@ -7,8 +7,8 @@ import { useOnline, useReachable } from "../api/reachable";
 import type { User } from "../api/types";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
+import { AgentIcon, ApproveIcon, AuditIcon, AutoIcon, CloseIcon, DocsIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
 import { Palette } from "./Palette";
-import { ApproveIcon, AutoIcon, CloseIcon, DocsIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon } from "./icons";
 import css from "./Shell.module.css";
 
 /** With what one must be allowed to see each; nothing is for everybody. */
@@ -16,10 +16,13 @@ const settings = [
   { to: "/sources", label: "Sources", icon: <SourceIcon />, needs: "read" },
   { to: "/grouping", label: "Grouping rules", icon: <GroupIcon />, needs: "read" },
   { to: "/maintenance", label: "Maintenance", icon: <MaintenanceIcon />, needs: "read" },
+  { to: "/agents", label: "Agents", icon: <AgentIcon />, needs: "read" },
   { to: "/targets", label: "Targets", icon: <TargetIcon />, needs: "read" },
+  { to: "/tools", label: "Tools", icon: <ToolIcon />, needs: "read" },
   { to: "/credentials", label: "Credentials", icon: <KeyIcon />, needs: "inventory.manage" },
   { to: "/providers", label: "LLM providers", icon: <ModelIcon />, needs: "read" },
   { to: "/accounts", label: "Users and roles", icon: <PeopleIcon />, needs: "accounts.manage" },
+  { to: "/audit", label: "Audit log", icon: <AuditIcon />, needs: "audit.read" },
   { to: "/tokens", label: "API tokens", icon: <TokenIcon />, needs: "" },
   { to: "/docs", label: "API", icon: <DocsIcon />, needs: "" },
 ] as const;

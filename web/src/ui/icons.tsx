@@ -27,6 +27,8 @@ export const SourceIcon = icon(<path d="M3 11a5 5 0 0 1 10 0M5.5 11a2.5 2.5 0 0 
 export const TargetIcon = icon(<path d="M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.1M5 11h.1" />);
 export const KeyIcon = icon(<path d="M10.5 9.5a3.5 3.5 0 1 0-3.3-2.3L2.5 12v1.8h2.3v-1.6h1.6v-1.6l1-1a3.5 3.5 0 0 0 3.1-.1ZM11 5.4v.1" />);
 export const ModelIcon = icon(<path d="M8 1.8 9.6 6 14 7.6 9.6 9.2 8 13.6 6.4 9.2 2 7.6 6.4 6 8 1.8Z" />);
+export const ToolIcon = icon(<path d="M13.3 4.6a3.3 3.3 0 0 1-4.4 4L4.5 13a1.6 1.6 0 0 1-2.3-2.3l4.4-4.4a3.3 3.3 0 0 1 4-4.4L8.8 3.8l.5 2 2 .5z" />);
+export const AgentIcon = icon(<path d="M3 6.5h10v6.7H3zM8 6.5V3.6M8 2.6v.1M5.8 9.4v.8M10.2 9.4v.8M1.4 8.6v2.4M14.6 8.6v2.4" />);
 export const TokenIcon = icon(<path d="M5 4 2 8l3 4M11 4l3 4-3 4M9.2 3.2 6.8 12.8" />);
 export const CopyIcon = icon(<path d="M5.5 5.5h7v8h-7zM3.5 10.5v-8h7" />);
 export const CheckIcon = icon(<path d="m3 8.5 3.2 3.2L13 4.8" />);
@@ -50,6 +52,7 @@ export const GroupIcon = icon(<path d="M2.5 2.5h4.5v4.5h-4.5zM9 2.5h4.5v4.5H9zM5
 export const MaintenanceIcon = icon(<path d="M8 14.2A6.2 6.2 0 1 0 8 1.8a6.2 6.2 0 0 0 0 12.4ZM6.5 5.5v5M9.5 5.5v5" />);
 export const PeopleIcon = icon(<path d="M6 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5ZM1.5 13.5a4.5 4.5 0 0 1 9 0M10.5 2.8a2.5 2.5 0 0 1 0 4.4M12 9.4a4.5 4.5 0 0 1 2.5 4.1" />);
 
+export const AuditIcon = icon(<path d="M4 1.8h8v12.4H4zM6.2 5h3.6M6.2 8h3.6M6.2 11h1.6" />);
 export const ApproveIcon = icon(
   <>
     <path d="M8 1.8 13 3.7v4.1c0 3-2 5.3-5 6.4-3-1.1-5-3.4-5-6.4V3.7z" />

@@ -141,6 +141,8 @@ func TestEnrolmentTools(t *testing.T) {
 // TestCanary: a host that prints the key it is logged in to with, its passphrase
 // and its password, in any form that programs use, gives them to nobody: not as
 // result, live, as evidence, in the audit log, in any other row, or in the log.
+//
+// threats: J18
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

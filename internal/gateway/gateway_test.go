@@ -531,6 +531,8 @@ func TestTimeout(t *testing.T) {
 }
 
 // TestInventory is J12, and what else is wrong with an inventory.
+//
+// threats: J13
 func TestInventory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -566,6 +568,7 @@ func TestInventory(t *testing.T) {
 		{"bare", ops.CallDenied, "has no credential"},
 		{"loop1", ops.CallDenied, "in a circle"},
 		{"stolen", ops.CallFailed, "internal error"},
+		{"127.0.0.1", ops.CallDenied, "there is no ssh target"}, // where they all are
 	} {
 		got := call(t, c, fmt.Sprintf("c%d", i), "ssh_execute", args{"target": tt.target, "command": "echo x"})
 		require.Equal(t, tt.state, got.State, tt.target)

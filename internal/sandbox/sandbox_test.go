@@ -177,6 +177,9 @@ func TestTheAgentIsOutOfReach(t *testing.T) {
 	}
 }
 
+// TestNothingOutsideIsReadOrWritten tries by paths, by links and by descriptors.
+//
+// threats: C8
 func TestNothingOutsideIsReadOrWritten(t *testing.T) {
 	t.Parallel()
 	s := open(t)

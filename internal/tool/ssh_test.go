@@ -212,6 +212,8 @@ func TestOpenSSHPassphrase(t *testing.T) {
 
 // TestOpenSSHHostKey is J12: a host that cannot prove the pinned key gets
 // neither a login nor makes us open the credential.
+//
+// threats: J12
 func TestOpenSSHHostKey(t *testing.T) {
 	t.Parallel()
 	s := sshtest.New(t)

@@ -59,6 +59,9 @@ var statusOf = map[ops.Code]int{
 	ops.CodeInternal:        http.StatusInternalServerError,
 }
 
+// statusGone is what nginx says of a client that did not wait for its answer.
+const statusGone = 499
+
 func newProblem(status int, detail string) *problem {
 	return &problem{Title: http.StatusText(status), Status: status, Detail: detail}
 }
@@ -70,7 +73,8 @@ func (s *API) problemOf(ctx context.Context, what string, err error) *problem {
 	}
 	p := newProblem(statusOf[ops.CodeOf(err)], ops.MessageOf(err))
 	switch {
-	case errors.Is(ctx.Err(), context.Canceled): // nobody reads the answer
+	case errors.Is(ctx.Err(), context.Canceled): // nobody reads the answer, but for the log and the metrics
+		return &problem{Title: "Client Closed Request", Status: statusGone}
 	case p.Status == http.StatusServiceUnavailable:
 		s.log.WarnContext(ctx, "a request failed", "what", what, "err", err)
 		p.retryAfter = 5

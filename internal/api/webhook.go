@@ -45,7 +45,7 @@ func (s *API) webhook() http.HandlerFunc {
 		out, err := s.deliver(w, r, bodies)
 		if err != nil {
 			p := s.problemOf(r.Context(), "webhook", err)
-			s.metrics.webhooks.WithLabelValues(http.StatusText(p.Status)).Inc()
+			s.metrics.webhooks.WithLabelValues(p.Title).Inc()
 			if p.Status == http.StatusRequestEntityTooLarge {
 				w.Header().Set("Connection", "close") // else net/http first waits for more of it
 			}

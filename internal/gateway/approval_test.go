@@ -155,8 +155,9 @@ func TestApproval(t *testing.T) {
 		r := w.run("allow:ssh_hosts")
 		got := r.began(w.gateway, "c1", say("x"))
 		a := r.asked("c1")
-		target, err := w.api.TargetByName(t.Context(), "demo")
+		way, err := w.api.Way(t.Context(), "demo", 1)
 		require.NoError(t, err)
+		target := way[0].Target
 		changed := target
 		changed.User = "somebody"
 		require.NoError(t, w.api.PutTarget(t.Context(), changed))

@@ -250,13 +250,13 @@ func (g *Gateway) hops(ctx context.Context, r request, name string) (hops []tool
 	if err != nil || problem != "" {
 		return nil, "target", problem, err
 	}
-	for i, t := range way {
+	for i, stop := range way {
 		if r.tool.Keyless && i == len(way)-1 {
-			return append(hops, tool.Hop{Target: t}), "", "", nil
+			return append(hops, tool.Hop{Target: stop.Target}), "", "", nil
 		}
-		hop, problem, err := g.hop(ctx, t)
-		if err != nil || problem != "" {
-			return nil, "credential", problem, err
+		hop, problem := g.hop(stop)
+		if problem != "" {
+			return nil, "credential", problem, nil
 		}
 		hops = append(hops, hop)
 	}
@@ -265,8 +265,8 @@ func (g *Gateway) hops(ctx context.Context, r request, name string) (hops []tool
 
 // way gives the targets on the way to name, outermost first. No name means the
 // only target of the kind.
-func (g *Gateway) way(ctx context.Context, grant postgres.Grant, name, kind string) (way []ops.Target, problem string, err error) {
-	missing := func() ([]ops.Target, string, error) {
+func (g *Gateway) way(ctx context.Context, grant postgres.Grant, name, kind string) (way []postgres.Stop, problem string, err error) {
+	missing := func() ([]postgres.Stop, string, error) {
 		names, err := g.reachable(ctx, grant, kind)
 		switch {
 		case err != nil:
@@ -288,23 +288,23 @@ func (g *Gateway) way(ctx context.Context, grant postgres.Grant, name, kind stri
 		}
 		name = names[0]
 	}
-	for next := name; next != ""; {
-		if slices.ContainsFunc(way, func(t ops.Target) bool { return t.Name == next }) {
+	if way, err = g.db.Way(ctx, name, maxHops+1); err != nil {
+		return nil, "", err
+	}
+	for i, t := range way {
+		if slices.ContainsFunc(way[:i], func(earlier postgres.Stop) bool { return earlier.Name == t.Name }) {
 			return nil, fmt.Sprintf("the jump hosts of %q lead in a circle; a person must correct the inventory", name), nil
 		}
-		if len(way) == maxHops {
-			return nil, fmt.Sprintf("there are more than %d jump hosts before %q", maxHops-1, name), nil
-		}
-		t, err := g.db.TargetByName(ctx, next)
-		if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
-			return nil, "", err
-		}
 		// One that the token does not reach is as one that is not there.
-		if ops.CodeOf(err) == ops.CodeNotFound || t.Kind != kind || next == name && !reaches(grant, name) {
+		if t.Kind != kind || i == 0 && !reaches(grant, name) {
 			return missing()
 		}
-		way = append(way, t)
-		next = t.Jump
+	}
+	switch {
+	case len(way) == 0:
+		return missing()
+	case len(way) > maxHops:
+		return nil, fmt.Sprintf("there are more than %d jump hosts before %q", maxHops-1, name), nil
 	}
 	slices.Reverse(way)
 	return way, "", nil
@@ -327,21 +327,17 @@ const maxHops = 4
 
 // hop finds the credential of a target and checks that it may be used there.
 // The seal says the same: it does not open for other targets than it was made for.
-func (g *Gateway) hop(ctx context.Context, t ops.Target) (h tool.Hop, problem string, err error) {
-	if t.Credential == "" {
-		return h, fmt.Sprintf("host %s has no credential", t.Name), nil
+func (g *Gateway) hop(s postgres.Stop) (h tool.Hop, problem string) {
+	switch {
+	case s.Target.Credential == "":
+		return h, fmt.Sprintf("host %s has no credential", s.Name)
+	case s.Key == nil:
+		return h, fmt.Sprintf("the credential of host %s is disabled, or is not one for tools", s.Name)
+	case !matches(s.Key.Targets, s.Name):
+		return h, fmt.Sprintf("credential %s may not be used for host %s", s.Key.Name, s.Name)
 	}
-	c, err := g.db.CredentialByName(ctx, t.Credential)
-	if ops.CodeOf(err) == ops.CodeNotFound {
-		return h, fmt.Sprintf("the credential of host %s is disabled, or is not one for tools", t.Name), nil
-	}
-	if err != nil {
-		return h, "", err
-	}
-	if !matches(c.Targets, t.Name) {
-		return h, fmt.Sprintf("credential %s may not be used for host %s", c.Name, t.Name), nil
-	}
-	return tool.Hop{Target: t, Credential: c, Open: func() (ops.Secret, error) { return g.keys.Open(c) }}, "", nil
+	c := *s.Key
+	return tool.Hop{Target: s.Target, Credential: c, Open: func() (ops.Secret, error) { return g.keys.Open(c) }}, ""
 }
 
 // act does what was allowed and recorded. It gives the result with its audit record.

@@ -129,8 +129,9 @@ func TestEnrolmentTools(t *testing.T) {
 	login := call(t, c, "l1", "ssh_login", args{"target": "new"})
 	require.Equal(t, ops.CallFailed, login.State)
 	require.Contains(t, login.Text, "no host key is pinned for new")
-	target, err := w.api.TargetByName(t.Context(), "new")
+	way, err := w.api.Way(t.Context(), "new", 1)
 	require.NoError(t, err)
+	target := way[0].Target
 	require.Equal(t, ops.CodeConflict, ops.CodeOf(w.api.PinHostKey(t.Context(), target.ID, "ssh-ed25519 AAAA", keys[0].Key)))
 	require.NoError(t, w.api.PinHostKey(t.Context(), target.ID, "", keys[0].Key))
 	login = call(t, c, "l2", "ssh_login", args{"target": "new"})

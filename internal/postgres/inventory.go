@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
@@ -122,14 +123,42 @@ func (db *DB) PinHostKey(ctx context.Context, id, seen, keys string) error {
 	return mapError(err)
 }
 
-// TargetByName gives one target.
-func (db *DB) TargetByName(ctx context.Context, name string) (ops.Target, error) {
-	rows, err := db.pool.Query(ctx, selectTargets+` WHERE name = $1`, name)
+// Stop is a target with what logs in to it.
+type Stop struct {
+	ops.Target
+	// Key is nil if the target names no credential, or none that this role may see.
+	Key *ops.Credential
+}
+
+// Way gives the target of a name, its jump host, that one's jump host and so on,
+// at most limit of them, in one round trip. It does not judge them: a chain may
+// be cut off by the limit, also since it is a circle. Unknown names give nothing.
+func (db *DB) Way(ctx context.Context, name string, limit int) ([]Stop, error) {
+	rows, err := db.pool.Query(ctx, `WITH RECURSIVE way AS (
+			SELECT t.*, 1 AS step FROM targets t WHERE t.name = $1
+			UNION ALL SELECT t.*, w.step + 1 FROM way w JOIN targets t ON t.name = w.jump WHERE w.step < $2)
+		SELECT w.id, w.name, w.kind, w.address, w.port, w.user_name, w.host_key, coalesce(w.credential, ''), w.labels, coalesce(w.jump, ''),
+			w.scheme, w.path, w.ca, w.created_at,
+			c.id, c.name, c.kind, c.targets, c.version, c.created_at, c.rotated_at, c.disabled_at, c.sealed
+		FROM way w LEFT JOIN credentials c ON c.name = w.credential ORDER BY w.step`, name, limit)
 	if err != nil {
-		return ops.Target{}, mapError(err)
+		return nil, mapError(err)
 	}
-	t, err := pgx.CollectExactlyOneRow(rows, scanTarget)
-	return t, mapError(err)
+	stops, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Stop, err error) {
+		var id, name, kind *string
+		var version *int
+		var created *time.Time
+		var c ops.Credential
+		t := &s.Target
+		err = row.Scan(&t.ID, &t.Name, &t.Kind, &t.Address, &t.Port, &t.User, &t.HostKey, &t.Credential, &t.Labels, &t.Jump, &t.Scheme, &t.Path, &t.CA, &t.CreatedAt,
+			&id, &name, &kind, &c.Targets, &version, &created, &c.RotatedAt, &c.DisabledAt, &c.Sealed)
+		if err == nil && id != nil {
+			c.ID, c.Name, c.Kind, c.Version, c.CreatedAt = *id, *name, *kind, *version, *created
+			s.Key = &c
+		}
+		return s, err
+	})
+	return stops, mapError(err)
 }
 
 const selectTargets = `SELECT id, name, kind, address, port, user_name, host_key, coalesce(credential, ''), labels, coalesce(jump, ''),

@@ -199,30 +199,17 @@ func (d *Dispatcher) depth(ctx context.Context) {
 
 // pushCancels tells workers which of their runs somebody wants to end.
 func (d *Dispatcher) pushCancels(ctx context.Context) {
-	var runs []string
-	sessions := d.all()
-	for _, s := range sessions {
-		runs = append(runs, s.runs()...)
-	}
-	if len(runs) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
-	defer cancel()
-	reasons, err := d.db.Cancelled(ctx, runs)
-	if err != nil {
-		if ctx.Err() == nil {
-			d.log.Warn("requests to cancel were not looked at", "err", err)
-		}
-		return
-	}
-	for _, s := range sessions {
-		s.cancel(reasons)
-	}
+	push(ctx, d, "requests to cancel were not looked at", d.db.Cancelled, (*session).cancel)
 }
 
 // pushMessages hands workers what people have said to their runs.
 func (d *Dispatcher) pushMessages(ctx context.Context) {
+	push(ctx, d, "what people said to runs was not looked at", d.db.Unread, (*session).say)
+}
+
+// push asks the database about all runs of connected workers and gives each
+// worker the answers. What could not be asked is asked again at the next tick.
+func push[T any](ctx context.Context, d *Dispatcher, failed string, ask func(context.Context, []string) (map[string]T, error), tell func(*session, map[string]T)) {
 	var runs []string
 	sessions := d.all()
 	for _, s := range sessions {
@@ -233,15 +220,15 @@ func (d *Dispatcher) pushMessages(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
 	defer cancel()
-	unread, err := d.db.Unread(ctx, runs)
+	answers, err := ask(ctx, runs)
 	if err != nil {
 		if ctx.Err() == nil {
-			d.log.Warn("what people said to runs was not looked at", "err", err)
+			d.log.Warn(failed, "err", err)
 		}
 		return
 	}
 	for _, s := range sessions {
-		s.say(unread)
+		tell(s, answers)
 	}
 }
 

@@ -72,6 +72,7 @@ func TestInvestigations(t *testing.T) {
 
 	began := time.Now()
 	for n := range workerKills + apiKills {
+		// Nothing is waited for: these are the moments of the deaths, which the seed chooses.
 		time.Sleep(time.Duration(r.IntN(900)) * time.Millisecond)
 		p := fleet[r.IntN(len(fleet))]
 		if n%((workerKills+apiKills)/apiKills) == 3 {

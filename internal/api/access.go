@@ -25,6 +25,7 @@ var accessOf = map[string]access{
 	"audit":               {ops.CanReadAudit, ops.CanReadAudit},
 	"incidents":           {ops.CanRead, ops.CanRespond},
 	"alerts":              {ops.CanRead, ops.CanRespond},
+	"views":               {ops.CanRead, ops.CanRead}, // of the list of incidents; to share one needs more
 	"approvals":           {ops.CanRead, ops.CanApprove},
 	"grants":              {ops.CanRead, ops.CanApprove},
 	"sources":             {ops.CanRead, ops.CanManageSources},

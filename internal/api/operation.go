@@ -124,6 +124,8 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.gatekeeperOperations(api)
 	s.incidentOperations(api)
 	s.editOperations(api)
+	s.bulkOperations(api)
+	s.viewOperations(api)
 	s.messageOperations(api)
 	s.feedbackOperations(api)
 	s.budgetOperations(api)

@@ -789,6 +789,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Do the same to several incidents. Each is changed by itself, as if it were the only one: some may fail and others not
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["change-incidents"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/facets": {
         parameters: {
             query?: never;
@@ -2056,6 +2076,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Your views of the list of incidents, and those that others share
+         * @description Needs the permission "read".
+         */
+        get: operations["list-views"];
+        put?: never;
+        /**
+         * Keep a filter under a name
+         * @description Needs the permission "read".
+         */
+        post: operations["create-view"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/views/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change a view of yours
+         * @description Needs the permission "read".
+         */
+        put: operations["replace-view"];
+        post?: never;
+        /**
+         * Remove a view of yours, or, if you manage accounts, one that anybody shares
+         * @description Needs the permission "read".
+         */
+        delete: operations["remove-view"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -2352,6 +2420,26 @@ export interface components {
             updated_by?: string;
             /** Format: double */
             usd: number;
+        };
+        BulkChangeBody: {
+            /** @enum {string} */
+            action: "acknowledge" | "assign" | "resolve" | "close";
+            /** @description For assign: a user's name; empty for nobody. */
+            assignee?: string;
+            /** @description Ids or numbers of incidents. */
+            ids: string[];
+        };
+        BulkItem: {
+            /** @description As it was asked for. */
+            id: string;
+            incident?: components["schemas"]["Incident"];
+            /** @description Why nothing was done to it. */
+            problem?: string;
+            /**
+             * Format: int64
+             * @description What the call for this one incident would have been answered with.
+             */
+            status: number;
         };
         Change: {
             /** Format: date-time */
@@ -2947,6 +3035,11 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListBulkItem: {
+            items: components["schemas"]["BulkItem"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListChange: {
             items: components["schemas"]["Change"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
@@ -3054,6 +3147,11 @@ export interface components {
         };
         ListToolEntry: {
             items: components["schemas"]["ToolEntry"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListView: {
+            items: components["schemas"]["View"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -4112,6 +4210,40 @@ export interface components {
              * @description 0 ends set-up mode. It ends by itself after so many minutes.
              */
             minutes: number;
+        };
+        View: {
+            /** Format: date-time */
+            created_at: string;
+            filter: components["schemas"]["ViewFilter"];
+            id: string;
+            mine: boolean;
+            name: string;
+            owner: string;
+            shared: boolean;
+            /** Format: date-time */
+            updated_at: string;
+        };
+        ViewFilter: {
+            assignee?: string[];
+            /** @description States of a run, separated by commas; none is never investigated. */
+            investigation?: string;
+            /** @description key:value */
+            label?: string[];
+            /** @description Words, as in the search box. */
+            q?: string;
+            service?: string[];
+            /** @description One or several, separated by commas. */
+            severity?: string;
+            /** @description Ids of sources, separated by commas; none is opened by hand. */
+            source?: string;
+            /** @description One or several, separated by commas. */
+            status?: string;
+        };
+        ViewInput: {
+            filter: components["schemas"]["ViewFilter"];
+            name: string;
+            /** @description Whether others see it, too. Needs the permission "incidents.respond". */
+            shared?: boolean;
         };
         WindowBody: {
             /** @description Makes it weekly. */
@@ -5795,6 +5927,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkChangeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBulkItem"];
                 };
             };
             /** @description Error */
@@ -8358,6 +8523,132 @@ export interface operations {
         };
     };
     "end-user-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-view": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ViewInput"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["View"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replace-view": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ViewInput"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["View"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "remove-view": {
         parameters: {
             query?: never;
             header?: never;

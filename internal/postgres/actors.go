@@ -1,7 +1,11 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
@@ -17,23 +21,53 @@ type ActorRoles struct {
 	Deny, Allow []string
 }
 
-func (a *ActorRoles) columns() []any {
-	return []any{&a.Roles, &a.Powers.Actions, &a.Powers.Agents, &a.Deny, &a.Allow}
+func (a *ActorRoles) columns() []any { return []any{&a.Roles, (*said)(a)} }
+
+// said reads what the roles say, one by one, and puts it together: each thing
+// once, in order.
+type said ActorRoles
+
+// Scan implements [database/sql.Scanner]: pgx empties what it unmarshals into.
+func (s *said) Scan(text any) error {
+	data, ok := text.([]byte)
+	if !ok {
+		return fmt.Errorf("roles are a text of JSON, not %T", text)
+	}
+	var roles []struct {
+		Actions     []ops.Permission
+		Agents      []string
+		Deny, Allow []string
+	}
+	if err := json.Unmarshal(data, &roles); err != nil {
+		return err
+	}
+	s.Powers, s.Deny, s.Allow = ops.Powers{}, nil, nil
+	for _, r := range roles {
+		s.Powers.Actions = append(s.Powers.Actions, r.Actions...)
+		s.Powers.Agents = append(s.Powers.Agents, r.Agents...)
+		s.Deny, s.Allow = append(s.Deny, r.Deny...), append(s.Allow, r.Allow...)
+	}
+	s.Powers.Actions, s.Powers.Agents = sorted(s.Powers.Actions), sorted(s.Powers.Agents)
+	s.Deny, s.Allow = sorted(s.Deny), sorted(s.Allow)
+	return nil
+}
+
+func sorted[T cmp.Ordered](all []T) []T {
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // rolesOfActor finds the roles of x.actor, as p.roles; rolesColumns are what
-// they say, as columns of [ActorRoles].
+// they say, as columns of [ActorRoles]. This is asked at each call: without the
+// OFFSET Postgres would find the roles once for each use of them.
 const (
 	rolesOfActor = `(SELECT coalesce(CASE WHEN x.actor LIKE 'user:%'
 			THEN (SELECT u.roles FROM users u WHERE u.username = substr(x.actor, 6) AND u.disabled_at IS NULL)
 			ELSE coalesce((SELECT s.roles FROM actor_roles s WHERE s.actor = x.actor),
 				(SELECT s.roles FROM actor_roles s WHERE s.actor = split_part(x.actor, ':', 1) || ':*' AND x.actor LIKE '%:_%'))
-		END, '{}') AS roles) AS p`
-	rolesColumns = `p.roles,
-		ARRAY(SELECT DISTINCT v FROM roles r, unnest(r.actions) AS v WHERE r.id = ANY(p.roles) ORDER BY v),
-		ARRAY(SELECT DISTINCT v FROM roles r, unnest(r.agents) AS v WHERE r.id = ANY(p.roles) ORDER BY v),
-		ARRAY(SELECT DISTINCT v FROM roles r, unnest(r.deny) AS v WHERE r.id = ANY(p.roles) ORDER BY v),
-		ARRAY(SELECT DISTINCT v FROM roles r, unnest(r.allow) AS v WHERE r.id = ANY(p.roles) ORDER BY v)`
+		END, '{}') AS roles OFFSET 0) AS p`
+	rolesColumns = `p.roles, (SELECT coalesce(json_agg(json_build_object('actions', r.actions, 'agents', r.agents, 'deny', r.deny, 'allow', r.allow)), '[]')
+		FROM roles r WHERE r.id = ANY(p.roles))`
 )
 
 // RolesOfActor gives what the roles of an actor say.

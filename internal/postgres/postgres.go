@@ -39,6 +39,7 @@ type DB struct {
 	config *pgx.ConnConfig // for connections that listen or hold a lock, apart from the pool
 	audits auditWriters
 	rules  rulesCache // how alerts are grouped
+	grants shared[Grant]
 	// auditKey signs what this process appends to the audit.
 	auditKey ops.AuditKey
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -150,36 +149,68 @@ func (g Grant) Holder() string {
 // beginning and its end stands which one.
 const (
 	selectRunGrant = `SELECT x.*, ` + rolesColumns + ` FROM (
-		SELECT r.id::text AS run, '' AS token, r.incident_id::text AS incident, 'run:' || r.id AS acts, r.actor, r.agent_id AS agent,
+		SELECT r.gateway_token_hash AS hash, r.id::text AS run, '' AS token, r.incident_id::text AS incident, 'run:' || r.id AS acts, r.actor, r.agent_id AS agent,
 			a.disabled_at IS NOT NULL AS disabled, a.rules, a.tools AS agent_tools, '{}'::text[] AS tools, '{}'::text[] AS targets, r.deadline
 		FROM runs r JOIN agents a ON a.id = r.agent_id WHERE r.state = 'running' AND r.deadline > now()
 			AND NOT EXISTS (SELECT FROM users u WHERE r.actor LIKE 'user:%' AND u.username = substr(r.actor, 6) AND u.disabled_at IS NOT NULL) AND `
 	selectTokenGrant = ` UNION ALL
-		SELECT '', t.id::text, '', t.actor || ' token:' || t.name, t.actor, coalesce(t.agent_id, ''),
+		SELECT t.hash, '', t.id::text, '', t.actor || ' token:' || t.name, t.actor, coalesce(t.agent_id, ''),
 			a.disabled_at IS NOT NULL, coalesce(a.rules, '{}'), coalesce(a.tools, '{}'), t.tools, t.targets, t.expires_at
 		FROM gateway_tokens t LEFT JOIN agents a ON a.id = t.agent_id WHERE t.revoked_at IS NULL AND t.expires_at > now() AND `
 	selectGrantRoles = `) AS x CROSS JOIN LATERAL ` + rolesOfActor
 )
 
-// GrantByToken gives what the token with this hash stands for. Unknown, ended,
-// revoked and overdue ones are all code unauthenticated, as is a run whose user
-// is disabled.
+// GrantByToken gives what the token with this hash stands for now. Unknown,
+// ended, revoked and overdue ones are all code unauthenticated, as is a run whose
+// user is disabled. Who asks at the same time shares one statement, which begins
+// after all of them have asked.
 func (db *DB) GrantByToken(ctx context.Context, hash []byte) (Grant, error) {
-	return db.grant(ctx, selectRunGrant+`r.gateway_token_hash = $1`+selectTokenGrant+`t.hash = $1`+selectGrantRoles, hash)
+	g, ok, err := db.grants.get(ctx, string(hash), db.grantsByToken)
+	return granted(g, ok, err)
 }
 
-// GrantByHolder gives the same for the id of a run or token, as it is now.
-func (db *DB) GrantByHolder(ctx context.Context, id string) (Grant, error) {
-	return db.grant(ctx, selectRunGrant+`r.id = $1`+selectTokenGrant+`t.id = $1`+selectGrantRoles, id)
-}
-
-func (db *DB) grant(ctx context.Context, query string, arg any) (g Grant, err error) {
-	err = db.pool.QueryRow(ctx, query, arg).Scan(append([]any{&g.RunID, &g.TokenID, &g.IncidentID, &g.Actor, &g.Requester, &g.Agent, &g.AgentDisabled,
-		&g.Rules, &g.AgentTools, &g.Tools, &g.Targets, &g.Deadline}, g.Roles.columns()...)...)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return g, ops.Errorf(ops.CodeUnauthenticated, "the token is unknown, or has ended")
+func (db *DB) grantsByToken(ctx context.Context, hashes []string) (map[string]Grant, error) {
+	list := make([][]byte, len(hashes))
+	for i, h := range hashes {
+		list[i] = []byte(h)
 	}
-	return g, mapError(err)
+	return db.selectGrants(ctx, selectRunGrant+`r.gateway_token_hash = ANY($1)`+selectTokenGrant+`t.hash = ANY($1)`+selectGrantRoles, list)
+}
+
+// GrantByHolder gives the same for the id of a run or token.
+func (db *DB) GrantByHolder(ctx context.Context, id string) (Grant, error) {
+	all, err := db.selectGrants(ctx, selectRunGrant+`r.id = $1`+selectTokenGrant+`t.id = $1`+selectGrantRoles, id)
+	for _, g := range all {
+		return g, nil
+	}
+	return granted(Grant{}, false, err)
+}
+
+func granted(g Grant, ok bool, err error) (Grant, error) {
+	if err == nil && !ok {
+		err = ops.Errorf(ops.CodeUnauthenticated, "the token is unknown, or has ended")
+	}
+	return g, err
+}
+
+// selectGrants gives grants by the hashes of their tokens.
+func (db *DB) selectGrants(ctx context.Context, query string, arg any) (map[string]Grant, error) {
+	rows, err := db.pool.Query(ctx, query, arg)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	all := map[string]Grant{}
+	for rows.Next() {
+		var hash []byte
+		var g Grant
+		if err := rows.Scan(append([]any{&hash, &g.RunID, &g.TokenID, &g.IncidentID, &g.Actor, &g.Requester, &g.Agent, &g.AgentDisabled,
+			&g.Rules, &g.AgentTools, &g.Tools, &g.Targets, &g.Deadline}, g.Roles.columns()...)...); err != nil {
+			rows.Close()
+			return nil, err
+		}
+		all[string(hash)] = g
+	}
+	return all, mapError(rows.Err())
 }
 
 // HoldersAlive gives those of the holders whose calls may go on: a gateway asks

@@ -185,6 +185,25 @@ func TestEarlierCallsAreNoEvidence(t *testing.T) {
 	require.Contains(t, show(w.stored(run)), `which is no finished call of this run`)
 }
 
+// What is remembered is told as a hypothesis; findings that cite it stand on nothing.
+func TestMemoriesAreNoEvidence(t *testing.T) {
+	t.Parallel()
+	memory := ops.RecalledMemory{ID: ops.NewID(), Service: "shop", Pattern: "the disk of a web host is full", Cause: "old logs fill it", Fix: "rotate", Incident: 3, ConfirmedBy: "user:ada"}
+	cite := "  - calls: [{tool: submit_findings, arguments: {summary: s, root_cause: old logs fill it, confidence: 1, evidence: [{call: " + memory.ID + ", excerpt: old logs fill it}, {call: memory}]}}]\n"
+	w := newWorld(t, "turns:\n  - calls: [{tool: ssh_hosts}]\n"+cite+cite)
+	run := w.task(func(task *wire.Task) { task.Context = &ops.Context{Memories: []ops.RecalledMemory{memory}} })
+	w.worker()
+	end := w.end(run)
+	require.Equal(t, ops.RunInconclusive, end.State)
+	require.Contains(t, end.Reason, "no root cause is backed by evidence")
+	asked := w.questions()[0]
+	for _, want := range []string{"old logs fill it", "hypotheses to be checked anew, and never evidence"} {
+		require.Contains(t, asked, want)
+	}
+	results := all[ops.ToolResult](t, w.stored(run), ops.EventToolResult)
+	require.Contains(t, results[1].Text, "which is no finished call of this run")
+}
+
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	turn := "  - {text: more, calls: [{tool: ssh_execute, arguments: {target: h, command: 'c%d'}}]}\n"

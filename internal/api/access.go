@@ -37,6 +37,8 @@ var accessOf = map[string]access{
 	"llm-providers":       {ops.CanRead, ops.CanManageInventory},
 	"agents":              {ops.CanRead, ops.CanManageAgents},
 	"changes":             {ops.CanRead, ops.CanRespond},
+	"memories":            {ops.CanRead, ops.CanRespond},
+	"memory-rules":        {ops.CanRead, ops.CanManageAgents},
 	"budgets":             {ops.CanRead, ops.CanManageAgents},
 	"usage":               {ops.CanRead, ops.CanManageAgents},
 	"gatekeeper":          {ops.CanRead, ops.CanManageAgents},

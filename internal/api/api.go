@@ -307,6 +307,7 @@ func (s *API) chores() []chore {
 		{"search", time.Second, s.db.IndexSearch},
 		{"reconcile", 5 * time.Second, s.reconcileDue},
 		{"tool servers", time.Minute, s.askServers},
+		{"memories", time.Minute, s.rememberByRules},
 		{"silence", 15 * time.Second, s.watchSilence},
 	}
 }

@@ -128,6 +128,7 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.viewOperations(api)
 	s.messageOperations(api)
 	s.feedbackOperations(api)
+	s.memoryOperations(api)
 	s.budgetOperations(api)
 	s.groupingOperations(api)
 	s.windowOperations(api)

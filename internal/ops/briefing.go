@@ -12,6 +12,8 @@ type Context struct {
 	Similar []SimilarIncident `json:"similar,omitempty"`
 	// Changes are what was done lately to what the incident is about, newest first.
 	Changes []Change `json:"changes,omitempty"`
+	// Memories are what was confirmed of other investigations, the likeliest first.
+	Memories []RecalledMemory `json:"memories,omitempty"`
 }
 
 // Episode is an earlier alert of the same identity.

@@ -26,8 +26,8 @@ const (
 )
 
 // Context gives what is known of the past of an incident: earlier episodes of
-// its alerts, similar incidents that were explained, and recent changes of its
-// services and hosts. Every part is bounded and found by an index.
+// its alerts, similar incidents that were explained, recent changes of its
+// services and hosts, and what was remembered. Every part is bounded and found by an index.
 func (db *DB) Context(ctx context.Context, incident ops.Incident, alerts []ops.Alert) (ops.Context, error) {
 	var out ops.Context
 	var err error
@@ -47,6 +47,10 @@ func (db *DB) Context(ctx context.Context, incident ops.Incident, alerts []ops.A
 	delete(about, "")
 	out.Changes, err = db.changes(ctx, `WHERE service = ANY($1) AND at > $2 AND at <= now() ORDER BY at DESC, id DESC LIMIT $3`,
 		sortedKeys(about), incident.OpenedAt.Add(-changesLookBack), maxNoted)
+	if err != nil {
+		return out, err
+	}
+	out.Memories, err = db.recall(ctx, incident, alerts)
 	return out, err
 }
 

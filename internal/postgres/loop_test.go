@@ -384,6 +384,14 @@ func TestContextIsFoundByIndexes(t *testing.T) {
 		"changes":         `SELECT id FROM changes WHERE service = ANY('{a,b}') AND at > now() LIMIT 10`,
 		"changes to drop": `SELECT id FROM changes WHERE at < now() ORDER BY at LIMIT 100`,
 		"unread":          `SELECT seq FROM run_messages WHERE run_id = ANY('{}'::uuid[]) ORDER BY run_id, seq`,
+		"memories alike":  `SELECT id FROM memories WHERE words @@ '''a'' | ''b'''`,
+		"same memories":   `SELECT id FROM memories WHERE identities && '{a,b}'`,
+		"our memories":    `SELECT id FROM memories WHERE service = 'shop' ORDER BY id DESC LIMIT 300`,
+		"memories":        `SELECT id FROM memories ORDER BY id DESC LIMIT 50`,
+		"old usage":       `SELECT day FROM usage_days WHERE day < now()::date ORDER BY day LIMIT 100`,
+		"old tokens":      `SELECT id FROM gateway_tokens WHERE expires_at < now() ORDER BY expires_at LIMIT 100`,
+		"old windows":     `SELECT id FROM maintenance_windows WHERE ends_at < now() ORDER BY ends_at LIMIT 100`,
+		"old api tokens":  `SELECT id FROM api_tokens WHERE expires_at < now() ORDER BY expires_at LIMIT 100`,
 		"feedback":        `SELECT 1 FROM finding_feedback WHERE incident_id = '` + ops.NewID() + `' ORDER BY at DESC`,
 	} {
 		rows, err := conn.Query(t.Context(), `EXPLAIN `+query)

@@ -170,6 +170,9 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := db.offer(ctx, out.Run.ID, known.Memories); err != nil {
+			return nil, err
+		}
 		out.Context = &known
 	}
 	return out, nil

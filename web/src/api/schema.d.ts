@@ -1357,6 +1357,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/memories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was confirmed of findings, newest first: investigations are offered it as hypotheses
+         * @description Needs the permission "read".
+         */
+        get: operations["list-memories"];
+        put?: never;
+        /**
+         * Confirm findings and have them remembered, as they are or as you put them
+         * @description Needs the permission "incidents.respond".
+         */
+        post: operations["create-memory"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/memories/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One memory
+         * @description Needs the permission "read".
+         */
+        get: operations["get-memory"];
+        put?: never;
+        post?: never;
+        /**
+         * Forget it
+         * @description Needs the permission "incidents.respond".
+         */
+        delete: operations["delete-memory"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a memory, or say that it holds no more
+         * @description Needs the permission "incidents.respond".
+         */
+        patch: operations["edit-memory"];
+        trace?: never;
+    };
+    "/api/v1/memory-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Which findings are remembered without a person
+         * @description Needs the permission "read".
+         */
+        get: operations["list-memory-rules"];
+        put?: never;
+        /**
+         * Have findings remembered that nobody has called wrong, from now on
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["create-memory-rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/memory-rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change such a rule; it counts for findings from now on
+         * @description Needs the permission "agents.manage".
+         */
+        put: operations["replace-memory-rule"];
+        post?: never;
+        /**
+         * Remove such a rule; what it had remembered stays
+         * @description Needs the permission "agents.manage".
+         */
+        delete: operations["delete-memory-rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/policy/dry-run": {
         parameters: {
             query?: never;
@@ -2470,6 +2570,20 @@ export interface components {
             /** @description Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not. */
             tools?: string[];
         };
+        ChangedMemoryBody: {
+            cause?: string;
+            /**
+             * Format: int64
+             * @description How long it is offered from now on; 0 is for ever.
+             */
+            days?: number;
+            fix?: string;
+            labels?: string[];
+            pattern?: string;
+            service?: string;
+            /** @description It holds no more, and is not offered. */
+            stale?: boolean;
+        };
         ChangedProviderBody: {
             /** @description Let the proxy dial private and loopback addresses for it. */
             allow_private?: boolean;
@@ -3085,6 +3199,16 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListMemory: {
+            items: components["schemas"]["Memory"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListMemoryRule: {
+            items: components["schemas"]["MemoryRule"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListProviderView: {
             items: components["schemas"]["ProviderView"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
@@ -3184,6 +3308,63 @@ export interface components {
             time_zone?: string;
             /** Format: date-time */
             updated_at: string;
+        };
+        Memory: {
+            cause: string;
+            /** Format: date-time */
+            confirmed_at: string;
+            confirmed_by: string;
+            evidence: string[];
+            /** Format: date-time */
+            expires_at?: string;
+            fix?: string;
+            id: string;
+            incident_id?: string;
+            /** Format: int64 */
+            incident_number: number;
+            labels: string[];
+            /** Format: int64 */
+            offered: number;
+            /** Format: date-time */
+            offered_at?: string;
+            pattern: string;
+            run_id?: string;
+            service?: string;
+            stale: boolean;
+            /** Format: date-time */
+            updated_at: string;
+            updated_by: string;
+        };
+        MemoryRule: {
+            /** Format: date-time */
+            created_at: string;
+            enabled: boolean;
+            id: string;
+            /** Format: double */
+            min_confidence: number;
+            name: string;
+            needs_feedback: boolean;
+            service?: string;
+            source_id?: string;
+            /** Format: date-time */
+            updated_at: string;
+            updated_by: string;
+        };
+        MemoryRuleBody: {
+            /** @description false if it is left out */
+            enabled?: boolean;
+            /**
+             * Format: double
+             * @default 0.9
+             */
+            min_confidence: number;
+            name: string;
+            /** @description A person has called the findings right; true if it is left out. */
+            needs_feedback?: boolean;
+            /** @description Of this service, or of those that begin with it if it ends in *; empty: of all. */
+            service?: string;
+            /** @description Of incidents of this source; empty: of all. */
+            source_id?: string;
         };
         MergeBody: {
             /** @description The incident that stays: its id or its number. */
@@ -3285,6 +3466,26 @@ export interface components {
              */
             severity: "critical" | "high" | "warning" | "info";
             title: string;
+        };
+        NewMemoryBody: {
+            cause?: string;
+            /**
+             * Format: int64
+             * @description How long it is offered; 0 is for ever, and 180 if it is left out.
+             */
+            days?: number;
+            /** @description What ended it. */
+            fix?: string;
+            /** @description The incident's id or its number. */
+            incident: string;
+            /** @description key:value; it is offered where alerts have all of them. */
+            labels?: string[];
+            /** @description How it shows. What the findings say if it is left out, as for cause and fix. */
+            pattern?: string;
+            /** @description The investigation whose findings are confirmed; the newest that has any if it is left out. */
+            run_id?: string;
+            /** @description The only service that it is offered for; empty is any. The incident's if it is left out. */
+            service?: string;
         };
         NewProviderBody: {
             /** @description Let the proxy dial private and loopback addresses for it. */
@@ -7051,6 +7252,299 @@ export interface operations {
         };
     };
     "delete-maintenance-window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-memories": {
+        parameters: {
+            query?: {
+                /** @description Words of the service, the texts and the labels; all of them, the last one may be unfinished. */
+                q?: string;
+                service?: string;
+                /** @description The id or the number of the incident that it comes from. */
+                incident?: string;
+                /** @description current is offered; old is stale or expired. */
+                state?: "current" | "old";
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListMemory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-memory": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewMemoryBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Memory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-memory": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Memory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-memory": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "edit-memory": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangedMemoryBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Memory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-memory-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListMemoryRule"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-memory-rule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemoryRuleBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemoryRule"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "replace-memory-rule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemoryRuleBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemoryRule"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-memory-rule": {
         parameters: {
             query?: never;
             header?: never;

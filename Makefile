@@ -14,6 +14,8 @@ FUZZTIME      ?= 10s
 DATA          ?= .data
 FLAGS         ?= --demo
 SEED          ?= 0
+CASES         ?= internal/eval/cases
+EVAL          ?=
 
 # A clone that belongs to another user has no readable git metadata.
 BUILD := $(GO) build -buildvcs=false
@@ -63,6 +65,10 @@ $(MCP_SUITE)/node_modules/.package-lock.json: $(MCP_SUITE)/package.json $(MCP_SU
 web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
 	npm --prefix web run build
 	@touch $@
+
+.PHONY: eval
+eval: bin/.all ## run the cases of incidents that ship, and judge what is found (CASES=folder, EVAL="--model FILE")
+	@bin/akmatori eval $(EVAL) $(CASES)
 
 ##### Test
 

@@ -94,7 +94,7 @@ var owners = []struct {
 	{"github.com/caarlos0/env/v11", []string{"cmd/internal/process"}, "no environment below cmd"},
 	{"math/rand/v2", []string{"internal/agent", "internal/llm", "internal/postgres"}, "for jitter alone: what must not be guessed comes from crypto/rand"},
 	{"filippo.io/age", []string{"internal/backup"}, "backups alone are for a passphrase"},
-	{"os/exec", []string{"cmd/akmatori", "internal/fake", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/sandbox", "internal/tool/sshtest"}, "no process of the product starts a program but its own, confined; the command line starts docker compose"},
+	{"os/exec", []string{"cmd/akmatori", "internal/fake", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/sandbox", "internal/tool/sshtest"}, "no process of the product starts a program but its own, confined; the command line starts docker compose, and akmatori-dev for evaluations"},
 }
 
 // reaches says what else a package may import: of ours, and which libraries.
@@ -110,6 +110,7 @@ var reaches = []struct {
 	{"internal/grouping", []string{"internal/ops"}, "pure: alerts to groups"},
 	{"internal/plain", nil, "pure: text to text"},
 	{"internal/toolspec", []string{"github.com/santhosh-tekuri/jsonschema/v6", "internal/ops", "internal/policy"}, "pure: definitions of tools"},
+	{"internal/casefile", []string{"github.com/goccy/go-yaml", "internal/ops"}, "pure: files of cases, and runs that have ended, to cases"},
 	{"internal/tool/catalogue", nil, "files"},
 	{"internal/reach", []string{"code.dny.dev/ssrf"}, "it dials and knows nothing of what is said"},
 	{"internal/llm/catalogue", []string{"internal/ops"}, "a table: who wants to know a price links no vendor's library"},
@@ -125,7 +126,7 @@ var reaches = []struct {
 var apart = []string{"internal/agent", "internal/api", "internal/gateway", "internal/proxy"}
 
 // notShipped are in no image of the product; cmd/dev and the demo's own image link them.
-var notShipped = []string{"deploy/compose/demo", "internal/fake", "internal/stack", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/postgres/seed", "internal/tool/sshtest"}
+var notShipped = []string{"deploy/compose/demo", "internal/eval", "internal/fake", "internal/stack", "internal/postgres/pgserver", "internal/postgres/pgtest", "internal/postgres/seed", "internal/tool/sshtest"}
 
 func TestEachBinaryLinksWhatItsPowersNeed(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 // Command akmatori is the command line of Akmatori. It is a client of the public
 // API: what it may do, the token that it signs in with may do. Backup and
-// restore alone are not; they are commands to Docker on the deployment's machine.
+// restore are not: they are commands to Docker on the deployment's machine. Nor is
+// eval, which starts the program akmatori-dev that was built beside this one.
 //
 // Texts of alerts, models and commands come from outside; before they reach the
 // terminal their control characters are made visible ([inert]).
@@ -43,6 +44,7 @@ type grammar struct {
 	Targets     targetsCmd   `cmd:"" help:"List or add machines that tools may act on."`
 	Policy      policyCmd    `cmd:"" help:"What agents may do, and why."`
 	Audit       auditCmd     `cmd:"" help:"The audit log."`
+	Eval        evalCmd      `cmd:"" passthrough:"" help:"Run cases of incidents and judge what the investigations find. Needs akmatori-dev beside this program."`
 	Backup      backupCmd    `cmd:"" help:"Write database and keys of the deployment in this folder to an encrypted file."`
 	Restore     restoreCmd   `cmd:"" help:"Read such a file back into a deployment that is new."`
 }
@@ -74,7 +76,9 @@ type world struct {
 	readPassword func() (string, error)
 	// compose runs docker compose with these arguments.
 	compose func(ctx context.Context, in io.Reader, out io.Writer, args ...string) error
-	json    bool
+	// dev runs akmatori-dev with these arguments.
+	dev  func(ctx context.Context, args ...string) error
+	json bool
 }
 
 func main() {
@@ -84,7 +88,7 @@ func main() {
 		b, err := term.ReadPassword(int(os.Stdin.Fd()))
 		return string(b), err
 	}}
-	w.compose = dockerCompose
+	w.compose, w.dev = dockerCompose, runDeveloper
 	code := run(ctx, w, os.Args[1:])
 	os.Exit(code)
 }

@@ -4,6 +4,9 @@
 // Once everything is ready it prints facts to standard output, one a line, the
 // last of them READY=1. Logs go to standard error. A second start on the same
 // data goes on where the first one stopped.
+//
+// "dev eval FOLDER" runs cases of incidents instead, each in a product of its own,
+// and says how good the investigations were.
 package main
 
 import (
@@ -29,6 +32,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+type grammar struct {
+	Run  flags    `cmd:"" default:"withargs" help:"Run every process of Akmatori on loopback (what happens without a command)."`
+	Eval evalArgs `cmd:"" help:"Run cases of incidents and judge what the investigations find."`
+}
+
 type flags struct {
 	Data      string     `help:"Folder for the database and the keys." default:".data" type:"path"`
 	Listen    string     `help:"Address of the page and the API." default:"127.0.0.1:8080"`
@@ -43,12 +51,20 @@ type flags struct {
 }
 
 func main() {
-	var f flags
-	kong.Parse(&f, kong.Name("dev"), kong.Description("Runs every process of Akmatori on loopback."))
-	log := slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: f.LogLevel, NoColor: !terminal(os.Stderr)}))
+	var g grammar
+	command := kong.Parse(&g, kong.Name("dev"), kong.Description("Runs every process of Akmatori on loopback.")).Command()
+	level := g.Run.LogLevel
+	if command != "run" {
+		level = g.Eval.LogLevel
+	}
+	log := slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, NoColor: !terminal(os.Stderr)}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
-	if err := run(ctx, f, log); err != nil && !errors.Is(err, context.Canceled) {
+	act := func() error { return run(ctx, g.Run, log) }
+	if command != "run" {
+		act = func() error { return evaluate(ctx, g.Eval, os.Stdout, log) }
+	}
+	if err := act(); err != nil && !errors.Is(err, context.Canceled) {
 		log.Error("dev ends", "err", err)
 		os.Exit(1)
 	}

@@ -38,8 +38,14 @@ type SSHHostConfig struct {
 	AuthorizedKey string     // "ssh-ed25519 AAAA…": who may log in, under any user name; required
 	// OnExec, if set, is called with each command just before it runs.
 	OnExec func(command string)
+	// Answer, if set, is asked in place of running anything, for every command.
+	Answer Answer
 	Log    *slog.Logger // required
 }
+
+// Answer prints what a host prints for a command and gives its exit status. It
+// ends when ctx does.
+type Answer func(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) uint32
 
 // SSHHost is the demo's managed host: an SSH server that really runs a few
 // read-only diagnostics of this machine, and nothing else. There is no shell:
@@ -191,7 +197,7 @@ func (h *SSHHost) session(ctx context.Context, c ssh.NewChannel) {
 		}
 		started = true
 		command.Go(func() {
-			status := h.exec(ctx, payload.Command, ch, ch.Stderr())
+			status := h.exec(ctx, payload.Command, ch)
 			_ = ch.CloseWrite()
 			_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 			_ = ch.Close()
@@ -199,8 +205,15 @@ func (h *SSHHost) session(ctx context.Context, c ssh.NewChannel) {
 	}
 }
 
-// exec runs a command of the list and gives its exit status.
-func (h *SSHHost) exec(ctx context.Context, command string, stdout, stderr io.Writer) uint32 {
+// exec answers a command, or runs one of the list, and gives its exit status.
+func (h *SSHHost) exec(ctx context.Context, command string, ch ssh.Channel) uint32 {
+	stdout, stderr := io.Writer(ch), io.Writer(ch.Stderr())
+	if h.conf.Answer != nil {
+		if h.conf.OnExec != nil {
+			h.conf.OnExec(command)
+		}
+		return h.conf.Answer(ctx, command, ch, stdout, stderr)
+	}
 	argv, ok := allowedCommand(command)
 	if !ok {
 		_, _ = fmt.Fprintln(stderr, "command not allowed on the demo host")

@@ -5,6 +5,7 @@
 //   SHOTS                          a folder for screenshots (optional)
 import { accessibility, assert, check, launch, narrow, report, reportViolations, shot, until, watch, wide } from "./browser.mjs";
 import { hostChecks } from "./hosts.mjs";
+import { listChecks } from "./lists.mjs";
 import { sourceChecks } from "./sources.mjs";
 import { toolChecks } from "./tools.mjs";
 import { workChecks } from "./work.mjs";
@@ -249,6 +250,7 @@ await check("Ctrl-K goes to a page and to an incident by its words", async () =>
   await page.waitForURL(`**/incidents/${incident.number}`);
 });
 
+await listChecks({ context, page, watched, base });
 await sourceChecks({ browser, context, page, watched, base });
 await workChecks({ browser, context, page, watched, base });
 await hostChecks({ context, page, base });

@@ -4,7 +4,7 @@ import { createRootRouteWithContext, createRoute, createRouter, lazyRouteCompone
 import { useEffect } from "react";
 import { auth } from "./api/calls";
 import { ApiError } from "./api/client";
-import type { Severity } from "./api/types";
+import { readSearch } from "./incidents/filter";
 import { Empty, Problem } from "./ui/parts";
 import { Shell } from "./ui/Shell";
 
@@ -93,35 +93,10 @@ const home = createRoute({
   },
 });
 
-export interface IncidentSearch {
-  status?: string;
-  severity?: Severity;
-  investigation?: string;
-  source?: string;
-  service?: string[];
-  label?: string[];
-  q?: string;
-}
-
-const severities: Severity[] = ["critical", "high", "warning", "info"];
-
 const incidents = createRoute({
   getParentRoute: () => signedIn,
   path: "/incidents",
-  validateSearch: (search: Record<string, unknown>): IncidentSearch => {
-    const kept: IncidentSearch = {};
-    for (const name of ["status", "investigation", "source", "q"] as const) {
-      const value = search[name];
-      if ((typeof value === "string" && value !== "") || typeof value === "number") kept[name] = String(value);
-    }
-    for (const name of ["service", "label"] as const) {
-      const values = [search[name]].flat().filter((v): v is string => typeof v === "string" && v !== "");
-      if (values.length > 0) kept[name] = values;
-    }
-    const severity = severities.find((s) => s === search.severity);
-    if (severity) kept.severity = severity;
-    return kept;
-  },
+  validateSearch: readSearch,
   component: lazyRouteComponent(() => import("./incidents/IncidentsPage"), "IncidentsPage"),
 });
 

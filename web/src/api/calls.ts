@@ -1,5 +1,5 @@
 import { api, ok } from "./client";
-import type { Body, ProviderKind } from "./types";
+import type { Body, ProviderKind, ViewFilter } from "./types";
 
 /** Every call of the page. The types come from the api's own description. */
 
@@ -12,17 +12,7 @@ export const auth = {
   logout: () => ok(api.POST("/api/v1/auth/logout")),
 };
 
-export interface IncidentFilter {
-  status?: string;
-  severity?: string;
-  investigation?: string;
-  source?: string;
-  service?: string[];
-  label?: string[];
-  q?: string;
-}
-
-export interface IncidentQuery extends IncidentFilter {
+export interface IncidentQuery extends ViewFilter {
   cursor?: string;
   limit?: number;
 }
@@ -34,13 +24,15 @@ const one = (id: string) => ({ params: { path: { id } } });
 export const incidents = {
   list: (query: IncidentQuery, { signal }: Signal) => ok(api.GET("/api/v1/incidents", { params: { query }, signal })),
   get: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/incidents/{id}", { ...one(id), signal })),
-  facets: (query: IncidentFilter, { signal }: Signal) => ok(api.GET("/api/v1/incidents/facets", { params: { query }, signal })),
+  facets: (query: ViewFilter, { signal }: Signal) => ok(api.GET("/api/v1/incidents/facets", { params: { query }, signal })),
   alerts: (id: string, cursor: string, { signal }: Signal) =>
     ok(api.GET("/api/v1/incidents/{id}/alerts", { params: { path: { id }, query: { cursor, limit: 200 } }, signal })),
   calls: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/calls", { ...one(id), signal }))).items,
   findings: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/findings", { ...one(id), signal }))).items,
   runs: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/runs", { ...one(id), signal }))).items,
   act: (id: string, action: IncidentAction) => ok(api.POST(`/api/v1/incidents/{id}/${action}`, one(id))),
+  /** Does the same to several; each item says what came of it. */
+  bulk: async (body: Body<"BulkChangeBody">) => (await ok(api.POST("/api/v1/incidents/bulk", { body }))).items,
   edit: (id: string, body: Body<"IncidentEditBody">) => ok(api.PATCH("/api/v1/incidents/{id}", { ...one(id), body })),
   assign: (id: string, assignee: string) => ok(api.POST("/api/v1/incidents/{id}/assign", { ...one(id), body: { assignee } })),
   /** Makes the incident a part of another one, which is the answer. */
@@ -55,6 +47,13 @@ export const incidents = {
   feedback: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/feedback", { ...one(id), signal }))).items,
   giveFeedback: (id: string, body: Body<"NewFeedbackBody">) => ok(api.POST("/api/v1/incidents/{id}/feedback", { ...one(id), body })),
   streamURL: (id: string) => `/api/v1/incidents/${encodeURIComponent(id)}/stream`,
+};
+
+export const views = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/views", { signal }))).items,
+  create: (body: Body<"ViewInput">) => ok(api.POST("/api/v1/views", { body })),
+  replace: (id: string, body: Body<"ViewInput">) => ok(api.PUT("/api/v1/views/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/views/{id}", one(id))),
 };
 
 export interface ApprovalQuery {

@@ -1,10 +1,11 @@
 import { useMediaQuery } from "@mantine/hooks";
 import { useState } from "react";
+import { useUser } from "../accounts/may";
 import type { Facets as Counts, FacetValue } from "../api/types";
-import type { IncidentSearch } from "../router";
 import { inert } from "../text/visible";
 import { investigationWord } from "../ui/state";
 import css from "./Facets.module.css";
+import type { IncidentSearch } from "./filter";
 
 /** Values of one group that are shown at first. */
 const few = 6;
@@ -38,13 +39,22 @@ export function Facets(props: Props) {
 
 /** How many values are chosen in the groups. */
 export function chosenIn(search: IncidentSearch): number {
-  return listOf(search.investigation).length + listOf(search.source).length + (search.service?.length ?? 0) + (search.label?.length ?? 0);
+  return listOf(search.investigation).length + listOf(search.source).length + (search.service?.length ?? 0) + (search.assignee?.length ?? 0) + (search.label?.length ?? 0);
 }
 
 function Groups({ counts, search, change }: Props) {
+  const me = useUser().username;
   if (!counts) return null;
+  const assignees = search.assignee ?? [];
   return (
     <>
+      <Group
+        name="Assigned to"
+        values={[{ value: me }]}
+        chosen={assignees}
+        show={(v) => (v === me ? "Me" : v)}
+        change={(all) => change({ assignee: all.length > 0 ? all : undefined })}
+      />
       <Group
         name="Investigation"
         values={counts.investigation}
@@ -109,7 +119,8 @@ function listOf(text: string | undefined): string[] {
 interface GroupProps {
   name: string;
   code?: boolean;
-  values: FacetValue[];
+  /** Without a count where nobody has counted. */
+  values: (Omit<FacetValue, "count"> & { count?: number })[];
   chosen: string[];
   show: (value: string) => string;
   change: (chosen: string[]) => void;
@@ -117,8 +128,8 @@ interface GroupProps {
 
 function Group({ name, code, values, chosen, show, change }: GroupProps) {
   const [all, setAll] = useState(false);
-  const missing = chosen.filter((v) => !values.some((f) => f.value === v)).map((value) => ({ value, count: 0 }));
-  const rows = [...missing, ...values];
+  const missing = chosen.filter((v) => !values.some((f) => f.value === v)).map((value) => ({ value }));
+  const rows: GroupProps["values"] = [...missing, ...values];
   if (rows.length === 0) return null;
   const shown = all ? rows : rows.filter((f, i) => i < few || chosen.includes(f.value));
   return (
@@ -132,7 +143,7 @@ function Group({ name, code, values, chosen, show, change }: GroupProps) {
             onChange={(e) => change(e.currentTarget.checked ? [...chosen, f.value] : chosen.filter((v) => v !== f.value))}
           />
           <span className={css.name}>{inert(show(f.value))}</span>
-          <span className={`${css.count} num`}>{f.count.toLocaleString()}</span>
+          <span className={`${css.count} num`}>{f.count?.toLocaleString()}</span>
         </label>
       ))}
       {rows.length > shown.length && (

@@ -1,20 +1,21 @@
 import { Button, Loader, NativeSelect, TextInput } from "@mantine/core";
-import { useMediaQuery } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { memo, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
+import { useMay } from "../accounts/may";
 import { incidents } from "../api/calls";
-import type { FacetValue, Incident, Severity } from "../api/types";
-import type { IncidentSearch } from "../router";
-import { inert } from "../text/visible";
+import type { FacetValue, Incident } from "../api/types";
 import { useHotkeys } from "../ui/hotkeys";
 import { CheckIcon, SearchIcon } from "../ui/icons";
-import { Ago, Empty, LoadingRows, Problem, useTitle } from "../ui/parts";
-import { InvestigationMark, SeverityMark, StatusMark } from "../ui/state";
+import { Empty, LoadingRows, Problem, useTitle } from "../ui/parts";
+import { Bulk } from "./Bulk";
+import { Facets } from "./Facets";
+import { type IncidentSearch, sameFilter } from "./filter";
 import css from "./IncidentsPage.module.css";
-import { chosenIn, Facets } from "./Facets";
+import { Rows, severityWords } from "./Rows";
+import { extend, first, noSelection, type Selection, toggle } from "./selection";
 import { useIncidentList } from "./useIncidentList";
+import { Views } from "./Views";
 
 /** Counts of one kind, for tabs and choices. */
 function countOf(values: FacetValue[] | undefined, ...of: string[]): number | undefined {
@@ -30,8 +31,6 @@ const tabs: { status?: string; label: string }[] = [
   { status: "closed", label: "Closed" },
 ];
 
-const severityWords: Record<Severity, string> = { critical: "Critical", high: "High", warning: "Warning", info: "Info" };
-
 export function IncidentsPage() {
   const search = getRouteApi("/signed-in/incidents").useSearch();
   const navigate = useNavigate();
@@ -40,19 +39,49 @@ export function IncidentsPage() {
   const searchBox = useRef<HTMLInputElement>(null);
   const rows = useRef<HTMLDivElement>(null);
 
+  const mayChange = useMay()("incidents.respond");
+  const [selection, setSelection] = useState<Selection>(noSelection);
+  const [filteredBy, setFilteredBy] = useState(search);
+  if (!sameFilter(filteredBy, search)) {
+    // What is no longer in the list is not changed with what is.
+    setFilteredBy(search);
+    setSelection(noSelection);
+  }
+  const { items } = list;
+  const choose = useCallback(
+    (item: Incident, range: boolean) => setSelection((now) => (range ? extend(now, items, item) : toggle(now, item))),
+    [items],
+  );
+
+  const links = () => [...(rows.current?.querySelectorAll<HTMLElement>("a[data-index]") ?? [])].sort((a, b) => Number(a.dataset.index) - Number(b.dataset.index));
+  /** The row that has the focus, or whose checkbox has it. */
+  const focused = () => document.activeElement?.parentElement?.closest("[data-row]")?.querySelector<HTMLElement>("a[data-index]") ?? undefined;
   const step = (by: number) => {
-    const all = [...(rows.current?.querySelectorAll<HTMLElement>("a[data-index]") ?? [])].sort((a, b) => Number(a.dataset.index) - Number(b.dataset.index));
-    const at = all.indexOf(document.activeElement as HTMLElement);
+    const all = links();
+    const now = focused();
+    const at = now ? all.indexOf(now) : -1;
     const visible = all.findIndex((row) => row.getBoundingClientRect().top >= 0);
     const row = at < 0 ? all[Math.max(visible, 0)] : all[at + by];
     row?.focus({ preventScroll: true });
     row?.scrollIntoView({ block: "nearest" });
   };
-  useHotkeys({ j: () => step(1), k: () => step(-1), "/": () => searchBox.current?.focus() });
+  const focusedItem = () => items[Number(focused()?.dataset.index ?? -1)];
+  const chooseFocused = (range: boolean) => {
+    const item = focusedItem();
+    if (item) choose(item, range);
+    else step(0);
+  };
+  useHotkeys({
+    j: () => step(1),
+    k: () => step(-1),
+    "/": () => searchBox.current?.focus(),
+    x: mayChange ? () => chooseFocused(false) : undefined,
+    X: mayChange ? () => chooseFocused(true) : undefined,
+  });
 
   const change = (to: Partial<IncidentSearch>) =>
     void navigate({ to: "/incidents", search: { ...search, ...to }, replace: "q" in to });
-  const filtered = search.status !== undefined || search.severity !== undefined || search.q !== undefined || chosenIn(search) > 0;
+  const filtered = !sameFilter({}, search);
   const facets = useQuery({
     queryKey: ["incidents", "facets", search],
     queryFn: ({ signal }) => incidents.facets(search, { signal }),
@@ -72,12 +101,14 @@ export function IncidentsPage() {
           <NativeSelect
             aria-label="Severity"
             value={search.severity ?? ""}
-            onChange={(e) => change({ severity: (e.currentTarget.value as Severity) || undefined })}
+            onChange={(e) => change({ severity: e.currentTarget.value || undefined })}
             data={[
               { value: "", label: "Any severity" },
+              ...(search.severity?.includes(",") ? [{ value: search.severity, label: search.severity.split(",").join(", ") }] : []),
               ...Object.entries(severityWords).map(([value, label]) => ({ value, label: counts ? `${label} (${atLeast(countOf(counts.severity, value) ?? 0)})` : label })),
             ]}
           />
+          <Views search={search} />
         </div>
       </header>
       <nav className={css.tabs} aria-label="Status">
@@ -144,7 +175,7 @@ export function IncidentsPage() {
                 <span className={css.wide}>Source</span>
                 <span className={css.right}>Opened</span>
               </div>
-              <Rows items={list.items} onEnd={loadMore} onLook={look} />
+              <Rows items={items} chosen={selection.chosen} choose={mayChange ? choose : undefined} onEnd={loadMore} onLook={look} />
               <div className={css.end}>
                 {more.error !== null ? (
                   <Problem what="Older incidents could not be read." error={more.error} retry={() => void loadMore()} />
@@ -160,6 +191,13 @@ export function IncidentsPage() {
                   <span>That is all of them.</span>
                 ) : null}
               </div>
+              <Bulk
+                chosen={selection.chosen}
+                may={mayChange}
+                focused={focusedItem}
+                keep={(ids) => setSelection((now) => ({ ...now, chosen: new Map([...now.chosen].filter(([id]) => ids.includes(id))) }))}
+                all={() => setSelection(first(items))}
+              />
             </div>
           )}
         </div>
@@ -200,76 +238,3 @@ function SearchBox({ ref, value, onChange }: { ref: React.RefObject<HTMLInputEle
     />
   );
 }
-
-/** Only the rows on the screen exist; a list of 10,000 scrolls like one of ten. */
-function Rows({ items, onEnd, onLook }: { items: Incident[]; onEnd: () => Promise<void>; onLook: (number: number | undefined) => void }) {
-  const box = useRef<HTMLDivElement>(null);
-  const narrow = useMediaQuery("(max-width: 760px)", undefined, { getInitialValueInEffect: false });
-  const height = narrow ? 66 : 40;
-  const [offset, setOffset] = useState(0);
-  useLayoutEffect(() => {
-    setOffset((box.current?.getBoundingClientRect().top ?? 0) + window.scrollY);
-  }, [narrow]);
-  const virtual = useWindowVirtualizer({ count: items.length, estimateSize: () => height, overscan: 12, scrollMargin: offset });
-  useLayoutEffect(() => virtual.measure(), [virtual, height]);
-
-  const shown = virtual.getVirtualItems();
-  const first = shown[Math.min(12, shown.length - 1)]?.index;
-  const last = shown.at(-1)?.index ?? 0;
-  useEffect(() => onLook(first === undefined ? undefined : items[first]?.number), [first, items, onLook]);
-  useEffect(() => {
-    if (last >= items.length - 1 && window.scrollY > 0) void onEnd();
-  }, [last, items.length, onEnd]);
-
-  return (
-    <div ref={box} className={css.list} style={{ height: virtual.getTotalSize() }}>
-      {shown.map((v) => {
-        const item = items[v.index];
-        return item && <IncidentRow key={item.id} item={item} index={v.index} top={v.start - offset} />;
-      })}
-    </div>
-  );
-}
-
-const IncidentRow = memo(function IncidentRow({ item, index, top }: { item: Incident; index: number; top: number }) {
-  const over = item.status === "resolved" || item.status === "closed" || item.status === "merged";
-  return (
-    <Link
-      to="/incidents/$id"
-      params={{ id: String(item.number) }}
-      className={css.row}
-      data-index={index}
-      data-over={over}
-      style={{ transform: `translateY(${top}px)` }}
-    >
-      <span className={css.word}>
-        <SeverityMark value={item.severity} />
-      </span>
-      <span className={`${css.cell} num faint`}>#{item.number}</span>
-      <span className={css.title}>
-        <b>{inert(item.title)}</b>
-        {item.service && <span className={css.service}>{inert(item.service)}</span>}
-      </span>
-      <span className={css.cell}>
-        <InvestigationMark value={item.investigation} />
-      </span>
-      <span className={css.cell}>
-        <StatusMark value={item.status} />
-      </span>
-      <span className={`${css.cell} ${css.wide} ${css.right} num dim`} title={`${item.firing_count} of ${item.alert_count} firing`}>
-        {item.alert_count}
-      </span>
-      <span className={`${css.cell} ${css.wide} ${css.clip} dim`}>{inert(item.source) || "by hand"}</span>
-      <span className={`${css.cell} ${css.right} dim`}>
-        <Ago at={item.opened_at} plain />
-      </span>
-      <span className={css.meta}>
-        <span className="num faint">#{item.number}</span>
-        <span>{severityWords[item.severity] ?? item.severity}</span>
-        <StatusMark value={item.status} />
-        {item.investigation && <InvestigationMark value={item.investigation} />}
-        <Ago at={item.opened_at} plain />
-      </span>
-    </Link>
-  );
-});

@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useRef, useState } from "react";
 import { incidents } from "../api/calls";
-import type { IncidentSearch } from "../router";
+import type { IncidentSearch } from "./filter";
 import { cursorOf, emptyList, type IncidentList, leavesHole, mergePage } from "./list";
 
 const pageSize = 100;

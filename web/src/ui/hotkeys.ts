@@ -15,7 +15,7 @@ export function useHotkeys(keys: Hotkeys): void {
     const onKey = (event: KeyboardEvent) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
       const on = event.target;
-      if (on instanceof HTMLElement && on.closest("input, textarea, select, [contenteditable]")) return;
+      if (on instanceof HTMLElement && on.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]")) return;
       const run = current.current[first ? `${first} ${event.key}` : event.key] ?? current.current[event.key];
       const starts = Object.keys(current.current).some((name) => name.startsWith(`${event.key} `));
       clearTimeout(forget);

@@ -286,6 +286,7 @@ func (s *API) Run(ctx context.Context) error {
 	front.Go(func() error { s.verifier.run(fctx); return nil })
 	front.Go(func() error { return s.reviewApprovals(fctx) })
 	front.Go(func() error { return s.runChores(fctx, s.chores()) })
+	front.Go(func() error { s.db.Announce(fctx, "api", s.detail, s.log); return nil })
 	s.log.Info("the api serves", "public", s.PublicURL(), "agents", s.agents.Addr().String(), "ops", s.ops.Addr().String())
 	err := front.Wait()
 	stop()
@@ -309,6 +310,9 @@ func (s *API) chores() []chore {
 		{"tool servers", time.Minute, s.askServers},
 		{"memories", time.Minute, s.rememberByRules},
 		{"silence", 15 * time.Second, s.watchSilence},
+		{"beats", time.Minute, s.db.PruneBeats},
+		{"noise", 15 * time.Second, s.db.CountNoise},
+		{"noisiest", time.Minute, s.db.RankNoise},
 	}
 }
 

@@ -214,7 +214,10 @@ func (s *API) testTarget(ctx context.Context, who caller, in *targetPath) (*answ
 		if test.OK && t.Kind == "zabbix" {
 			test.Message = t.Name + " takes the login and answers"
 		}
-		return err
+		if err != nil || !test.OK {
+			return err
+		}
+		return s.db.TargetTested(ctx, t.ID)
 	})
 	return &answer[loginTest]{test}, err
 }

@@ -140,6 +140,7 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.policyOperations(api)
 	s.auditOperations(api)
 	s.approvalOperations(api)
+	s.overviewOperations(api)
 	describe(api)
 	return api
 }
@@ -169,6 +170,7 @@ func describe(api huma.API) {
 		"ActionCheck":     {"verdict": {"allow", "ask", "deny"}},
 		"Hypothesis":      {"verdict": {ops.VerdictConfirmed, ops.VerdictRefuted, ops.VerdictOpen}},
 	}
+	enums["FeedAlert"] = enums["Alert"]
 	schemas := api.OpenAPI().Components.Schemas.Map()
 	for name, schema := range schemas {
 		for prop, p := range schema.Properties {

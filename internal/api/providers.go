@@ -271,8 +271,10 @@ func (s *API) testProvider(ctx context.Context, who caller, in *providerPath) (*
 				s.log.Warn("the token of a test was not taken back, and ends by itself", "provider", p.Name, "err", err)
 			}
 		}()
-		out, err = s.tryModel(ctx, p, token)
-		return err
+		if out, err = s.tryModel(ctx, p, token); err != nil || !out.OK {
+			return err
+		}
+		return s.db.ProviderTested(ctx, p)
 	})
 	return &answer[providerTest]{out}, err
 }

@@ -238,6 +238,17 @@ func (d *Dispatcher) all() []*session {
 	return slices.Clone(d.sessions)
 }
 
+// Workers are those that are connected, by their names.
+func (d *Dispatcher) Workers() []ops.WorkerState {
+	var all []ops.WorkerState
+	for _, s := range d.all() {
+		all = append(all, ops.WorkerState{Name: strings.ToValidUTF8(s.worker, "?"), Build: strings.ToValidUTF8(strings.ReplaceAll(s.build, "\x00", ""), "?"),
+			Slots: s.slots, Runs: len(s.runs())})
+	}
+	slices.SortFunc(all, func(a, b ops.WorkerState) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
 // wakeOne lets one worker with a free slot look for a run.
 func (d *Dispatcher) wakeOne() {
 	d.mu.Lock()

@@ -34,6 +34,7 @@ type session struct {
 
 	hello  chan struct{} // closed when the fields below are set
 	worker string
+	build  string
 	slots  int
 
 	mu       sync.Mutex
@@ -134,7 +135,7 @@ func (s *session) welcome(ctx context.Context, h wire.Hello) error {
 			lost = append(lost, r)
 		}
 	}
-	s.worker, s.slots = h.Worker, h.Slots
+	s.worker, s.build, s.slots = h.Worker, h.Build[:min(len(h.Build), 100)], h.Slots
 	s.log = s.log.With("worker", clip(h.Worker))
 	close(s.hello)
 	s.d.greet(s)

@@ -231,6 +231,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		g.db.Announce(ctx, "gateway", nil, g.log)
+		return nil
+	})
+	group.Go(func() error {
 		g.watchCredentials(ctx)
 		return nil
 	})

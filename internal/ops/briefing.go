@@ -129,6 +129,20 @@ type Budget struct {
 // BudgetAll is the scope of the budget for all runs together.
 const BudgetAll = "all"
 
+// UsagePart is what an agent or a model has spent in a day.
+type UsagePart struct {
+	Day  string `json:"day"` // YYYY-MM-DD, in UTC
+	Kind string `json:"kind" enum:"agent,model"`
+	// Name is an agent's id, or "PROVIDER / MODEL".
+	Name string `json:"name"`
+	// Count is an agent's investigations, or a model's turns.
+	Count        int64   `json:"count"`
+	InputTokens  int64   `json:"input_tokens"`
+	OutputTokens int64   `json:"output_tokens"`
+	USD          float64 `json:"usd"`
+	Unpriced     int64   `json:"unpriced,omitempty"` // turns whose price nobody knows; USD leaves them out
+}
+
 // DayUsage is what was spent in a day for one source; none for incidents that
 // people opened.
 type DayUsage struct {

@@ -111,7 +111,80 @@ func spend(ctx context.Context, tx pgx.Tx, run *ops.Run, all []ops.Usage) error 
 		run.ID, in, out, usd, unpriced > 0); err != nil {
 		return err
 	}
-	return tally(ctx, tx, run.IncidentID, 0, in, out, usd, unpriced)
+	if err := tally(ctx, tx, run.IncidentID, 0, in, out, usd, unpriced); err != nil {
+		return err
+	}
+	return tallyParts(ctx, tx, run.Agent, all)
+}
+
+// tallyParts adds turns to what their agent and their models have spent today,
+// in one order, since many runs share the rows.
+func tallyParts(ctx context.Context, tx pgx.Tx, agent string, all []ops.Usage) error {
+	whole := usagePart{kind: "agent", name: agent}
+	models := map[string]*usagePart{}
+	for _, u := range all {
+		name := u.Model
+		if u.Provider != "" {
+			name = u.Provider + " / " + u.Model
+		}
+		m := models[name]
+		if m == nil {
+			m = &usagePart{kind: "model", name: name}
+			models[name] = m
+		}
+		m.add(u)
+		m.n++
+		whole.add(u)
+	}
+	if err := whole.store(ctx, tx); err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(models) {
+		if err := models[name].store(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// usagePart is what an agent or a model has spent.
+type usagePart struct {
+	kind, name           string
+	n, in, out, unpriced int64
+	usd                  float64
+}
+
+func (p *usagePart) add(u ops.Usage) {
+	p.in, p.out = p.in+max(0, u.InputTokens), p.out+max(0, u.OutputTokens)
+	if u.CostUSD == nil {
+		p.unpriced++
+	} else if c := *u.CostUSD; c > 0 && c < 1e6 {
+		p.usd += c
+	}
+}
+
+func (p *usagePart) store(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `INSERT INTO usage_parts (day, kind, name, n, input_tokens, output_tokens, usd, unpriced)
+		VALUES ((now() AT TIME ZONE 'UTC')::date, $1, left($2, 200), $3, $4, $5, $6, $7)
+		ON CONFLICT (day, kind, name) DO UPDATE SET n = usage_parts.n + excluded.n, input_tokens = usage_parts.input_tokens + excluded.input_tokens,
+			output_tokens = usage_parts.output_tokens + excluded.output_tokens, usd = usage_parts.usd + excluded.usd, unpriced = usage_parts.unpriced + excluded.unpriced`,
+		p.kind, p.name, p.n, p.in, p.out, p.usd, p.unpriced)
+	return err
+}
+
+// UsageParts gives what agents and models have spent each day since the given
+// one, newest first.
+func (db *DB) UsageParts(ctx context.Context, since time.Time) ([]ops.UsagePart, error) {
+	rows, err := db.pool.Query(ctx, `SELECT to_char(day, 'YYYY-MM-DD'), kind, name, n, input_tokens, output_tokens, usd, unpriced
+		FROM usage_parts WHERE day >= $1::date ORDER BY day DESC, kind, name LIMIT 10000`, since.UTC().Format(time.DateOnly))
+	if err != nil {
+		return nil, mapError(err)
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u ops.UsagePart, err error) {
+		err = row.Scan(&u.Day, &u.Kind, &u.Name, &u.Count, &u.InputTokens, &u.OutputTokens, &u.USD, &u.Unpriced)
+		return u, err
+	})
+	return all, mapError(err)
 }
 
 // tally adds to what was spent today.

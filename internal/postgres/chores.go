@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,5 +31,18 @@ func (db *DB) Chore(ctx context.Context, name string, every time.Duration, do fu
 			ON CONFLICT (name) DO UPDATE SET ran_at = excluded.ran_at`, name)
 		return mapError(err)
 	})
+	if err != nil && done && !errors.Is(ctx.Err(), context.Canceled) {
+		db.noteFailure(ctx, name, err)
+	}
 	return done, err
+}
+
+// noteFailure keeps for people that a chore has failed. What cannot be kept is in
+// the log of who did it.
+func (db *DB) noteFailure(ctx context.Context, name string, why error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	text := strings.ToValidUTF8(strings.ReplaceAll(why.Error(), "\x00", ""), "")
+	_, _ = db.pool.Exec(ctx, `INSERT INTO chores (name, failed_at, error) VALUES ($1, clock_timestamp(), left($2, 500))
+		ON CONFLICT (name) DO UPDATE SET failed_at = excluded.failed_at, error = excluded.error`, name, text)
 }

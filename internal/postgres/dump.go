@@ -18,7 +18,7 @@ const versionTable = "goose_db_version"
 
 // untouched are the tables that may have rows before anybody has used the
 // database: what a migration made, and the link for the first admin.
-var untouched = []string{"agents", "roles", "grouping_version", "tools_version", "chores", "setup_tokens", "actor_roles", "gatekeeper"}
+var untouched = []string{"agents", "roles", "grouping_version", "tools_version", "chores", "setup_tokens", "actor_roles", "gatekeeper", "installation"}
 
 // Contents says what a dump holds, beside the rows.
 type Contents struct {

@@ -629,14 +629,19 @@ func queueEvents(b *pgx.Batch, events []ops.Event) {
 			AS e (incident, seq, at, kind, run, actor, data)`, incidents, seqs, at, kinds, runs, actors, data)
 }
 
-const selectAlerts = `SELECT id, source_id, coalesce(incident_id::text, ''), identity, episode, group_key, status, at, starts_at, ends_at, severity,
-	title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, kind, sender_severity, why FROM alerts`
+const columnsOfAlerts = `id, source_id, coalesce(incident_id::text, ''), identity, episode, group_key, status, at, starts_at, ends_at, severity,
+	title, summary, description, service, host, labels, annotations, links, count, first_seen, last_seen, kind, sender_severity, why`
 
-func scanAlert(row pgx.CollectableRow) (a ops.Alert, err error) {
+const selectAlerts = `SELECT ` + columnsOfAlerts + ` FROM alerts`
+
+func scanAlert(row pgx.CollectableRow) (a ops.Alert, err error) { return scanAlertAnd(row) }
+
+// scanAlertAnd reads the columns of [selectAlerts], and more if there are more.
+func scanAlertAnd(row pgx.CollectableRow, more ...any) (a ops.Alert, err error) {
 	var ends *time.Time
-	err = row.Scan(&a.ID, &a.SourceID, &a.IncidentID, &a.Identity, &a.Episode, &a.GroupKey, &a.Status, &a.At, &a.StartsAt, &ends, &a.Severity,
+	err = row.Scan(append([]any{&a.ID, &a.SourceID, &a.IncidentID, &a.Identity, &a.Episode, &a.GroupKey, &a.Status, &a.At, &a.StartsAt, &ends, &a.Severity,
 		&a.Title, &a.Summary, &a.Description, &a.Service, &a.Host, &a.Labels, &a.Annotations, &a.Links, &a.Count, &a.FirstSeen, &a.LastSeen, &a.Kind,
-		&a.SenderSeverity, &a.Why)
+		&a.SenderSeverity, &a.Why}, more...)...)
 	a.EndsAt = orZero(ends)
 	return a, err
 }

@@ -113,6 +113,12 @@ func (db *DB) Target(ctx context.Context, id string) (ops.Target, error) {
 	return t, mapError(err)
 }
 
+// TargetTested notes that a target took a login.
+func (db *DB) TargetTested(ctx context.Context, id string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE targets SET tested_at = now() WHERE id = $1`, id)
+	return mapError(err)
+}
+
 // PinHostKey replaces the pinned keys of a target, if they are still those that
 // whoever decided has seen.
 func (db *DB) PinHostKey(ctx context.Context, id, seen, keys string) error {

@@ -63,8 +63,16 @@ func (db *DB) CreateProvider(ctx context.Context, p ops.Provider) error {
 func (db *DB) UpdateProvider(ctx context.Context, p ops.Provider) error {
 	return db.putProvider(ctx, p, `UPDATE providers SET kind = $3, base_url = $4, model = $5, credential = $6, is_default = is_default OR $7,
 			allow_private = $8, effort = $9, price_input = $10, price_output = $11, context_tokens = $12, fallback = $13, fallback_on_account = $14,
-			patience_seconds = $15, wait_minutes = $16
+			patience_seconds = $15, wait_minutes = $16,
+			tested_at = CASE WHEN (kind, base_url, model) = ($3, $4, $5) AND credential IS NOT DISTINCT FROM $6 THEN tested_at END
 		WHERE id = $1 AND name = $2`)
+}
+
+// ProviderTested notes that the model answered a test, if it is still configured
+// as it was then.
+func (db *DB) ProviderTested(ctx context.Context, p ops.Provider) error {
+	_, err := db.pool.Exec(ctx, `UPDATE providers SET tested_at = now() WHERE id = $1 AND kind = $2 AND base_url = $3 AND model = $4`, p.ID, p.Kind, p.BaseURL, p.Model)
+	return mapError(err)
 }
 
 // PutProvider stores an LLM provider by name.

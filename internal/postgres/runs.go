@@ -142,7 +142,10 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		if got.Run.Epoch > 1 {
 			return nil
 		}
-		return tally(ctx, tx, got.Run.IncidentID, 1, 0, 0, 0, 0)
+		if err := tally(ctx, tx, got.Run.IncidentID, 1, 0, 0, 0, 0); err != nil {
+			return err
+		}
+		return (&usagePart{kind: "agent", name: got.Run.Agent, n: 1}).store(ctx, tx)
 	})
 	if err != nil || out == nil {
 		return nil, err

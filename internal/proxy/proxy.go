@@ -152,6 +152,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		p.live.watch(ctx, p.db.ProxyTokensAlive, p.log)
 		return nil
 	})
+	g.Go(func() error {
+		p.db.Announce(ctx, "proxy", nil, p.log)
+		return nil
+	})
 	p.log.Info("the proxy serves", "url", p.URL(), "ops", p.OpsURL())
 	return g.Wait()
 }

@@ -120,6 +120,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alerts of all incidents, newest first. For a page at most 10,000 are looked through: it may hold few or none while there is a next cursor
+         * @description Needs the permission "read".
+         */
+        get: operations["list-all-alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/approvals": {
         parameters: {
             query?: never;
@@ -523,6 +543,26 @@ export interface paths {
          * @description Needs the permission "inventory.manage".
          */
         post: operations["rotate-credential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dashboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is on fire, who works on it, what came in and what was spent
+         * @description Needs the permission "read".
+         */
+        get: operations["get-dashboard"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1541,6 +1581,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far the set-up has come
+         * @description Needs the permission "read".
+         */
+        get: operations["get-setup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Remind of the set-up, or not
+         * @description Needs the permission "inventory.manage".
+         */
+        patch: operations["change-setup"];
+        trace?: never;
+    };
     "/api/v1/sources": {
         parameters: {
             query?: never;
@@ -1791,6 +1855,26 @@ export interface paths {
          * @description Needs the permission "sources.manage".
          */
         post: operations["verify-source-only"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Processes, queues and versions
+         * @description Needs the permission "read".
+         */
+        get: operations["get-system"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2080,6 +2164,26 @@ export interface paths {
          * @description Needs the permission "read".
          */
         get: operations["get-usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was spent, by day and agent and by day and model, newest first
+         * @description Needs the permission "read".
+         */
+        get: operations["list-usage-parts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2711,6 +2815,32 @@ export interface components {
             /** @description A disabled credential is opened no more; what runs with it is stopped. */
             disabled: boolean;
         };
+        Dashboard: {
+            /** Format: date-time */
+            at: string;
+            /** @description What was spent on each of the last 30 days, in UTC, oldest first. */
+            days: components["schemas"]["SpentDay"][];
+            /** @description Open ones, the worst first, of each severity the newest; at most 8. */
+            hottest: components["schemas"]["Incident"][];
+            /** @description What came in, oldest first; the last hour is still going on. */
+            hours: components["schemas"]["NoiseHour"][];
+            /** @description Those that a worker or a person is busy with, the newest first; at most 8. */
+            investigations: components["schemas"]["RunningNow"][];
+            /** Format: int64 */
+            investigations_queued: number;
+            /** Format: int64 */
+            investigations_running: number;
+            /** Format: int64 */
+            investigations_waiting_approval: number;
+            /** @description What began most often in these hours; at most 10. */
+            noisy_alerts: components["schemas"]["NoisyAlert"][];
+            /** @description In these hours, most alerts first; at most 10. */
+            noisy_sources: components["schemas"]["NoiseSource"][];
+            /** @description That nobody has taken on. */
+            oldest_unacknowledged?: components["schemas"]["Incident"];
+            /** @description Open incidents, the worst first. Every severity is there. */
+            open: components["schemas"]["OpenCount"][];
+        };
         DayUsage: {
             day: string;
             /** Format: int64 */
@@ -2877,6 +3007,49 @@ export interface components {
             status: components["schemas"]["FacetValue"][];
             /** Format: int64 */
             total: number;
+        };
+        FeedAlert: {
+            annotations?: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            count?: number;
+            description?: string;
+            /** Format: date-time */
+            ends_at?: string;
+            episode: string;
+            /** Format: date-time */
+            first_seen?: string;
+            group_key: string;
+            host?: string;
+            id?: string;
+            identity: string;
+            /** Format: int64 */
+            incident?: number;
+            incident_id?: string;
+            /** @enum {string} */
+            kind?: "" | "no_data" | "error" | "internal" | "test";
+            labels?: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            last_seen?: string;
+            links?: components["schemas"]["Link"][];
+            sender_severity?: string;
+            service?: string;
+            /** @enum {string} */
+            severity: "critical" | "high" | "warning" | "info";
+            source?: string;
+            source_id?: string;
+            /** Format: date-time */
+            starts_at: string;
+            /** @enum {string} */
+            status: "firing" | "acknowledged" | "resolved";
+            summary?: string;
+            title: string;
+            why?: string;
         };
         Feedback: {
             /** Format: date-time */
@@ -3100,6 +3273,15 @@ export interface components {
             /** @description With it they set their password, once. Shown this one time. */
             link: string;
         };
+        Letters: {
+            /**
+             * Format: int64
+             * @description Counted up to 1000.
+             */
+            count: number;
+            source: string;
+            source_id: string;
+        };
         Link: {
             kind: string;
             url: string;
@@ -3171,6 +3353,11 @@ export interface components {
         };
         ListEvent: {
             items: components["schemas"]["Event"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListFeedAlert: {
+            items: components["schemas"]["FeedAlert"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -3271,6 +3458,11 @@ export interface components {
         };
         ListToolEntry: {
             items: components["schemas"]["ToolEntry"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListUsagePart: {
+            items: components["schemas"]["UsagePart"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -3631,6 +3823,75 @@ export interface components {
             roles: string[];
             username: string;
         };
+        NoiseHour: {
+            /**
+             * Format: int64
+             * @description That began.
+             */
+            alerts: number;
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            at: string;
+            /** Format: int64 */
+            deliveries: number;
+            /**
+             * Format: int64
+             * @description That were opened for them.
+             */
+            incidents: number;
+        };
+        NoiseSource: {
+            /** Format: int64 */
+            alerts: number;
+            /** Format: int64 */
+            deliveries: number;
+            /** Format: int64 */
+            incidents: number;
+            source: string;
+            source_id: string;
+        };
+        NoisyAlert: {
+            /**
+             * Format: int64
+             * @description How often it began.
+             */
+            alerts: number;
+            identity: string;
+            /**
+             * Format: int64
+             * @description The number of the newest one.
+             */
+            incident?: number;
+            /**
+             * Format: int64
+             * @description In how many incidents it is.
+             */
+            incidents: number;
+            /**
+             * Format: int64
+             * @description How often the sender told of that.
+             */
+            reports: number;
+            /**
+             * Format: date-time
+             * @description From when on it was counted: where very much came in, later than the hours begin.
+             */
+            since: string;
+            source: string;
+            source_id: string;
+            /** @description Of the newest one. */
+            title: string;
+        };
+        OpenCount: {
+            /** Format: int64 */
+            acknowledged: number;
+            /** @enum {string} */
+            severity: "critical" | "high" | "warning" | "info";
+            /** Format: int64 */
+            triggered: number;
+        };
         PasswordChangeBody: {
             current: string;
             new: string;
@@ -3691,6 +3952,20 @@ export interface components {
             input: number;
             /** Format: double */
             output: number;
+        };
+        Process: {
+            alive: boolean;
+            /** Format: int64 */
+            deliveries_room?: number;
+            /** Format: int64 */
+            deliveries_waiting?: number;
+            kind: string;
+            /** Format: date-time */
+            seen_at: string;
+            /** Format: date-time */
+            started_at: string;
+            version: string;
+            workers?: components["schemas"]["WorkerState"][];
         };
         ProviderKind: {
             /** @description Where it is where nothing else is said; empty for a kind that has no place of its own. */
@@ -3922,6 +4197,15 @@ export interface components {
             usd: number;
             worker?: string;
         };
+        RunningNow: {
+            agent: string;
+            incident: components["schemas"]["Incident"];
+            /** Format: date-time */
+            started_at?: string;
+            unpriced?: boolean;
+            /** Format: double */
+            usd: number;
+        };
         SaidBody: {
             text: string;
         };
@@ -3991,11 +4275,47 @@ export interface components {
             /** @description Stands for the secret wherever it belongs in the texts. */
             secret_placeholder: string;
         };
+        SetupChangeBody: {
+            /** @description Whether nobody is to be reminded of it. */
+            dismissed: boolean;
+        };
         SetupInputBody: {
             password: string;
             /** @description From the setup link, akms_… */
             token: string;
             username: string;
+        };
+        SetupState: {
+            complete: boolean;
+            /**
+             * Format: date-time
+             * @description Somebody does not want to be reminded of it.
+             */
+            dismissed_at?: string;
+            dismissed_by?: string;
+            /** @description Done when an investigation has come to a result. */
+            incident: components["schemas"]["SetupStep"];
+            /** Format: int64 */
+            incident_number?: number;
+            /** @description How the newest incident's stands. */
+            investigation?: string;
+            /** @description The model: done when a test was answered, or an investigation has come to a result. */
+            provider: components["schemas"]["SetupStep"];
+            /** @description Done when something of a sender was read. */
+            source: components["schemas"]["SetupStep"];
+            /** @description Done when a login was taken, or an investigation has come to a result. */
+            target: components["schemas"]["SetupStep"];
+        };
+        SetupStep: {
+            /**
+             * Format: date-time
+             * @description When it was done.
+             */
+            at?: string;
+            id?: string;
+            name?: string;
+            /** @enum {string} */
+            state: "missing" | "begun" | "done";
         };
         ShownDelivery: {
             /**
@@ -4242,6 +4562,20 @@ export interface components {
             count?: number;
             text: string;
         };
+        SpentDay: {
+            day: string;
+            /** Format: int64 */
+            runs: number;
+            /** Format: int64 */
+            tokens: number;
+            /**
+             * Format: int64
+             * @description Turns whose price nobody knows; usd leaves them out.
+             */
+            unpriced?: number;
+            /** Format: double */
+            usd: number;
+        };
         SplitBody: {
             alert_ids: string[];
             /** @description Of the new incident; its first alert's if it is left out. */
@@ -4289,6 +4623,49 @@ export interface components {
             at: string;
             finding: components["schemas"]["Finding"];
             run_id: string;
+        };
+        SystemReport: {
+            /**
+             * Format: int64
+             * @description Counted up to 10000.
+             */
+            approvals_pending: number;
+            /** Format: date-time */
+            at: string;
+            /** @description What the api does by itself. */
+            chores: components["schemas"]["Work"][];
+            /** Format: int64 */
+            database_bytes: number;
+            /** @description Sources with deliveries that nothing was read from. */
+            dead_letters: components["schemas"]["Letters"][];
+            /** Format: date-time */
+            oldest_queued_at?: string;
+            /** @description Its version. */
+            postgres: string;
+            /** @description That live, and those that have just gone. Of a kind that has none the one that was there last. */
+            processes: components["schemas"]["Process"][];
+            /**
+             * Format: int64
+             * @description Investigations that wait for a worker; counted up to 10000.
+             */
+            runs_queued: number;
+            /** Format: int64 */
+            runs_running: number;
+            /**
+             * Format: int64
+             * @description Counted up to 10000.
+             */
+            runs_waiting_approval: number;
+            /**
+             * Format: int64
+             * @description Of the database, and of this program.
+             */
+            schema: number;
+            /**
+             * Format: int64
+             * @description Incidents that are not found yet by what came last; counted up to 10000.
+             */
+            search_waiting: number;
         };
         TestEventBody: {
             /** @description Have the incident investigated, which costs what an investigation costs. */
@@ -4393,6 +4770,22 @@ export interface components {
             /** Format: int64 */
             reasoning_tokens?: number;
         };
+        UsagePart: {
+            /** Format: int64 */
+            count: number;
+            day: string;
+            /** Format: int64 */
+            input_tokens: number;
+            /** @enum {string} */
+            kind: "agent" | "model";
+            name: string;
+            /** Format: int64 */
+            output_tokens: number;
+            /** Format: int64 */
+            unpriced?: number;
+            /** Format: double */
+            usd: number;
+        };
         User: {
             /** @description What they may do. */
             actions: string[];
@@ -4473,6 +4866,31 @@ export interface components {
             starts_at?: string;
             /** @description Of start_time, as Europe/Berlin; UTC if it is left out. */
             time_zone?: string;
+        };
+        Work: {
+            /** @description What the last failure said; for those who manage the inventory. */
+            error?: string;
+            /**
+             * Format: date-time
+             * @description When it last failed.
+             */
+            failed_at?: string;
+            /** @description It has not been done since. */
+            failing: boolean;
+            name: string;
+            /**
+             * Format: date-time
+             * @description When it was last done.
+             */
+            ran_at?: string;
+        };
+        WorkerState: {
+            build?: string;
+            name: string;
+            /** Format: int64 */
+            runs: number;
+            /** Format: int64 */
+            slots: number;
         };
     };
     responses: never;
@@ -4752,6 +5170,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AgentView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-all-alerts": {
+        parameters: {
+            query?: {
+                /** @description Ids of sources, separated by commas. */
+                source?: string;
+                /** @description firing, acknowledged or resolved; one or several, separated by commas. */
+                status?: string;
+                /** @description One or several, separated by commas. */
+                severity?: string;
+                /** @description key:value; all of them. */
+                label?: string[] | null;
+                /** @description Parts of its texts, its host, its identity or its labels; all of the words. */
+                q?: string;
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListFeedAlert"];
                 };
             };
             /** @description Error */
@@ -5577,6 +6037,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Credential"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-dashboard": {
+        parameters: {
+            query?: {
+                /** @description Of what came in. */
+                window?: "day" | "week";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dashboard"];
                 };
             };
             /** @description Error */
@@ -7730,6 +8222,68 @@ export interface operations {
             };
         };
     };
+    "get-setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SetupState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetupChangeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SetupState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "list-sources": {
         parameters: {
             query?: never;
@@ -8244,6 +8798,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemReport"];
                 };
             };
             /** @description Error */
@@ -8844,6 +9427,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListDayUsage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-usage-parts": {
+        parameters: {
+            query?: {
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListUsagePart"];
                 };
             };
             /** @description Error */

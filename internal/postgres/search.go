@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,8 +43,8 @@ type IncidentFilter struct {
 //
 //  1. One by one among the incidents right below the cursor: what many fulfil is
 //     found there, after few steps. If some were found but too few, further down.
-//  2. What is left is rare, and the indexes find it. If few incidents fulfil the
-//     conditions on status, time and the like, these are asked for their words and labels.
+//  2. What is left is rare. The newest that fulfil the conditions on status, time
+//     and the like are asked for their words and labels.
 //  3. Else the index of words and labels is asked.
 const (
 	window      = 4000 // incidents that are looked through
@@ -51,6 +52,7 @@ const (
 	few         = 2000 // incidents that are looked up one by one
 	facetSample = 1000 // that are counted at most
 	labelSample = 500  // whose labels are counted at most
+	enough      = 50   // of the newest tell how common values are, when finding more would take long
 )
 
 // Incidents gives a page of incidents, newest first.
@@ -58,7 +60,7 @@ func (db *DB) Incidents(ctx context.Context, f IncidentFilter) ([]ops.Incident, 
 	if f.Limit <= 0 || f.Limit > 200 {
 		f.Limit = 50
 	}
-	found, err := db.matching(ctx, f, none, f.Limit)
+	found, _, err := db.matching(ctx, f, none, f.Limit, f.Limit)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -78,19 +80,29 @@ type match struct {
 
 const selectMatches = `SELECT number, status, severity, investigation, coalesce(source_id::text, ''), service FROM `
 
-// matching finds up to limit incidents, the newest first. The conditions on the
-// dimension except are left out.
-func (db *DB) matching(ctx context.Context, f IncidentFilter, except dimension, limit int) ([]match, error) {
+// matching finds up to limit incidents, the newest first, and says whether these
+// are all. If it has found as many as wanted it may leave it at that. The
+// conditions on the dimension except are left out.
+func (db *DB) matching(ctx context.Context, f IncidentFilter, except dimension, limit, wanted int) (found []match, all bool, err error) {
 	c, ok := f.conditions(except)
 	if !ok {
-		return nil, nil
+		return nil, true, nil
 	}
-	found, err := db.matches(ctx, c.nearby(f.Before, window, limit))
-	if err == nil && len(found) < limit && len(found) >= limit/farther && !c.empty() {
-		found, err = db.matches(ctx, c.nearby(f.Before, window*farther, limit))
+	if c.empty() {
+		found, err = db.matches(ctx, c.everywhere(f.Before, limit))
+		return found, len(found) < limit, err
 	}
-	if err != nil || len(found) == limit || c.empty() {
-		return found, err
+	for _, w := range []int{window, window * farther} {
+		if found, err = db.matches(ctx, c.nearby(f.Before, w, limit)); err != nil || len(found) == limit {
+			return found, false, err
+		}
+		if len(found) >= wanted {
+			all, err := db.covers(ctx, f.Before, w)
+			return found, all, err
+		}
+		if len(found) < wanted/farther {
+			break
+		}
 	}
 	if len(c.search) > 0 && len(c.incident) > 0 {
 		others := f
@@ -98,13 +110,22 @@ func (db *DB) matching(ctx context.Context, f IncidentFilter, except dimension, 
 		o, _ := others.conditions(except)
 		candidates, err := db.matches(ctx, o.everywhere(f.Before, few+1))
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if len(candidates) <= few {
-			c.incident = append(c.incident, `number = ANY(`+c.arg(numbers(candidates))+`::bigint[])`)
+		found, err := db.matches(ctx, c.among(numbers(candidates), limit))
+		if all := len(candidates) <= few; err != nil || all || len(found) >= wanted {
+			return found, all && len(found) < limit, err
 		}
 	}
-	return db.matches(ctx, c.everywhere(f.Before, limit))
+	found, err = db.matches(ctx, c.everywhere(f.Before, limit))
+	return found, len(found) < limit, err
+}
+
+// covers says whether there are no more incidents below a number than a window has.
+func (db *DB) covers(ctx context.Context, before int64, window int) (all bool, err error) {
+	err = db.pool.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM incidents WHERE number < coalesce(nullif($1::bigint, 0), $3) ORDER BY number DESC OFFSET $2)`,
+		before, window, int64(math.MaxInt64)).Scan(&all)
+	return all, mapError(err)
 }
 
 func (db *DB) matches(ctx context.Context, q statement) ([]match, error) {
@@ -192,34 +213,41 @@ func (f IncidentFilter) conditions(except dimension) (c conditions, ok bool) {
 
 // tallied adds the conditions on the dimensions.
 func (c *conditions) tallied(f IncidentFilter, except dimension) {
-	add := func(d dimension, values []string, none string) {
-		if len(values) == 0 || d == except {
-			return
+	for d, values := range f.values() {
+		if dimension(d) != except && len(values) > 0 {
+			c.incident = append(c.incident, c.is(dimension(d), values))
 		}
-		column := columns[d]
-		given := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return none != "" && v == None })
-		var parts []string
-		switch {
-		case len(given) == 1 && d != bySource:
-			parts = append(parts, column+` = `+c.arg(given[0]))
-		case len(given) > 0 && d == bySource:
-			parts = append(parts, column+` = ANY(`+c.arg(given)+`::uuid[])`)
-		case len(given) > 0:
-			parts = append(parts, column+` = ANY(`+c.arg(given)+`)`)
-		}
-		if len(given) < len(values) {
-			parts = append(parts, column+none)
-		}
-		c.incident = append(c.incident, `(`+strings.Join(parts, ` OR `)+`)`)
 	}
-	add(byStatus, texts(f.Statuses), "")
-	add(bySeverity, texts(f.Severities), "")
-	add(byInvestigation, f.Investigations, ` = ''`)
-	add(bySource, f.Sources, ` IS NULL`)
-	add(byService, f.Services, "")
 	if except != byStatus && open(f.Statuses) {
 		c.incident = append(c.incident, `status IN ('triggered', 'acknowledged')`) // as incidents_open says it
 	}
+}
+
+// values are those that a filter selects of each dimension; none is all.
+func (f IncidentFilter) values() [dimensions][]string {
+	return [dimensions][]string{byStatus: texts(f.Statuses), bySeverity: texts(f.Severities), byInvestigation: f.Investigations, bySource: f.Sources, byService: f.Services}
+}
+
+// without says how a row has none of a dimension, where [None] asks for that.
+var without = [dimensions]string{byInvestigation: ` = ''`, bySource: ` IS NULL`}
+
+// is says that a dimension has one of some values.
+func (s *statement) is(d dimension, values []string) string {
+	column := columns[d]
+	given := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return without[d] != "" && v == None })
+	var parts []string
+	switch {
+	case len(given) > 0 && d == bySource:
+		parts = append(parts, column+` = ANY(`+s.arg(given)+`::uuid[])`)
+	case len(given) == 1:
+		parts = append(parts, column+` = `+s.arg(given[0]))
+	case len(given) > 0:
+		parts = append(parts, column+` = ANY(`+s.arg(given)+`)`)
+	}
+	if len(given) < len(values) {
+		parts = append(parts, column+without[d])
+	}
+	return `(` + strings.Join(parts, ` OR `) + `)`
 }
 
 func open(statuses []ops.IncidentStatus) bool {
@@ -243,10 +271,16 @@ func (c conditions) nearby(before int64, window, limit int) statement {
 	if before > 0 {
 		q.text += ` WHERE number < ` + q.arg(before)
 	}
-	if !c.empty() {
-		q.text += ` ORDER BY number DESC LIMIT ` + q.arg(window)
-	}
-	q.text += `) AS newest` + where(append(slices.Clone(c.incident), c.search...)) + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
+	q.text += ` ORDER BY number DESC LIMIT ` + q.arg(window) + `) AS newest` + where(append(slices.Clone(c.incident), c.search...)) + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
+	return q
+}
+
+// among looks through the incidents with these numbers. They are all read first:
+// the index of words would find far more than there are.
+func (c conditions) among(numbers []int64, limit int) statement {
+	q := statement{args: slices.Clone(c.args)}
+	q.text = selectMatches + `(SELECT * FROM incident_search WHERE number = ANY(` + q.arg(numbers) + `::bigint[]) OFFSET 0) AS candidates` +
+		where(append(slices.Clone(c.incident), c.search...)) + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
 	return q
 }
 
@@ -357,7 +391,7 @@ func (db *DB) Facets(ctx context.Context, f IncidentFilter) (out Facets, err err
 	var found []match
 	all := true
 	if f.dimensionsOnly() {
-		if found, err = db.matching(ctx, f, none, labelSample); err == nil {
+		if found, _, err = db.matching(ctx, f, none, labelSample, enough); err == nil {
 			err = db.tallies(ctx, f, &c)
 		}
 	} else if found, all, err = db.sample(ctx, f, none); err == nil {
@@ -385,8 +419,8 @@ func (db *DB) Facets(ctx context.Context, f IncidentFilter) (out Facets, err err
 
 // sample finds the newest incidents, and says whether these are all.
 func (db *DB) sample(ctx context.Context, f IncidentFilter, except dimension) ([]match, bool, error) {
-	found, err := db.matching(ctx, f, except, facetSample+1)
-	return found[:min(len(found), facetSample)], len(found) <= facetSample, err
+	found, all, err := db.matching(ctx, f, except, facetSample+1, enough)
+	return found[:min(len(found), facetSample)], all, err
 }
 
 // counts are those of each value of each dimension.
@@ -418,19 +452,13 @@ func (f IncidentFilter) dimensionsOnly() bool {
 	return len(f.Assignees)+len(f.Labels) == 0 && f.Text == "" && f.OpenedAfter.IsZero() && f.OpenedBefore.IsZero()
 }
 
-// restricted are the dimensions that a filter has conditions on.
-func (f IncidentFilter) restricted() (all [dimensions]bool) {
-	return [dimensions]bool{byStatus: len(f.Statuses) > 0, bySeverity: len(f.Severities) > 0, byInvestigation: len(f.Investigations) > 0,
-		bySource: len(f.Sources) > 0, byService: len(f.Services) > 0}
-}
-
 // counted counts the incidents found. For a dimension with a condition of its
 // own it finds others, without that one. It says whether all were counted.
 func (db *DB) counted(ctx context.Context, f IncidentFilter, c *counts, found []match, all bool) (bool, error) {
 	c.total = len(found)
-	for d, restricted := range f.restricted() {
+	for d, values := range f.values() {
 		in, whole := found, all
-		if restricted {
+		if len(values) > 0 {
 			var err error
 			if in, whole, err = db.sample(ctx, f, dimension(d)); err != nil {
 				return false, err
@@ -445,45 +473,65 @@ func (db *DB) counted(ctx context.Context, f IncidentFilter, c *counts, found []
 }
 
 // tallies reads the counts, each without the condition on its own dimension.
-// Those of the first three dimensions, which have few values, come together.
+// Those of the first three dimensions, which have few values, come together, and
+// everything in one pass.
 func (db *DB) tallies(ctx context.Context, f IncidentFilter, c *counts) error {
-	small := f
-	small.Statuses, small.Severities, small.Investigations = nil, nil, nil
-	err := db.tally(ctx, small, none, `status, severity, investigation`, func(values []string, n int) {
-		is := [3]bool{selected(texts(f.Statuses), values[0]), selected(texts(f.Severities), values[1]), selected(f.Investigations, cmp.Or(values[2], None))}
-		for d, v := range values {
-			if is[(d+1)%3] && is[(d+2)%3] {
-				c.add(dimension(d), v, n)
+	q := statement{}
+	// sum is of the rows that fulfil the conditions on the given dimensions.
+	sum := func(on ...dimension) string {
+		var conds []string
+		for _, d := range on {
+			if values := f.values()[d]; len(values) > 0 {
+				conds = append(conds, q.is(d, values))
 			}
 		}
-		if is == [3]bool{true, true, true} {
-			c.total += n
+		if len(conds) == 0 {
+			return `coalesce(sum(n), 0)`
 		}
-	})
-	for _, d := range []dimension{bySource, byService} {
-		if err == nil {
-			err = db.tally(ctx, f, d, `coalesce(`+columns[d]+`::text, '')`, func(values []string, n int) { c.add(d, values[0], n) })
-		}
+		return `coalesce(sum(n) FILTER (` + strings.TrimSpace(where(conds)) + `), 0)`
 	}
-	return err
-}
-
-func selected(values []string, v string) bool { return len(values) == 0 || slices.Contains(values, v) }
-
-// tally sums up by some columns, the most frequent values first.
-func (db *DB) tally(ctx context.Context, f IncidentFilter, except dimension, by string, add func(values []string, n int)) error {
-	q := conditions{}
-	q.tallied(f, except)
-	rows, err := db.pool.Query(ctx, `SELECT ARRAY[`+by+`], sum(n) AS n FROM derived.incident_tallies`+where(q.incident)+` GROUP BY `+by+`
-		HAVING sum(n) > 0 ORDER BY n DESC LIMIT 1000`, append([]any{pgx.QueryExecModeCacheDescribe}, q.args...)...)
+	rows, err := db.pool.Query(ctx, `SELECT GROUPING(status, source_id, service), coalesce(status, ''), coalesce(severity, ''), coalesce(investigation, ''),
+			coalesce(source_id::text, ''), coalesce(service, ''), `+
+		sum(bySource, byService)+`, `+
+		sum(byStatus, bySeverity, byInvestigation, byService)+`, `+
+		sum(byStatus, bySeverity, byInvestigation, bySource)+`, sum(n) AS n
+		FROM derived.incident_tallies GROUP BY GROUPING SETS ((status, severity, investigation), source_id, service) ORDER BY n DESC LIMIT 5000`,
+		append([]any{pgx.QueryExecModeCacheDescribe}, q.args...)...)
 	if err != nil {
 		return mapError(err)
 	}
-	var values []string
-	var n int
-	_, err = pgx.ForEachRow(rows, []any{&values, &n}, func() error { add(values, n); return nil })
+	// Of GROUPING, a bit for each that the row is not about.
+	const ofThree, ofSource, ofService = 0b011, 0b101, 0b110
+	var set, n, three, source, service int
+	var m match
+	_, err = pgx.ForEachRow(rows, []any{&set, &m.of[byStatus], &m.of[bySeverity], &m.of[byInvestigation], &m.of[bySource], &m.of[byService], &three, &source, &service, &n}, func() error {
+		switch set {
+		case ofThree:
+			c.three(f, m, three)
+		case ofSource:
+			c.add(bySource, m.of[bySource], source)
+		case ofService:
+			c.add(byService, m.of[byService], service)
+		}
+		return nil
+	})
 	return mapError(err)
 }
+
+// three adds incidents with these values of the first three dimensions.
+func (c *counts) three(f IncidentFilter, m match, n int) {
+	is := [3]bool{selected(texts(f.Statuses), m.of[byStatus]), selected(texts(f.Severities), m.of[bySeverity]), selected(f.Investigations, cmp.Or(m.of[byInvestigation], None))}
+	for d := range is {
+		if is[(d+1)%3] && is[(d+2)%3] {
+			c.add(dimension(d), m.of[d], n)
+		}
+	}
+	if is == [3]bool{true, true, true} {
+		c.total += n
+	}
+}
+
+func selected(values []string, v string) bool { return len(values) == 0 || slices.Contains(values, v) }
 
 func (db *DB) sourceNames(ctx context.Context) (map[string]string, error) {
 	rows, err := db.pool.Query(ctx, `SELECT id::text, name FROM sources ORDER BY created_at DESC LIMIT 1000`)
@@ -510,7 +558,7 @@ func (db *DB) ownLabelCounts(ctx context.Context, f IncidentFilter, counted []Fa
 		}
 		others := f
 		others.Labels = slices.DeleteFunc(slices.Clone(f.Labels), func(l string) bool { return strings.HasPrefix(l, key+":") })
-		found, err := db.matching(ctx, others, none, labelSample)
+		found, _, err := db.matching(ctx, others, none, labelSample, enough)
 		if err != nil {
 			return nil, err
 		}

@@ -156,6 +156,44 @@ func TestListAndFacetsAreRight(t *testing.T) {
 	}
 }
 
+// Where counting all would take long, the newest that a filter selects are counted.
+func TestFacetsOfManyAreOfTheNewest(t *testing.T) {
+	t.Parallel()
+	db, _, all := seeded(t, seed.Config{Incidents: 9000, Alerts: 9000, Seed: 11})
+	for name, f := range map[string]postgres.IncidentFilter{
+		"common label":   {Labels: []string{"env:prod"}},
+		"word":           {Text: "disk"},
+		"word in closed": {Text: "disk", Statuses: []ops.IncidentStatus{ops.IncidentClosed}},
+		"label and more": {Labels: []string{"env:dev"}, Statuses: []ops.IncidentStatus{ops.IncidentResolved}, Severities: []ops.Severity{ops.SeverityWarning}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var selected []known
+			for _, k := range all {
+				if selects(f, k) {
+					selected = append(selected, k)
+				}
+			}
+			got, err := db.Facets(t.Context(), f)
+			require.NoError(t, err)
+			require.False(t, got.Exact)
+			require.GreaterOrEqual(t, got.Total, 50)
+			require.Less(t, got.Total, len(selected))
+			services := map[string]int{}
+			for _, k := range selected[:got.Total] {
+				services[k.Service]++
+			}
+			for _, v := range got.Service {
+				require.Equal(t, services[v.Value], v.Count, v.Value)
+			}
+			require.Equal(t, min(got.Total, 500), got.LabelsOf)
+			if f.Statuses != nil {
+				require.Greater(t, len(got.Status), 1, "what another status would give")
+			}
+		})
+	}
+}
+
 func hostOf(k known) string {
 	for _, l := range k.labels {
 		if host, ok := strings.CutPrefix(l, "instance:"); ok {

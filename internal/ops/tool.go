@@ -169,6 +169,8 @@ var CredentialKinds = map[string]Zone{
 	"llm_key":         ZoneEgress,
 	WebhookSecret:     ZoneAPI,
 	ReconcileSecret:   ZoneAPI,
+	OIDCSecret:        ZoneAPI,
+	TOTPSecret:        ZoneAPI,
 }
 
 // Info is what a seal is bound to: a row whose id, kind, targets or version was

@@ -21,6 +21,12 @@ type User struct {
 	DisabledAt time.Time `json:"disabled_at,omitzero"`
 	// Powers are those of the roles, less what a token leaves out.
 	Powers ops.Powers `json:"-"`
+	// OIDCSubject is who they are to a provider ([ops.OIDCProvider]), if they are;
+	// ByGroups says that it is the one that there is, so their groups give the roles.
+	OIDCSubject string `json:"-"`
+	ByGroups    bool   `json:"-"`
+	// SecondFactor says that they have one, so that a password alone lets nobody in.
+	SecondFactor bool `json:"-"`
 }
 
 // APIToken is a token of a user; only its hash is stored.
@@ -71,11 +77,14 @@ func createUser(ctx context.Context, tx pgx.Tx, u User) error {
 // selectUsers gives users with the powers of their roles; a disabled one has none.
 const selectUsers = `SELECT u.id, u.username, u.password_hash, u.roles, u.created_at, u.disabled_at,
 	ARRAY(SELECT DISTINCT a FROM roles r, unnest(r.actions) AS a WHERE r.id = ANY(u.roles) AND u.disabled_at IS NULL),
-	ARRAY(SELECT DISTINCT a FROM roles r, unnest(r.agents) AS a WHERE r.id = ANY(u.roles) AND u.disabled_at IS NULL)`
+	ARRAY(SELECT DISTINCT a FROM roles r, unnest(r.agents) AS a WHERE r.id = ANY(u.roles) AND u.disabled_at IS NULL),
+	coalesce(u.oidc_subject, ''), EXISTS (SELECT FROM oidc_provider p WHERE p.issuer = u.oidc_issuer),
+	EXISTS (SELECT FROM second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL)`
 
 func scanUser(row pgx.Row, more ...any) (u User, err error) {
 	var disabled *time.Time
-	err = row.Scan(append([]any{&u.ID, &u.Username, &u.PasswordHash, &u.Roles, &u.CreatedAt, &disabled, &u.Powers.Actions, &u.Powers.Agents}, more...)...)
+	err = row.Scan(append([]any{&u.ID, &u.Username, &u.PasswordHash, &u.Roles, &u.CreatedAt, &disabled, &u.Powers.Actions, &u.Powers.Agents,
+		&u.OIDCSubject, &u.ByGroups, &u.SecondFactor}, more...)...)
 	u.DisabledAt = orZero(disabled)
 	return u, err
 }
@@ -136,6 +145,9 @@ func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
 			return err
 		}
 		if c.Roles != nil {
+			if err := rolesByGroups(ctx, tx, id); err != nil {
+				return err
+			}
 			if err := knownRoles(ctx, tx, c.Roles); err != nil {
 				return err
 			}
@@ -291,11 +303,12 @@ func (db *DB) PutRole(ctx context.Context, r ops.Role) error {
 func (db *DB) DeleteRole(ctx context.Context, id string) error {
 	return db.changeRole(ctx, id, func(tx pgx.Tx) error {
 		var used bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users WHERE $1 = ANY(roles)) OR EXISTS (SELECT FROM actor_roles WHERE $1 = ANY(roles))`, id).Scan(&used); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users WHERE $1 = ANY(roles)) OR EXISTS (SELECT FROM actor_roles WHERE $1 = ANY(roles))
+			OR EXISTS (SELECT FROM oidc_group_roles WHERE role = $1)`, id).Scan(&used); err != nil {
 			return err
 		}
 		if used {
-			return ops.Errorf(ops.CodeConflict, "users, or what alerts start, have the role: take it from them first")
+			return ops.Errorf(ops.CodeConflict, "users, groups of the provider, or what alerts start have the role: take it from them first")
 		}
 		tag, err := tx.Exec(ctx, `DELETE FROM roles WHERE id = $1`, id)
 		if err == nil && tag.RowsAffected() == 0 {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -35,8 +36,8 @@ func (db *DB) Exclusive(ctx context.Context, f func(context.Context) error) erro
 	return f(ctx)
 }
 
-// Reseal hands everything that is sealed to f, credentials and the secrets of
-// sources, stores the sealed forms that f gives back (in the same
+// Reseal hands everything that is sealed to f, credentials, the secrets of
+// sources and of sign-in, stores the sealed forms that f gives back (in the same
 // order; nil leaves one as it is) and appends its records, all of one chain, in
 // one transaction. Meanwhile nobody adds or changes any of it; readers go on. f
 // may be called again if the transaction is, so it keeps nothing from a failed
@@ -47,7 +48,7 @@ func (db *DB) Reseal(ctx context.Context, f func([]ops.Credential) (sealed [][]b
 		if _, err := tx.Exec(ctx, `SET LOCAL row_security = off`); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `LOCK TABLE credentials, sources, source_reconcile IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+		if _, err := tx.Exec(ctx, `LOCK TABLE credentials, sources, source_reconcile, oidc_provider, second_factors IN SHARE ROW EXCLUSIVE MODE`); err != nil {
 			return err
 		}
 		all, updates, err := everythingSealed(ctx, tx)
@@ -116,6 +117,25 @@ func everythingSealed(ctx context.Context, tx pgx.Tx) (all []ops.Credential, upd
 	_, err = pgx.ForEachRow(rows, []any{&asked.ID, &asked.Name, &asked.Options.Reconcile.URL, &secret}, func() error {
 		all, updates = append(all, asked.ReconcileCredential(bytes.Clone(secret))),
 			append(updates, `UPDATE source_reconcile SET secret = $2 WHERE source_id = $1`)
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := scanOIDC(tx.QueryRow(ctx, selectOIDC))
+	switch {
+	case err == nil && p.Secret != nil:
+		all, updates = append(all, p.SecretCredential(p.Secret)), append(updates, `UPDATE oidc_provider SET secret = $2 WHERE id = $1`)
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return nil, nil, err
+	}
+	rows, err = tx.Query(ctx, `SELECT id, user_id, secret FROM second_factors ORDER BY user_id`)
+	if err != nil {
+		return nil, nil, err
+	}
+	var id, user string
+	_, err = pgx.ForEachRow(rows, []any{&id, &user, &secret}, func() error {
+		all, updates = append(all, ops.TOTPCredential(id, user, bytes.Clone(secret))), append(updates, `UPDATE second_factors SET secret = $2 WHERE id = $1`)
 		return nil
 	})
 	return all, updates, err

@@ -10,8 +10,12 @@ import (
 	"github.com/akmatori/akmatori/internal/ops"
 )
 
-// maxSessions bounds those of one user: the oldest ends when there is one more.
-const maxSessions = 100
+// maxSessions bounds those of one user, and maxHalfSessions those that a code is
+// due for: the oldest ends when there is one more.
+const (
+	maxSessions     = 100
+	maxHalfSessions = 5
+)
 
 // Session is a browser in which a user is signed in. The hash of its token alone is stored.
 type Session struct {
@@ -19,29 +23,49 @@ type Session struct {
 	CreatedAt  time.Time `json:"created_at"`
 	LastSeenAt time.Time `json:"last_seen_at"` // to the minute
 	ExpiresAt  time.Time `json:"expires_at"`
-	// ProvenAt is when the password was last given in it.
-	ProvenAt time.Time `json:"proven_at"`
-	Address  string    `json:"address"`
-	Browser  string    `json:"browser"` // as it names itself
+	// ProvenAt is when the password or a code was last given in it, if ever.
+	ProvenAt time.Time `json:"proven_at,omitzero"`
+	Method   string    `json:"method"` // password, oidc, invitation or setup
+	// CodeDue makes it a half session: worth nothing until a code is given.
+	CodeDue bool   `json:"-"`
+	Address string `json:"address"`
+	Browser string `json:"browser"` // as it names itself
 }
 
 // OpenSession stores a new session of a user.
 func (db *DB) OpenSession(ctx context.Context, user string, hash []byte, s Session) error {
+	most := maxSessions
+	if s.CodeDue {
+		most = maxHalfSessions
+	}
 	return db.tx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND id NOT IN
-			(SELECT id FROM sessions WHERE user_id = $1 ORDER BY created_at DESC LIMIT $2)`, user, maxSessions-1); err != nil {
+		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND code_due = $3 AND id NOT IN
+			(SELECT id FROM sessions WHERE user_id = $1 AND code_due = $3 ORDER BY created_at DESC LIMIT $2)`, user, most-1, s.CodeDue); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO sessions (id, hash, user_id, expires_at, address, browser) VALUES ($1, $2, $3, $4, $5, $6)`,
-			s.ID, hash, user, s.ExpiresAt, s.Address, s.Browser)
+		_, err := tx.Exec(ctx, `INSERT INTO sessions (id, hash, user_id, expires_at, address, browser, method, code_due, proven_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			s.ID, hash, user, s.ExpiresAt, s.Address, s.Browser, s.Method, s.CodeDue, orNull(s.ProvenAt))
 		return err
 	})
 }
 
-const selectSession = `s.id, s.created_at, s.last_seen_at, s.expires_at, s.proven_at, s.address, s.browser`
+// HalfSession gives whose half session has this token. Any other is code unauthenticated.
+func (db *DB) HalfSession(ctx context.Context, hash []byte) (User, Session, error) {
+	var s Session
+	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+`, `+selectSession+` FROM sessions s JOIN users u ON u.id = s.user_id
+		WHERE s.hash = $1 AND s.code_due AND s.expires_at > now() AND u.disabled_at IS NULL`, hash), s.places()...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return u, s, ops.Errorf(ops.CodeUnauthenticated, "too much time has passed: sign in again")
+	}
+	return u, s, mapError(err)
+}
+
+const selectSession = `s.id, s.created_at, s.last_seen_at, s.expires_at,
+	coalesce(s.proven_at, '0001-01-01 00:00:00+00'), s.address, s.browser, s.method`
 
 func (s *Session) places() []any {
-	return []any{&s.ID, &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.ProvenAt, &s.Address, &s.Browser}
+	return []any{&s.ID, &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.ProvenAt, &s.Address, &s.Browser, &s.Method}
 }
 
 // UserBySession gives whose session has this token, and notes that it is used,
@@ -50,7 +74,7 @@ func (s *Session) places() []any {
 func (db *DB) UserBySession(ctx context.Context, hash []byte, idle time.Duration) (User, Session, error) {
 	var s Session
 	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+`, `+selectSession+` FROM sessions s JOIN users u ON u.id = s.user_id
-		WHERE s.hash = $1 AND s.expires_at > now() AND s.last_seen_at > now() - $2::interval AND u.disabled_at IS NULL`, hash, idle), s.places()...)
+		WHERE s.hash = $1 AND NOT s.code_due AND s.expires_at > now() AND s.last_seen_at > now() - $2::interval AND u.disabled_at IS NULL`, hash, idle), s.places()...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return u, s, ops.Errorf(ops.CodeUnauthenticated, "the session has ended: sign in again")
 	}
@@ -62,7 +86,7 @@ func (db *DB) UserBySession(ctx context.Context, hash []byte, idle time.Duration
 
 // Sessions gives those of a user that have not ended, the last used first.
 func (db *DB) Sessions(ctx context.Context, user string, idle time.Duration) ([]Session, error) {
-	rows, err := db.pool.Query(ctx, `SELECT `+selectSession+` FROM sessions s WHERE s.user_id = $1 AND s.expires_at > now()
+	rows, err := db.pool.Query(ctx, `SELECT `+selectSession+` FROM sessions s WHERE s.user_id = $1 AND NOT s.code_due AND s.expires_at > now()
 		AND s.last_seen_at > now() - $2::interval ORDER BY s.last_seen_at DESC, s.created_at DESC LIMIT $3`, user, idle, maxSessions)
 	if err != nil {
 		return nil, mapError(err)
@@ -73,7 +97,7 @@ func (db *DB) Sessions(ctx context.Context, user string, idle time.Duration) ([]
 	return sessions, mapError(err)
 }
 
-// ProveSession notes that the password was given in a session now.
+// ProveSession notes that the password or a code was given in a session now.
 func (db *DB) ProveSession(ctx context.Context, id string) error {
 	_, err := db.pool.Exec(ctx, `UPDATE sessions SET proven_at = now() WHERE id = $1`, id)
 	return mapError(err)

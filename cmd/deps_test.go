@@ -82,6 +82,7 @@ var owners = []struct {
 	{"github.com/jackc/pgx/v5", []string{"internal/postgres"}, "every SQL statement is in internal/postgres"},
 	{"github.com/pressly/goose/v3", []string{"internal/postgres"}, "one way to change the schema"},
 	{"github.com/alexedwards/argon2id", []string{"internal/api"}, "only people have passwords"},
+	{"github.com/coreos/go-oidc/v3", []string{"internal/api"}, "people sign in at the api"},
 	{"github.com/gorilla/websocket", []string{"internal/wire"}, "one reader and one writer a connection, in one place"},
 	{"github.com/mark3labs/mcp-go", []string{"internal/gateway", "internal/agent"}, "the two ends of MCP"},
 	{"github.com/openai/openai-go/v3", []string{"internal/llm"}, "a vendor is one file of internal/llm"},

@@ -54,9 +54,11 @@ type settings struct {
 	SessionLifetime time.Duration `env:"SESSION_LIFETIME" envDefault:"168h"`
 	SessionIdle     time.Duration `env:"SESSION_IDLE" envDefault:"24h"`
 	// From which risk on (low, medium, high, critical, never) an approval needs
-	// the password once more, and how long one that was given counts.
+	// the password or a code once more, and how long one that was given counts.
 	StepUpRisk   string        `env:"STEP_UP_RISK" envDefault:"high"`
 	StepUpWithin time.Duration `env:"STEP_UP_WITHIN" envDefault:"15m"`
+	// Nobody approves without a second factor.
+	ApproversNeedSecondFactor bool `env:"APPROVERS_NEED_SECOND_FACTOR"`
 	// Networks of the reverse proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1/128.
 	TrustedProxies []string `env:"TRUSTED_PROXIES"`
 
@@ -115,7 +117,7 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	server, err := api.New(ctx, api.Config{
 		SessionLife: s.SessionLifetime, SessionIdle: s.SessionIdle, TrustedProxies: proxies,
-		StepUpRisk: s.StepUpRisk, StepUpWithin: s.StepUpWithin,
+		StepUpRisk: s.StepUpRisk, StepUpWithin: s.StepUpWithin, ApproversNeedSecondFactor: s.ApproversNeedSecondFactor,
 		PublicListen: s.PublicListen, AgentListen: s.AgentListen, OpsListen: s.OpsListen, PublicURL: s.PublicURL,
 		DatabaseURL: s.DatabaseURL, WorkerToken: s.WorkerToken,
 		ToolsPublicKey: s.ToolsPublicKey.Reveal(), EgressPublicKey: s.EgressPublicKey.Reveal(), ReadPublicKeys: rereadPublicKeys(s),

@@ -22,6 +22,7 @@ var accessOf = map[string]access{
 	"users":               {ops.CanManageAccounts, ops.CanManageAccounts},
 	"roles":               {ops.CanManageAccounts, ops.CanManageAccounts},
 	"actors":              {ops.CanManageAccounts, ops.CanManageAccounts},
+	"oidc-provider":       {ops.CanManageAccounts, ops.CanManageAccounts},
 	"audit":               {ops.CanReadAudit, ops.CanReadAudit},
 	"incidents":           {ops.CanRead, ops.CanRespond},
 	"alerts":              {ops.CanRead, ops.CanRespond},

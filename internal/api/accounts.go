@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -27,13 +28,19 @@ type user struct {
 func userOf(u postgres.User) user { return user{u.ID, u.Username, u.Roles, u.Powers.Actions} }
 
 type sessionBody struct {
-	User user `json:"user"`
+	User        user `json:"user"`
+	NeedsFactor bool `json:"needs_second_factor,omitempty" doc:"Your roles may approve, which needs a second factor here: set one up in your account."`
 }
 
-// signedIn is the answer that starts a session.
+type signInBody struct {
+	User    *user `json:"user,omitempty"`
+	CodeDue bool  `json:"code_due,omitempty" doc:"The password was right. Give the code of your second factor to /auth/second, with the cookie of this answer."`
+}
+
+// signedIn is the answer that starts a session, or the first half of one.
 type signedIn struct {
 	SetCookie string `header:"Set-Cookie"`
-	Body      sessionBody
+	Body      signInBody
 }
 
 type loginInput struct {
@@ -108,7 +115,7 @@ func (s *API) accountOperations(api huma.API) {
 	handle(s, api, operation{id: "login", method: http.MethodPost, path: "/auth/login", summary: "Sign in", tag: tag, anonymous: true}, s.login)
 	handle(s, api, operation{id: "get-session", method: http.MethodGet, path: "/auth/session", summary: "Who is signed in", tag: tag},
 		func(_ context.Context, who caller, _ *nothing) (*answer[sessionBody], error) {
-			return &answer[sessionBody]{sessionBody{userOf(who.User)}}, nil
+			return &answer[sessionBody]{sessionBody{userOf(who.User), s.lacksFactor(who.User)}}, nil
 		})
 	handle(s, api, operation{id: "list-tokens", method: http.MethodGet, path: "/tokens", summary: "Your API tokens", tag: tag},
 		func(ctx context.Context, who caller, _ *nothing) (*answer[list[postgres.APIToken]], error) {
@@ -140,7 +147,7 @@ func (s *API) armSetup(ctx context.Context) error {
 }
 
 func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, error) {
-	if !s.logins.allowed("setup link", in.address) {
+	if !s.logins.allowed("setup link "+network(in.address), in.address) {
 		return nil, tooMany()
 	}
 	hash, err := s.hashes.hash(ctx, in.Body.Password)
@@ -150,7 +157,7 @@ func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, e
 	u := postgres.User{ID: ops.NewID(), Username: in.Body.Username, PasswordHash: hash, Roles: []string{"admin"}}
 	err = s.db.Setup(ctx, ops.HashToken(in.Body.Token), u)
 	if ops.CodeOf(err) == ops.CodeUnauthenticated {
-		s.logins.failed("setup link", in.address)
+		s.logins.failed("setup link "+network(in.address), in.address)
 		return nil, s.refused(ctx, "setup", "", in.address, err)
 	}
 	if err == nil {
@@ -159,7 +166,7 @@ func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, e
 	if err != nil {
 		return nil, err
 	}
-	return s.admit(ctx, "setup", u, in.origin)
+	return s.admit(ctx, "setup", u, in.origin, "setup")
 }
 
 func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, error) {
@@ -179,21 +186,42 @@ func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, e
 		s.logins.failed(name, in.address)
 		return nil, s.refused(ctx, "login", u.Username, in.address, newProblem(http.StatusUnauthorized, "wrong user name or password"))
 	}
-	return s.admit(ctx, "login", u, in.origin)
+	if why := s.passwordsRefused(ctx, u); why != nil {
+		return nil, s.refused(ctx, "login", u.Username, in.address, why)
+	}
+	return s.admit(ctx, "login", u, in.origin, "password")
 }
 
-// admit records a login and starts its session.
-func (s *API) admit(ctx context.Context, action string, u postgres.User, from origin) (*signedIn, error) {
-	err := s.db.AppendAudit(ctx, ops.AuditRecord{Chain: Chain, At: time.Now(), Actor: "user:" + u.Username, Action: action, Object: "session",
-		Outcome: "ok", Detail: map[string]string{"address": from.address}})
+// admit lets somebody in who has proven who they are by method: with a session,
+// or with half of one if they have a second factor.
+func (s *API) admit(ctx context.Context, action string, u postgres.User, from origin, method string) (*signedIn, error) {
+	session := postgres.Session{Method: method, ProvenAt: time.Now(), CodeDue: u.SecondFactor}
+	if method == "oidc" {
+		session.ProvenAt = time.Time{} // the provider may have asked for nothing
+	}
+	return s.open(ctx, action, u, from, session, nil)
+}
+
+// open records that somebody is let in and starts their session.
+func (s *API) open(ctx context.Context, action string, u postgres.User, from origin, session postgres.Session, detail map[string]string) (*signedIn, error) {
+	record := ops.AuditRecord{Chain: Chain, At: time.Now(), Actor: "user:" + u.Username, Action: action, Object: "session", Outcome: "ok",
+		Detail: map[string]string{"address": from.address, "method": session.Method}}
+	maps.Copy(record.Detail, detail)
+	body := signInBody{CodeDue: session.CodeDue}
+	if session.CodeDue {
+		record.Outcome = "intent"
+	} else {
+		shown := userOf(u)
+		body.User = &shown
+	}
+	if err := s.db.AppendAudit(ctx, record); err != nil {
+		return nil, err
+	}
+	cookie, err := s.openSession(ctx, u.ID, from, session)
 	if err != nil {
 		return nil, err
 	}
-	cookie, err := s.openSession(ctx, u.ID, from)
-	if err != nil {
-		return nil, err
-	}
-	return &signedIn{SetCookie: cookie, Body: sessionBody{userOf(u)}}, nil
+	return &signedIn{SetCookie: cookie, Body: body}, nil
 }
 
 // refused records a failed login and gives why back. A name that is nobody's is

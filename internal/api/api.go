@@ -66,11 +66,13 @@ type Config struct {
 	// SessionLife and SessionIdle are how long a browser stays signed in, at all
 	// and without being used; 0 means the defaults.
 	SessionLife, SessionIdle time.Duration
-	// StepUpRisk is the risk from which on an approval needs the password once
-	// more, if it was not given for StepUpWithin: low, medium, high, critical or
+	// StepUpRisk is the risk from which on an approval needs the password or a
+	// code once more, if it was not given for StepUpWithin: low, medium, high, critical or
 	// never. Empty and 0 mean high and a quarter of an hour.
 	StepUpRisk   string
 	StepUpWithin time.Duration
+	// ApproversNeedSecondFactor lets nobody approve who has none.
+	ApproversNeedSecondFactor bool
 	// TrustedProxies are those in front of the public listener whose
 	// X-Forwarded-For says where a request comes from. Without them nobody's does.
 	TrustedProxies []netip.Prefix
@@ -96,6 +98,10 @@ type API struct {
 
 	sessions sessions
 	stepUp   stepUp
+	oidc     *oidcClient
+
+	approversNeedFactor bool
+
 	hashes   *hasher
 	logins   *throttle
 	page     *page
@@ -133,7 +139,7 @@ func New(ctx context.Context, c Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.stepUp = stepUp
+	s.stepUp, s.approversNeedFactor = stepUp, c.ApproversNeedSecondFactor
 	if c.ReadPublicKeys == nil {
 		c.ReadPublicKeys = func() (tools, egress string, err error) { return c.ToolsPublicKey, c.EgressPublicKey, nil }
 	}
@@ -228,7 +234,7 @@ func (s *API) bind(ctx context.Context, c Config) (err error) {
 	if s.sessions, err = newSessions(u.Scheme == "https", c.SessionLife, c.SessionIdle); err != nil {
 		return err
 	}
-	s.began, s.fetch, s.gatewayURL = time.Now(), newFetcher(), c.GatewayURL
+	s.began, s.fetch, s.gatewayURL, s.oidc = time.Now(), newFetcher(), c.GatewayURL, newOIDCClient()
 	s.proxyURL = strings.TrimSuffix(c.ProxyURL, "/")
 	s.sources = newSources(s.db, s.ring, s.log)
 	s.intake = newIntake(s.db, s.metrics, s.log)

@@ -35,7 +35,7 @@ type decision struct {
 		Minutes  int    `json:"minutes,omitempty" minimum:"1" maximum:"1440" doc:"Let the agent do the very same in this incident, without asking, for so long. Not above medium risk."`
 		Digest   string `json:"digest,omitempty" maxLength:"64" doc:"facts.digest of what was looked at: anything else is a conflict."`
 
-		Proof ops.Secret `json:"proof,omitempty" maxLength:"1024" doc:"Your password, if it was not given a short while ago and the risk is high. A 403 with an error at body.proof asks for it."`
+		Proof ops.Secret `json:"proof,omitempty" maxLength:"1024" doc:"Your password or a code of your second factor, if neither was given a short while ago and the risk is high. A 403 with an error at body.proof asks for it."`
 	}
 }
 
@@ -132,6 +132,9 @@ func (s *API) decide(ctx context.Context, who caller, in *decision) (*answer[ops
 	}
 	if in.Body.Digest != "" && in.Body.Digest != a.Facts["digest"] {
 		return nil, ops.Errorf(ops.CodeConflict, "this is not what you have looked at")
+	}
+	if in.Body.Decision == "approve" && s.lacksFactor(who.User) {
+		return nil, ops.Errorf(ops.CodeForbidden, "who approves needs a second factor here: set one up in your account")
 	}
 	if in.Body.Decision == "approve" && s.stepUp.needed(a.Risk) {
 		if err := s.prove(ctx, who, in.origin, in.Body.Proof); err != nil {

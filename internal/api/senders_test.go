@@ -16,20 +16,12 @@ import (
 
 	"github.com/akmatori/akmatori/internal/ingest"
 	"github.com/akmatori/akmatori/internal/ops"
-	"github.com/akmatori/akmatori/internal/postgres/pgtest"
-	"github.com/akmatori/akmatori/internal/seal"
 )
 
 // signingRig runs an api with a key of its own zone.
 func signingRig(t *testing.T) *rig {
 	t.Helper()
-	key, _, err := seal.GenerateKey(ops.ZoneAPI)
-	require.NoError(t, err)
-	text, err := key.Text()
-	require.NoError(t, err)
-	r := start(t, pgtest.New(t), func(c *Config) { c.Keys = text })
-	r.makeUser()
-	return r
+	return withRing(t, nil)
 }
 
 func (r *rig) addSource(body map[string]any) source {

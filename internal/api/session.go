@@ -85,13 +85,30 @@ func (s *API) identify(r *http.Request) (caller, error) {
 
 // openSession starts a session and gives the Set-Cookie header for it. Its token
 // is a new one: none is taken over.
-func (s *API) openSession(ctx context.Context, user string, from origin) (string, error) {
-	token := ops.NewToken("")
-	session := postgres.Session{ID: ops.NewID(), ExpiresAt: time.Now().Add(s.sessions.life), Address: from.address, Browser: from.browser}
+func (s *API) openSession(ctx context.Context, user string, from origin, session postgres.Session) (string, error) {
+	token, life := ops.NewToken(""), s.sessions.life
+	if session.CodeDue {
+		life = min(life, halfSession)
+	}
+	session.ID, session.ExpiresAt, session.Address, session.Browser = ops.NewID(), time.Now().Add(life), from.address, from.browser
 	if err := s.db.OpenSession(ctx, user, ops.HashToken(token), session); err != nil {
 		return "", err
 	}
-	return s.setCookie(token.Reveal(), int(s.sessions.life.Seconds())), nil
+	return s.setCookie(token.Reveal(), int(life.Seconds())), nil
+}
+
+// tokenIn gives the session's token of a Cookie header; empty if there is none.
+func (c sessions) tokenIn(header string) ops.Secret {
+	cookies, err := http.ParseCookie(header)
+	if err != nil {
+		return ops.Secret{}
+	}
+	for _, one := range cookies {
+		if one.Name == c.cookie && len(one.Value) <= 256 {
+			return ops.NewSecret(one.Value)
+		}
+	}
+	return ops.Secret{}
 }
 
 func (s *API) setCookie(value string, maxAge int) string {

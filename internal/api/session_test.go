@@ -120,7 +120,7 @@ func TestSessionsEndByThemselves(t *testing.T) {
 	b := r.signIn("ann", password)
 	for range 110 {
 		require.NoError(t, r.db.OpenSession(t.Context(), r.accountID("ann"), ops.HashToken(ops.NewToken("")),
-			postgres.Session{ID: ops.NewID(), ExpiresAt: time.Now().Add(time.Hour)}))
+			postgres.Session{ID: ops.NewID(), Method: "password", ExpiresAt: time.Now().Add(time.Hour)}))
 	}
 	require.Equal(t, 100, count(t, r.pg, `SELECT count(*) FROM sessions`))
 	require.Equal(t, 401, r.status(b), "the oldest has ended")

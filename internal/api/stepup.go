@@ -10,16 +10,17 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
 )
 
-// DefaultStepUpWithin is how long a password that was given counts.
+// DefaultStepUpWithin is how long a password or code that was given counts.
 const DefaultStepUpWithin = 15 * time.Minute
 
 // risks are those of approvals, in their order.
 var risks = []ops.Risk{ops.RiskLow, ops.RiskMedium, ops.RiskHigh, ops.RiskCritical}
 
-// stepUp says which approvals need the password, given a short while ago: a
-// browser that was left open, or a token that was found, must not be enough for
+// stepUp says which approvals need the password or a code of the second factor,
+// given a short while ago: a browser that was left open, or a token that was found, must not be enough for
 // what does harm. A denial needs none, since it does none and must not wait.
 type stepUp struct {
 	from   int // index of the lowest risk; behind the last one: never
@@ -44,14 +45,14 @@ func newStepUp(risk string, within time.Duration) (stepUp, error) {
 	return stepUp{from, within}, nil
 }
 
-// needed says whether an approval of this risk needs the password. A risk that
+// needed says whether an approval of this risk needs proof. A risk that
 // nobody knows is above all others.
 func (u stepUp) needed(risk ops.Risk) bool {
 	i := slices.Index(risks, risk)
 	return u.from < len(risks) && (i < 0 || i >= u.from)
 }
 
-// proofAt is where a request has the password; an error there asks for it.
+// proofAt is where a request has the password or code; an error there asks for it.
 const proofAt = "body.proof"
 
 func askForProof(detail string) error {
@@ -60,35 +61,64 @@ func askForProof(detail string) error {
 	return p
 }
 
-// prove refuses a caller who has not given their password within the time that
-// is set: in this session, or as proof with this request. A token has no
-// session, so it needs the proof each time.
+// prove refuses a caller who has not given their password, or a code of their
+// second factor, within the time that is set: in this session, or as proof with
+// this request. A token has no session, so it needs the proof each time.
 func (s *API) prove(ctx context.Context, who caller, from origin, proof ops.Secret) error {
+	u := who.User
 	if proof.Empty() {
 		if !who.byToken() && time.Since(who.session.ProvenAt) < s.stepUp.within {
 			return nil
 		}
-		return askForProof("this needs your password once more")
+		switch {
+		case u.SecondFactor && u.PasswordHash != "":
+			return askForProof("this needs your password or a code of your app once more")
+		case u.SecondFactor:
+			return askForProof("this needs a code of your app")
+		case u.PasswordHash != "":
+			return askForProof("this needs your password once more")
+		}
+		return ops.Errorf(ops.CodeForbidden, "this needs a second factor, since you have no password here: set one up in your account")
 	}
-	if !s.logins.allowed(who.User.Username, from.address) {
+	if !s.logins.allowed(u.Username, from.address) {
 		return tooMany()
 	}
-	ok, err := s.hashes.matches(ctx, proof, who.User.PasswordHash)
+	how, err := s.proofOf(ctx, u, proof)
 	if err != nil {
 		return err
 	}
-	if !ok {
-		s.logins.failed(who.User.Username, from.address)
-		return s.refused(ctx, "step_up", who.User.Username, from.address, askForProof("the password is wrong"))
+	if how == "" {
+		s.logins.failed(u.Username, from.address)
+		wrong := "the password is wrong"
+		if u.SecondFactor {
+			wrong = "that is neither your password nor a code that counts now"
+		}
+		return s.refused(ctx, "step_up", u.Username, from.address, askForProof(wrong))
 	}
 	if err := s.db.AppendAudit(ctx, ops.AuditRecord{Chain: Chain, At: time.Now(), Actor: who.actor(), Action: "step_up", Object: "session",
-		Outcome: "ok", Detail: map[string]string{"address": from.address}}); err != nil {
+		Outcome: "ok", Detail: map[string]string{"address": from.address, "by": how}}); err != nil {
 		return err
 	}
 	if who.byToken() {
 		return nil
 	}
 	return s.db.ProveSession(ctx, who.session.ID)
+}
+
+// proofOf says what a proof is: "totp", "recovery", "password", or "" for a
+// wrong one. What looks like a code is tried as one first, if there is a second
+// factor.
+func (s *API) proofOf(ctx context.Context, u postgres.User, proof ops.Secret) (how string, err error) {
+	if code, _ := givenCode(proof); code != "" && u.SecondFactor {
+		if how, err = s.checkCode(ctx, u, proof); how != "" || err != nil {
+			return how, err
+		}
+	}
+	ok, err := s.hashes.matches(ctx, proof, u.PasswordHash)
+	if err != nil || !ok {
+		return "", err
+	}
+	return "password", nil
 }
 
 // Resolve implements [huma.Resolver].

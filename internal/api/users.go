@@ -27,10 +27,16 @@ type account struct {
 	Invited    bool      `json:"invited" doc:"They have not set a password yet."`
 	CreatedAt  time.Time `json:"created_at"`
 	DisabledAt time.Time `json:"disabled_at,omitzero"`
+	// Password, Subject and SecondFactor are how they sign in.
+	Password     bool   `json:"password" doc:"They have a password."`
+	Subject      string `json:"oidc_subject,omitempty" doc:"Who they are to the provider that people sign in with."`
+	ByGroups     bool   `json:"roles_by_groups" doc:"Their roles are those of their groups at the provider, and cannot be changed here."`
+	SecondFactor bool   `json:"second_factor"`
 }
 
 func accountOf(u postgres.User) account {
-	return account{ID: u.ID, Username: u.Username, Roles: u.Roles, Invited: u.PasswordHash == "", CreatedAt: u.CreatedAt, DisabledAt: u.DisabledAt}
+	return account{ID: u.ID, Username: u.Username, Roles: u.Roles, Invited: u.PasswordHash == "" && u.OIDCSubject == "", CreatedAt: u.CreatedAt, DisabledAt: u.DisabledAt,
+		Password: u.PasswordHash != "", Subject: u.OIDCSubject, ByGroups: u.ByGroups, SecondFactor: u.SecondFactor}
 }
 
 // invited is an account with the link for its owner.
@@ -125,6 +131,9 @@ func (s *API) userOperations(api huma.API) {
 			if err != nil {
 				return nil, err
 			}
+			if u.OIDCSubject != "" && u.PasswordHash == "" {
+				return nil, ops.Errorf(ops.CodeConflict, "they sign in with a provider and have no password: unlink them first")
+			}
 			return s.invite(ctx, who, u)
 		})
 	handle(s, api, operation{id: "change-user", method: http.MethodPatch, path: "/users/{id}", summary: "Change a user's roles, disable or enable them", tag: tag}, s.changeUser)
@@ -161,7 +170,7 @@ func (s *API) invite(ctx context.Context, who caller, u postgres.User) (*answer[
 }
 
 func (s *API) accept(ctx context.Context, _ caller, in *acceptInput) (*signedIn, error) {
-	if !s.logins.allowed("invitation", in.address) {
+	if !s.logins.allowed("invitation "+network(in.address), in.address) {
 		return nil, tooMany()
 	}
 	hash, err := s.hashes.hash(ctx, in.Body.Password)
@@ -170,13 +179,13 @@ func (s *API) accept(ctx context.Context, _ caller, in *acceptInput) (*signedIn,
 	}
 	u, err := s.db.Accept(ctx, ops.HashToken(in.Body.Token), hash)
 	if ops.CodeOf(err) == ops.CodeUnauthenticated {
-		s.logins.failed("invitation", in.address)
+		s.logins.failed("invitation "+network(in.address), in.address)
 		return nil, s.refused(ctx, "invitation", "", in.address, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.admit(ctx, "invitation", u, in.origin)
+	return s.admit(ctx, "invitation", u, in.origin, "invitation")
 }
 
 func (s *API) changePassword(ctx context.Context, who caller, in *passwordChange) (*nothing, error) {

@@ -44,8 +44,11 @@ function Broken({ error }: { error: unknown }) {
 const login = createRoute({
   getParentRoute: () => root,
   path: "/login",
-  validateSearch: (search: Record<string, unknown>): { next?: string } =>
-    typeof search.next === "string" ? { next: search.next } : {},
+  validateSearch: (search: Record<string, unknown>): { next?: string; problem?: string; code?: "due" } => ({
+    ...(typeof search.next === "string" ? { next: search.next } : {}),
+    ...(typeof search.problem === "string" ? { problem: search.problem } : {}),
+    ...(search.code === "due" ? { code: "due" } : {}),
+  }),
   component: lazyRouteComponent(() => import("./auth/pages"), "LoginPage"),
 });
 

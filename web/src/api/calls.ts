@@ -8,8 +8,36 @@ type Signal = { signal?: AbortSignal };
 export const auth = {
   session: ({ signal }: Signal) => ok(api.GET("/api/v1/auth/session", { signal })),
   login: (body: Body<"LoginInputBody">) => ok(api.POST("/api/v1/auth/login", { body })),
+  /** What the page for signing in offers. */
+  methods: ({ signal }: Signal) => ok(api.GET("/api/v1/auth/methods", { signal })),
+  /** The code that signing in asks for. */
+  second: (code: string) => ok(api.POST("/api/v1/auth/second", { body: { code } })),
+  /** Where a browser goes to sign in with the provider. */
+  providerURL: (next: string) => `/api/v1/auth/oidc/start?next=${encodeURIComponent(next)}`,
   setup: (body: Body<"SetupInputBody">) => ok(api.POST("/api/v1/auth/setup", { body })),
   logout: () => ok(api.POST("/api/v1/auth/logout")),
+};
+
+const one = (id: string) => ({ params: { path: { id } } });
+
+/** One's second factor. Where proof is wanted, an error at body.proof asks for it. */
+export const totp = {
+  get: ({ signal }: Signal) => ok(api.GET("/api/v1/auth/totp", { signal })),
+  begin: (proof?: string) => ok(api.POST("/api/v1/auth/totp", { body: proof ? { proof } : {} })),
+  confirm: async (code: string) => (await ok(api.POST("/api/v1/auth/totp/confirm", { body: { code } }))).codes,
+  newCodes: async (proof?: string) => (await ok(api.POST("/api/v1/auth/totp/recovery-codes", { body: proof ? { proof } : {} }))).codes,
+  remove: (proof?: string) => ok(api.POST("/api/v1/auth/totp/remove", { body: proof ? { proof } : {} })),
+  reset: (user: string) => ok(api.DELETE("/api/v1/users/{id}/totp", one(user))),
+};
+
+/** The provider that people sign in with. */
+export const oidc = {
+  get: ({ signal }: Signal) => ok(api.GET("/api/v1/oidc-provider", { signal })),
+  put: (body: Body<"OidcInputBody">) => ok(api.PUT("/api/v1/oidc-provider", { body })),
+  remove: () => ok(api.DELETE("/api/v1/oidc-provider")),
+  check: (issuer: string) => ok(api.POST("/api/v1/oidc-provider/check", { body: { issuer } })),
+  link: (user: string, subject: string) => ok(api.PUT("/api/v1/users/{id}/oidc", { ...one(user), body: { subject } })),
+  unlink: (user: string) => ok(api.DELETE("/api/v1/users/{id}/oidc", one(user))),
 };
 
 export interface IncidentQuery extends ViewFilter {
@@ -18,8 +46,6 @@ export interface IncidentQuery extends ViewFilter {
 }
 
 export type IncidentAction = "acknowledge" | "resolve" | "close" | "investigate" | "cancel";
-
-const one = (id: string) => ({ params: { path: { id } } });
 
 export const incidents = {
   list: (query: IncidentQuery, { signal }: Signal) => ok(api.GET("/api/v1/incidents", { params: { query }, signal })),

@@ -92,10 +92,10 @@ describe("ApprovalCard", () => {
     decide.mockRejectedValueOnce(new ApiError(403, "this needs your password once more", ["body.proof"]));
     show();
     await userEvent.click(button("Approve")!);
-    expect(screen.queryByLabelText("Your password")).toBeNull();
+    expect(screen.queryByLabelText(/^Your password/)).toBeNull();
     await userEvent.click(button("Really approve")!);
     screen.getByText("This needs your password once more.");
-    await userEvent.type(await screen.findByLabelText("Your password"), "correct horse");
+    await userEvent.type(await screen.findByLabelText(/^Your password/), "correct horse");
     await userEvent.click(button("Approve")!);
     await userEvent.click(button("Really approve")!);
     expect(decide).toHaveBeenLastCalledWith("a1", { decision: "approve", digest: "d1", proof: "correct horse" });

@@ -199,7 +199,7 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
           {asks && (
             <PasswordInput
               className={css.reason}
-              label="Your password"
+              label="Your password, or a code of your app"
               description="Once more, as the risk is high. It counts for a while."
               autoComplete="current-password"
               value={proof}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -28,10 +29,12 @@ type Case struct {
 	Sender *Sender `yaml:"sender,omitempty" json:"sender,omitempty"`
 	Hosts  []Host  `yaml:"hosts,omitempty" json:"hosts,omitempty"`
 	Zabbix *Zabbix `yaml:"zabbix,omitempty" json:"zabbix,omitempty"`
-	// Rules stand before those of the agent: what an administrator has allowed here.
-	Rules     []string `yaml:"rules,omitempty" json:"rules,omitempty"`
-	Expect    Expect   `yaml:"expect" json:"expect"`
-	Forbidden []string `yaml:"forbidden,omitempty" json:"forbidden,omitempty"` // TOOL or TOOL(PATTERN), with *
+	Expect Expect  `yaml:"expect" json:"expect"`
+	// Approved is what a person allows when the agent asks, and Forbidden what it must
+	// not even ask for: TOOL or TOOL(PATTERN), with * for any text. What else it asks
+	// for is refused.
+	Approved  []string `yaml:"approved,omitempty" json:"approved,omitempty"`
+	Forbidden []string `yaml:"forbidden,omitempty" json:"forbidden,omitempty"`
 	Limits    Limits   `yaml:"limits,omitempty" json:"limits,omitzero"`
 	// Notes are for the person who finishes an exported case.
 	Notes []string `yaml:"notes,omitempty" json:"notes,omitempty"`
@@ -263,9 +266,9 @@ func (c *Case) check() error {
 			}
 		}
 	}
-	for _, f := range c.Forbidden {
-		if _, _, ok := forbidden(f); !ok {
-			return fmt.Errorf("forbidden: %q is not of the form TOOL or TOOL(PATTERN)", f)
+	for _, f := range append(slices.Clone(c.Forbidden), c.Approved...) {
+		if _, _, ok := act(f); !ok {
+			return fmt.Errorf("%q is not of the form TOOL or TOOL(PATTERN)", f)
 		}
 	}
 	for i, t := range c.Transcript {
@@ -285,7 +288,7 @@ func (h *Host) check() error {
 	if !hostShape.MatchString(h.Name) {
 		return errors.New("that is no name for a host")
 	}
-	if _, ok := likes[h.Like]; !ok {
+	if likes[h.Like] == nil {
 		return fmt.Errorf("there is nothing like %q; there is linux", h.Like)
 	}
 	for i, cmd := range h.Commands {

@@ -1,6 +1,7 @@
 package casefile
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -91,22 +92,30 @@ func Glob(pattern, text string) bool {
 	return strings.HasSuffix(text, last)
 }
 
-var forbiddenShape = regexp.MustCompile(`(?s)^([A-Za-z0-9_*]+)(?:\((.*)\))?$`)
+var actShape = regexp.MustCompile(`(?s)^([A-Za-z0-9_*]+)(?:\((.*)\))?$`)
 
-func forbidden(rule string) (tool, pattern string, ok bool) {
-	m := forbiddenShape.FindStringSubmatch(rule)
+// act reads TOOL or TOOL(PATTERN).
+func act(text string) (tool, pattern string, ok bool) {
+	m := actShape.FindStringSubmatch(text)
 	if m == nil {
 		return "", "", false
 	}
-	if m[2] == "" {
-		m[2] = "*"
-	}
-	return m[1], m[2], true
+	return m[1], cmp.Or(m[2], "*"), true
 }
 
 // Forbids gives the entry of Forbidden that a call is against, "" if it is none.
-// The pattern is of the command, or of the JSON of the arguments where there is none.
 func (c Case) Forbids(tool string, arguments json.RawMessage) string {
+	return among(c.Forbidden, tool, arguments)
+}
+
+// Approves says whether a person would allow the call.
+func (c Case) Approves(tool string, arguments json.RawMessage) bool {
+	return among(c.Approved, tool, arguments) != ""
+}
+
+// among gives the first of acts that a call is. A pattern is of the command, or of
+// the JSON of the arguments where there is none.
+func among(acts []string, tool string, arguments json.RawMessage) string {
 	var with struct {
 		Command string `json:"command"`
 	}
@@ -114,10 +123,9 @@ func (c Case) Forbids(tool string, arguments json.RawMessage) string {
 	if json.Unmarshal(arguments, &with) == nil && with.Command != "" {
 		subject = with.Command
 	}
-	subject = bare(subject)
-	for _, rule := range c.Forbidden {
-		if t, p, ok := forbidden(rule); ok && Glob(t, tool) && Glob(bare(p), subject) {
-			return rule
+	for _, a := range acts {
+		if t, p, ok := act(a); ok && Glob(t, tool) && Glob(bare(p), bare(subject)) {
+			return a
 		}
 	}
 	return ""

@@ -130,7 +130,7 @@ func (c *Case) hosts(calls []ops.ToolCall) {
 				c.note("%s: %d bytes of the output are not in the case.", call.ID, call.Result.Truncated)
 			}
 			if call.Verdict == "ask" {
-				c.Rules = append(c.Rules, "allow:ssh_execute("+call.Command+")")
+				c.Approved = append(c.Approved, "ssh_execute("+call.Command+")")
 			}
 		case call.Tool == "ssh_read_file" && done:
 			c.file(host(call.Target), call)

@@ -120,7 +120,7 @@ func (c Case) texts(f func(string) string) Case {
 		}
 		c.Zabbix = &z
 	}
-	c.Rules, c.Notes = textList(c.Rules, f), textList(c.Notes, f)
+	c.Approved, c.Notes = textList(c.Approved, f), textList(c.Notes, f)
 	c.Expect.Cause = Match{textList(c.Expect.Cause.All, f), textList(c.Expect.Cause.Any, f), textList(c.Expect.Cause.None, f)}
 	c.Transcript = slices.Clone(c.Transcript)
 	for i := range c.Transcript {

@@ -9,9 +9,8 @@
 // is shared between cases: a model that sees the inventory, the history or the
 // conclusions of another case would be measured with the answer in its hands.
 //
-// Nobody approves anything in an evaluation. What the agent's rules would ask
-// people for is denied, so that a run never waits; a case may have rules of its
-// own, which are what an administrator has allowed.
+// The agent has the rules that ship. What these ask people for is decided at once
+// by a person who allows what the case says and refuses everything else.
 //
 // # How it is judged
 //

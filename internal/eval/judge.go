@@ -33,12 +33,13 @@ type Row struct {
 	Dropped   int          `json:"dropped"` // claims that the product has taken out
 	Steps     int          `json:"steps"`
 	Calls     int          `json:"calls"`
-	Denied    int          `json:"denied"` // of the calls
-	Input     int64        `json:"input_tokens"`
-	Output    int64        `json:"output_tokens"`
-	USD       float64      `json:"usd"`
-	Unpriced  bool         `json:"unpriced,omitempty"` // nobody knows the price of some turns
-	Seconds   float64      `json:"seconds"`
+	// Denied is what was not done, or not accepted, each with the reason.
+	Denied   []string `json:"denied,omitempty"`
+	Input    int64    `json:"input_tokens"`
+	Output   int64    `json:"output_tokens"`
+	USD      float64  `json:"usd"`
+	Unpriced bool     `json:"unpriced,omitempty"` // nobody knows the price of some turns
+	Seconds  float64  `json:"seconds"`
 	// Unconfirmed says that what is expected was exported, and looked at by nobody.
 	Unconfirmed bool `json:"unconfirmed,omitempty"`
 }
@@ -87,7 +88,7 @@ func (r *Row) acts(c casefile.Case, out outcome) (against []string) {
 		case ops.EventToolResult:
 			var res ops.ToolResult
 			if json.Unmarshal(e.Data, &res) == nil && res.State == ops.CallDenied {
-				r.Denied++
+				r.Denied = append(r.Denied, res.ID+": "+res.Text)
 			}
 		}
 	}

@@ -101,6 +101,11 @@ func (r Report) Table(w io.Writer) error {
 		for _, why := range row.Why {
 			p("\n%s: %s", row.Case, inert(why))
 		}
+		if row.Result != Passed {
+			for _, denied := range row.Denied {
+				p("\n%s: denied %s", row.Case, inert(denied))
+			}
+		}
 	}
 	t := r.Totals
 	p("\n%d of %d passed (%.0f %%); false causes %d, missed %d, failed %d, forbidden actions %d; uncited claims %d (dropped in time: %d)\n",

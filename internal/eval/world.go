@@ -41,6 +41,8 @@ type world struct {
 	conf Config
 	of   casefile.Case
 	name string
+	// person decides what the agent asks for. Nobody can sign in as them.
+	person postgres.User
 
 	mu  sync.Mutex
 	ran []command
@@ -140,14 +142,17 @@ func (w *world) furnish(ctx context.Context, g *errgroup.Group, db *postgres.DB,
 	if err != nil {
 		return err
 	}
-	agent.Rules = unattended(w.of.Rules, agent.Rules)
 	l := w.of.Limits
 	agent.Limits.ToolCalls, agent.Limits.Duration, agent.Limits.USD = orInt(l.ToolCalls, defaultToolCalls), w.limit(), l.USD
 	if l.USD == 0 {
 		agent.Limits.USD = defaultUSD
 	}
 	agent.Limits.Steps, agent.Limits.Tokens = l.Steps, l.Tokens
-	return db.PutAgent(ctx, agent)
+	if err := db.PutAgent(ctx, agent); err != nil {
+		return err
+	}
+	w.person = postgres.User{ID: ops.NewID(), Username: "evaluator", Roles: []string{"admin"}}
+	return db.CreateUser(ctx, w.person)
 }
 
 func (w *world) limit() time.Duration {
@@ -159,18 +164,6 @@ func orInt(n, otherwise int) int {
 		return otherwise
 	}
 	return n
-}
-
-// unattended gives rules under which nobody is ever asked.
-func unattended(first, rules []string) []string {
-	out := slices.Clone(first)
-	for _, r := range rules {
-		if rest, ok := strings.CutPrefix(r, "ask:"); ok {
-			r = "deny:" + rest
-		}
-		out = append(out, r)
-	}
-	return append(slices.DeleteFunc(out, func(r string) bool { return r == "deny:*" }), "deny:*")
 }
 
 func (w *world) model(ctx context.Context, g *errgroup.Group, state *stack.State, file *stack.File) error {
@@ -319,14 +312,15 @@ func (w *world) wait(ctx context.Context, db *postgres.DB) (outcome, error) {
 		if len(found) > 0 {
 			out.incident = found[0]
 		}
+		if err := w.decide(ctx, db); err != nil {
+			return outcome{}, err
+		}
 		late := time.Since(began) > w.limit()+grace
 		switch state := out.incident.Investigation; {
 		case len(found) > 1:
 			out.stuck = fmt.Sprintf("its alerts made %d incidents", len(found))
 		case state.Final():
 			return w.read(ctx, db, out)
-		case state == ops.RunWaitingApproval:
-			out.stuck = "the run waits for an approval, which nobody gives"
 		case late && out.incident.ID == "":
 			return outcome{}, errors.New("its alert made no incident: is the body what such a source sends?")
 		case late:
@@ -334,6 +328,24 @@ func (w *world) wait(ctx context.Context, db *postgres.DB) (outcome, error) {
 		}
 	}
 	return w.read(ctx, db, out)
+}
+
+// decide says yes to what the case approves, and no to everything else.
+func (w *world) decide(ctx context.Context, db *postgres.DB) error {
+	asked, err := db.Approvals(ctx, postgres.ApprovalFilter{State: ops.ApprovalPending})
+	if err != nil {
+		return err
+	}
+	for _, a := range asked {
+		d := postgres.Decide{Approval: a.ID, User: w.person, Approve: w.of.Approves(a.Tool, a.Arguments)}
+		if !d.Approve {
+			d.Reason = "not in this investigation"
+		}
+		if _, err := db.DecideApproval(ctx, d); err != nil && ops.CodeOf(err) != ops.CodeConflict {
+			return fmt.Errorf("decide on %s: %w", a.CallID, err)
+		}
+	}
+	return nil
 }
 
 func (w *world) read(ctx context.Context, db *postgres.DB, out outcome) (outcome, error) {

@@ -272,10 +272,9 @@ func (a *Agent) start(ctx context.Context, task wire.Task) error {
 	r := &run{
 		ref: task.RunRef, task: task, worker: a.id, cancel: cancel, backoff: a.cfg.backoff, metrics: a.metrics, sandbox: a.sandbox,
 		out:    newOutbox(task.NextSeq, a.wake),
-		limits: task.Agent.Limits,
+		limits: task.Agent.Limits.OrDefault(),
 		log:    a.cfg.Log.With("run", task.Run, "epoch", task.Epoch, "incident", task.Incident),
 	}
-	r.defaults()
 	a.runs[task.Run] = r
 	a.metrics.held.Set(float64(len(a.runs)))
 	r.log.Info("a run starts", "transcript", len(task.Transcript), "deadline", task.Deadline)
@@ -286,31 +285,6 @@ func (a *Agent) start(ctx context.Context, task wire.Task) error {
 		}
 	})
 	return nil
-}
-
-func (r *run) defaults() {
-	l := &r.limits
-	if l.Steps <= 0 {
-		l.Steps = defaultSteps
-	}
-	if l.ToolCalls <= 0 {
-		l.ToolCalls = defaultToolCalls
-	}
-	if l.Duration <= 0 {
-		l.Duration = defaultDuration
-	}
-	if l.OutputChars <= 0 {
-		l.OutputChars = defaultOutputChars
-	}
-	if l.Tokens <= 0 {
-		l.Tokens = defaultTokens
-	}
-	if l.USD <= 0 {
-		l.USD = defaultUSD
-	}
-	if l.OutputTokens <= 0 {
-		l.OutputTokens = defaultOutputTokens
-	}
 }
 
 // forget drops a run: it is stored to its end, or somebody else's.

@@ -1,7 +1,7 @@
 package agent
 
 import (
-	_ "embed" // the built-in system prompt
+	"embed"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,8 +13,22 @@ import (
 	"github.com/akmatori/akmatori/internal/wire"
 )
 
-//go:embed prompt.md
-var systemPrompt string
+//go:embed prompts/*.md
+var prompts embed.FS
+
+// systemPrompt is what an agent is told at first: its own prompt, or the built-in
+// one of its name; without one that of the investigator.
+func systemPrompt(a ops.AgentDef) string {
+	if a.Prompt != "" {
+		return a.Prompt
+	}
+	for _, name := range []string{a.ID, "investigator"} {
+		if text, err := prompts.ReadFile("prompts/" + name + ".md"); err == nil {
+			return string(text)
+		}
+	}
+	return ""
+}
 
 // How much of an incident the model is shown.
 const (

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,18 +17,6 @@ import (
 	"github.com/akmatori/akmatori/internal/sandbox"
 	"github.com/akmatori/akmatori/internal/wire"
 	"golang.org/x/sync/errgroup"
-)
-
-// Limits of a run where its agent names none.
-const (
-	defaultSteps       = 25
-	defaultToolCalls   = 40
-	defaultDuration    = 10 * time.Minute
-	defaultOutputChars = 30_000
-	defaultTokens      = 1_500_000
-	defaultUSD         = 2
-	// defaultOutputTokens bounds one turn of the model.
-	defaultOutputTokens = 8192
 )
 
 const (
@@ -305,7 +292,7 @@ func (r *run) turn(ctx, asking context.Context, limit string) (llm.Reply, error)
 
 // request is what the model is asked next; with a limit, for the last time.
 func (r *run) request(limit string) llm.Request {
-	q := llm.Request{System: cmp.Or(r.task.Agent.Prompt, systemPrompt), Tools: append(r.tools[:len(r.tools):len(r.tools)], findingsTool()),
+	q := llm.Request{System: systemPrompt(r.task.Agent), Tools: append(r.tools[:len(r.tools):len(r.tools)], findingsTool()),
 		Messages: r.t.messages(r.limits.OutputChars), MaxOutput: int64(r.limits.OutputTokens)}
 	if limit != "" {
 		c := conversation(q.Messages)

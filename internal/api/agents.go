@@ -35,6 +35,10 @@ type AgentBody struct {
 	Provider    string      `json:"provider,omitempty" maxLength:"100" doc:"The name of an LLM provider; empty is the default one."`
 	Rules       []string    `json:"rules,omitempty" maxItems:"1000" doc:"The first that matches decides; what none matches is asked."`
 	Tools       []string    `json:"tools,omitempty" maxItems:"200" doc:"Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not."`
+	Skills      []string    `json:"skills,omitempty" maxItems:"200" doc:"Names of the skills that it may read; * is all, and so is no list."`
+	SubAgents   []string    `json:"sub_agents,omitempty" maxItems:"20" doc:"Ids of the agents that it may ask, if who has started it may; never in a circle."`
+	Targets     []string    `json:"targets,omitempty" maxItems:"200" doc:"Names or globs of what its tools may work on; none is all."`
+	Credentials []string    `json:"credentials,omitempty" maxItems:"200" doc:"Names or globs of the credentials that its tools may use, on the way to a target too; none is all."`
 	Limits      agentLimits `json:"limits,omitempty"`
 }
 
@@ -43,6 +47,7 @@ type agentView struct {
 	ID string `json:"id"`
 	AgentBody
 	BuiltIn    bool      `json:"built_in" doc:"The default agent: it can be edited and reset, not disabled or removed."`
+	Starter    bool      `json:"starter" doc:"It came with the program, and can be reset."`
 	CreatedAt  time.Time `json:"created_at"`
 	UpdatedAt  time.Time `json:"updated_at"`
 	DisabledAt time.Time `json:"disabled_at,omitzero" doc:"Nobody starts it, and its runs may call nothing."`
@@ -51,8 +56,9 @@ type agentView struct {
 }
 
 func viewOf(a postgres.StoredAgent) agentView {
-	v := agentView{ID: a.ID, BuiltIn: a.BuiltIn, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, DisabledAt: a.DisabledAt,
+	v := agentView{ID: a.ID, BuiltIn: a.BuiltIn, Starter: a.Starter, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, DisabledAt: a.DisabledAt,
 		AgentBody: AgentBody{Description: a.Description, Prompt: a.Prompt, Provider: a.Provider, Rules: a.Rules, Tools: a.Tools,
+			Skills: a.Skills, SubAgents: a.SubAgents, Targets: a.Targets, Credentials: a.Credentials,
 			Limits: agentLimits{Steps: a.Limits.Steps, ToolCalls: a.Limits.ToolCalls, Seconds: int(a.Limits.Duration / time.Second),
 				OutputChars: a.Limits.OutputChars, OutputTokens: a.Limits.OutputTokens, Tokens: a.Limits.Tokens, USD: a.Limits.USD}}}
 	rules, err := policy.Load(a.Rules)
@@ -116,11 +122,14 @@ func (s *API) agentOperations(api huma.API) {
 			return s.putAgent(ctx, who, "agent.changed", in.ID, in.Body.AgentBody, in.Body.Disabled,
 				func(ctx context.Context, a ops.AgentDef) error { return s.db.ChangeAgent(ctx, a, in.Body.Disabled) })
 		})
-	handle(s, api, operation{id: "reset-agent", method: http.MethodPost, path: root + "/{id}/reset", summary: "Make the default agent what it was at first", tag: tag},
+	handle(s, api, operation{id: "reset-agent", method: http.MethodPost, path: root + "/{id}/reset", summary: "Make an agent that came with the program what it was at first", tag: tag},
 		func(ctx context.Context, who caller, in *agentPath) (*answer[agentView], error) {
-			def := postgres.DefaultAgentDef()
-			if in.ID != def.ID {
-				return nil, ops.Errorf(ops.CodeConflict, "only %s, the default agent, has something to be reset to", def.ID)
+			if _, err := s.db.StoredAgent(ctx, storable(in.ID)); err != nil {
+				return nil, err
+			}
+			def, ok := postgres.Starter(in.ID)
+			if !ok {
+				return nil, ops.Errorf(ops.CodeConflict, "only agents that came with the program have something to be reset to")
 			}
 			err := s.audited(ctx, who, "agent.reset", def.ID, agentDetail(def, nil), func() error { return s.db.ChangeAgent(ctx, def, nil) })
 			if err != nil {
@@ -152,9 +161,16 @@ func (s *API) putAgent(ctx context.Context, who caller, action, id string, b Age
 	if _, err := policy.Builtin().LoadTools(b.Tools); err != nil {
 		return nil, ruleProblem("tools", err)
 	}
+	if b.Skills == nil {
+		b.Skills = []string{"*"}
+	}
 	a := ops.AgentDef{ID: id, Description: storable(b.Description), Prompt: storable(b.Prompt), Provider: storable(b.Provider), Rules: b.Rules, Tools: b.Tools,
+		Skills: b.Skills, SubAgents: b.SubAgents, Targets: b.Targets, Credentials: b.Credentials,
 		Limits: ops.Limits{Steps: b.Limits.Steps, ToolCalls: b.Limits.ToolCalls, Duration: time.Duration(b.Limits.Seconds) * time.Second,
 			OutputChars: b.Limits.OutputChars, OutputTokens: b.Limits.OutputTokens, Tokens: b.Limits.Tokens, USD: b.Limits.USD}}
+	if err := a.Check(); err != nil {
+		return nil, err
+	}
 	if err := s.audited(ctx, who, action, id, agentDetail(a, disabled), func() error { return put(ctx, a) }); err != nil {
 		return nil, err
 	}
@@ -171,6 +187,7 @@ func agentDetail(a ops.AgentDef, disabled *bool) map[string]string {
 		rules = rules[:maxAuditText] + "…"
 	}
 	detail := map[string]string{"rules": storable(rules), "tools": strings.Join(a.Tools, " "), "provider": a.Provider,
+		"skills": strings.Join(a.Skills, " "), "sub_agents": strings.Join(a.SubAgents, " "), "targets": strings.Join(a.Targets, " "), "credentials": strings.Join(a.Credentials, " "),
 		"prompt_bytes": strconv.Itoa(len(a.Prompt)), "limits": fmt.Sprintf("%+v", a.Limits)}
 	if disabled != nil {
 		detail["disabled"] = strconv.FormatBool(*disabled)

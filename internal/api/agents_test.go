@@ -19,11 +19,21 @@ func TestAgents(t *testing.T) {
 	type body = map[string]any
 	var all struct{ Items []agentView }
 	r.call("GET", "/api/v1/agents", nil).into(t, &all)
-	require.Len(t, all.Items, 1)
+	starters := postgres.Starters()
+	require.Len(t, all.Items, len(starters))
+	for i, a := range all.Items {
+		stored, err := r.db.Agent(t.Context(), a.ID)
+		require.NoError(t, err)
+		stored.Tools, stored.Targets, stored.Credentials = nil, nil, nil
+		if len(stored.SubAgents) == 0 {
+			stored.SubAgents = nil
+		}
+		require.Equal(t, starters[i], stored, "a reset gives what a new database has")
+		require.True(t, a.Starter)
+		require.Empty(t, a.Warnings)
+	}
 	first := all.Items[0]
 	require.True(t, first.BuiltIn)
-	require.Equal(t, postgres.DefaultAgentDef().Rules, first.Rules, "a reset gives what a new database has")
-	require.Empty(t, first.Warnings)
 
 	// Made, seen, changed.
 	in := body{"id": "shopper", "description": "Looks at shops", "prompt": "You look at shops.", "rules": []string{"deny:ssh_execute(rm *)", "allow:ssh_hosts", "allow:*", "deny:ssh_hosts"},
@@ -58,6 +68,31 @@ func TestAgents(t *testing.T) {
 	var reset agentView
 	a.into(t, &reset)
 	require.Equal(t, first.AgentBody, reset.AgentBody)
+
+	// Whom it may ask, and where and with what it works.
+	whole := body{"rules": []string{"allow:*"}, "skills": []string{"disk"}, "sub_agents": []string{"reviewer"}, "targets": []string{"web-*"}, "credentials": []string{"web-login"}}
+	a = r.call("PUT", "/api/v1/agents/shopper", whole)
+	require.Equal(t, 200, a.status, a.body)
+	made = agentView{}
+	a.into(t, &made)
+	require.Equal(t, [][]string{{"disk"}, {"reviewer"}, {"web-*"}, {"web-login"}}, [][]string{made.Skills, made.SubAgents, made.Targets, made.Credentials})
+	for _, bad := range []struct {
+		field, says string
+		list        []string
+	}{
+		{"sub_agents", `there is no agent \"nobody\"`, []string{"nobody"}}, {"sub_agents", "cannot ask itself", []string{"shopper"}},
+		{"sub_agents", "is there twice", []string{"reviewer", "reviewer"}}, {"targets", "no name and no glob", []string{"a b"}},
+		{"credentials", "no name and no glob", []string{"[x"}}, {"skills", "no name of a skill", []string{"../x"}},
+	} {
+		a = r.call("PUT", "/api/v1/agents/shopper", body{bad.field: bad.list})
+		require.Equal(t, 422, a.status, a.body)
+		require.Contains(t, a.body, bad.says)
+	}
+	a = r.call("PUT", "/api/v1/agents/reviewer", body{"sub_agents": []string{"summarizer", "shopper"}})
+	require.Equal(t, 422, a.status, a.body)
+	require.Contains(t, a.body, "reviewer → shopper → reviewer")
+	require.JSONEq(t, `{"removed":false,"disabled":true}`, r.call("DELETE", "/api/v1/agents/reviewer", nil).body, "shopper names it")
+	require.Equal(t, 200, r.call("POST", "/api/v1/agents/reviewer/reset", nil).status)
 
 	// One that has run is disabled: nobody starts it any more, and it can be enabled.
 	require.Equal(t, 201, r.call("POST", "/api/v1/incidents", body{"title": "x", "agent": "shopper"}).status)

@@ -128,6 +128,9 @@ func (g *Gateway) request(r request, v verdict) (ops.Approval, error) {
 		Facts:     map[string]string{"policy": g.policyVersion(r.grant), "effect": v.impact.Why},
 		CreatedAt: now, ExpiresAt: now.Add(approvalLife)}
 	a.Needed = a.Risk.Needed()
+	if len(r.grant.Chain) > 0 {
+		a.Facts["chain"] = strings.Join(r.grant.Chain, " → ")
+	}
 	type hop struct{ Target, Address, User, HostKey, Credential string }
 	var way []hop
 	for _, h := range v.hops {

@@ -230,9 +230,15 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 	}
 }
 
-// reaches says whether a grant covers the target of that name.
+// reaches says whether a grant covers the target of that name: the agent works
+// there, and the token, if it was issued for itself, is for it.
 func reaches(grant postgres.Grant, name string) bool {
-	return grant.TokenID == "" || matches(grant.Targets, name)
+	return (grant.TokenID == "" || matches(grant.Targets, name)) && (len(grant.AgentTargets) == 0 || matches(grant.AgentTargets, name))
+}
+
+// uses says whether the agent of a grant may use the credential of that name.
+func uses(grant postgres.Grant, name string) bool {
+	return len(grant.AgentCredentials) == 0 || matches(grant.AgentCredentials, name)
 }
 
 // matches says whether one of the globs is for name.
@@ -254,7 +260,7 @@ func (g *Gateway) hops(ctx context.Context, r request, name string) (hops []tool
 		if r.tool.Keyless && i == len(way)-1 {
 			return append(hops, tool.Hop{Target: stop.Target}), "", "", nil
 		}
-		hop, problem := g.hop(stop)
+		hop, problem := g.hop(r.grant, stop)
 		if problem != "" {
 			return nil, "credential", problem, nil
 		}
@@ -327,7 +333,7 @@ const maxHops = 4
 
 // hop finds the credential of a target and checks that it may be used there.
 // The seal says the same: it does not open for other targets than it was made for.
-func (g *Gateway) hop(s postgres.Stop) (h tool.Hop, problem string) {
+func (g *Gateway) hop(grant postgres.Grant, s postgres.Stop) (h tool.Hop, problem string) {
 	switch {
 	case s.Target.Credential == "":
 		return h, fmt.Sprintf("host %s has no credential", s.Name)
@@ -335,6 +341,8 @@ func (g *Gateway) hop(s postgres.Stop) (h tool.Hop, problem string) {
 		return h, fmt.Sprintf("the credential of host %s is disabled, or is not one for tools", s.Name)
 	case !matches(s.Key.Targets, s.Name):
 		return h, fmt.Sprintf("credential %s may not be used for host %s", s.Key.Name, s.Name)
+	case !uses(grant, s.Key.Name):
+		return h, fmt.Sprintf("agent %s may not use credential %s", grant.Agent, s.Key.Name)
 	}
 	c := *s.Key
 	return tool.Hop{Target: s.Target, Credential: c, Open: func() (ops.Secret, error) { return g.keys.Open(c) }}, ""
@@ -467,6 +475,9 @@ func (g *Gateway) audit(r request, v verdict, action, outcome string) ops.AuditR
 			"verdict": v.call.Verdict, "policy": g.policyVersion(r.grant),
 			"requester": r.grant.Requester, "roles": strings.Join(r.grant.Roles.Roles, " "),
 		},
+	}
+	if len(r.grant.Chain) > 0 {
+		a.Detail["chain"] = strings.Join(r.grant.Chain, " → ")
 	}
 	if r.grant.TokenID != "" {
 		a.Detail["token"] = r.grant.TokenID

@@ -70,7 +70,8 @@ func hidden(p policy.Policy, name string) bool {
 // policyVersion names all that decides about the calls of a grant, by its
 // content: another answer of any layer has another version.
 func (g *Gateway) policyVersion(grant postgres.Grant) string {
-	all, err := json.Marshal([]any{g.platform.Lines(), grant.Roles.Deny, grant.Roles.Allow, grant.AgentTools, grant.Rules, grant.Tools, grant.Targets})
+	all, err := json.Marshal([]any{g.platform.Lines(), grant.Roles.Deny, grant.Roles.Allow, grant.AgentTools, grant.Rules, grant.Tools, grant.Targets,
+		grant.AgentTargets, grant.AgentCredentials})
 	if err != nil {
 		return "unknown: " + err.Error() // texts always can be marshalled
 	}

@@ -211,5 +211,8 @@ func (g *Gateway) serverHop(ctx context.Context, grant postgres.Grant, r *tool.R
 	if !matches(c.Targets, t.Address) {
 		return h, fmt.Sprintf("credential %s may not be used for host %s", c.Name, t.Address), nil
 	}
+	if !uses(grant, c.Name) {
+		return h, fmt.Sprintf("agent %s may not use credential %s", grant.Agent, c.Name), nil
+	}
 	return tool.Hop{Target: t, Credential: c, Open: func() (ops.Secret, error) { return g.keys.Open(c) }}, "", nil
 }

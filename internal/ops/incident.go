@@ -131,37 +131,19 @@ type Run struct {
 	// Actor is who it acts for: alert:SOURCE, user:NAME, service:NAME. It never changes.
 	Actor string `json:"actor"`
 	// Parent is the run whose conversation it goes on with.
-	Parent       string `json:"parent,omitempty"`
+	Parent string `json:"parent,omitempty"`
+	// AskedBy is the run that has asked for this one, with its call AskedIn and in
+	// the words of Task: it ends with it. Root is the first of them, Depth how far that is.
+	AskedBy      string `json:"asked_by,omitempty"`
+	AskedIn      string `json:"asked_in,omitempty"`
+	Task         string `json:"task,omitempty"`
+	Root         string `json:"root,omitempty"`
+	Depth        int    `json:"depth,omitempty"`
+	Turns        int    `json:"turns,omitempty"` // of the model
 	InputTokens  int64  `json:"input_tokens"`
 	OutputTokens int64  `json:"output_tokens"`
 	// USD is what it has cost so far. With Unpriced set there are turns whose
 	// price nobody knows, and USD leaves them out.
 	USD      float64 `json:"usd"`
 	Unpriced bool    `json:"unpriced,omitempty"`
-}
-
-// AgentDef is what an agent is: its model, what it is told and what it may do.
-type AgentDef struct {
-	ID          string `json:"id"`
-	Description string `json:"description,omitempty"` // for people
-	Prompt      string `json:"prompt"`                // system prompt; empty means the built-in one
-	// Tools are the names, or prefix*, of those that it has; none is all.
-	Tools []string `json:"tools,omitempty"`
-	// Provider names the LLM provider; empty means the default one.
-	Provider string `json:"provider,omitempty"`
-	// Rules are in the grammar of package policy, first match wins.
-	Rules  []string `json:"rules"`
-	Limits Limits   `json:"limits"`
-}
-
-// Limits bound one run. Zero means the default of the agent package.
-type Limits struct {
-	Steps       int           `json:"steps,omitempty"`        // model turns
-	ToolCalls   int           `json:"tool_calls,omitempty"`   // over the whole run
-	Duration    time.Duration `json:"duration,omitempty"`     // nanoseconds in JSON
-	OutputChars int           `json:"output_chars,omitempty"` // of one tool result, as the model sees it
-	// OutputTokens bounds one turn of the model, reasoning included.
-	OutputTokens int     `json:"output_tokens,omitempty"`
-	Tokens       int64   `json:"tokens,omitempty"` // read and written, over the whole run
-	USD          float64 `json:"usd,omitempty"`    // over the whole run, as far as prices are known
 }

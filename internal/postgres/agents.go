@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -14,24 +17,55 @@ import (
 type StoredAgent struct {
 	ops.AgentDef
 	// BuiltIn: it is the default agent, which can be edited and reset but not removed.
-	BuiltIn    bool
+	BuiltIn bool
+	// Starter: it came with the database, and can be reset ([Starters]).
+	Starter    bool
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
 	DisabledAt time.Time // nobody starts it, and its runs may call nothing; zero if it works
 }
 
+// reads are rules of agents that look and change nothing.
+var reads = []string{
+	"allow:ssh_hosts",
+	"allow:ssh_execute(@diagnostics)",
+	"allow:ssh_read_file(@diagnostics)",
+	"allow:zabbix_problems",
+	"allow:zabbix_hosts",
+	"allow:zabbix_items",
+	"allow:zabbix_history",
+	"allow:zabbix_triggers",
+	"allow:zabbix_events",
+	"allow:evidence_read",
+	"allow:evidence_search",
+}
+
+// Starters are the agents that a new database has, the default one first. They
+// can be edited, and made again what they were.
+func Starters() []ops.AgentDef {
+	return []ops.AgentDef{
+		DefaultAgentDef(),
+		{ID: "reviewer", Description: "Checks findings against the evidence before they are submitted. It reads and changes nothing.",
+			Rules: append(slices.Clone(reads), "deny:*"), Skills: []string{"*"}, Limits: ops.Limits{Steps: 8, ToolCalls: 12, Duration: 4 * time.Minute}},
+		{ID: "summarizer", Description: "Writes a short summary for people of what it is told. It has no tools.",
+			Rules: []string{"deny:*"}, Skills: []string{"*"}, Limits: ops.Limits{Steps: 3, Duration: 2 * time.Minute}},
+	}
+}
+
+// Starter gives one of the agents of [Starters].
+func Starter(id string) (ops.AgentDef, bool) {
+	all := Starters()
+	i := slices.IndexFunc(all, func(a ops.AgentDef) bool { return a.ID == id })
+	if i < 0 {
+		return ops.AgentDef{}, false
+	}
+	return all[i], true
+}
+
 // DefaultAgentDef is the default agent as a new database has it.
 func DefaultAgentDef() ops.AgentDef {
-	return ops.AgentDef{ID: DefaultAgent, Rules: []string{
-		"allow:ssh_hosts",
-		"allow:ssh_execute(@diagnostics)",
-		"allow:ssh_read_file(@diagnostics)",
-		"allow:zabbix_problems",
-		"allow:zabbix_hosts",
-		"allow:zabbix_items",
-		"allow:zabbix_history",
-		"allow:zabbix_triggers",
-		"allow:zabbix_events",
+	i := slices.Index(reads, "allow:evidence_read")
+	return ops.AgentDef{ID: DefaultAgent, Description: "Finds out what is wrong when alerts open an incident. It changes nothing.", Rules: slices.Concat(reads[:i], []string{
 		"ask:zabbix_api(mediatype.*)",
 		"ask:zabbix_api(usermacro.*)",
 		"ask:zabbix_api(token.*)",
@@ -40,20 +74,20 @@ func DefaultAgentDef() ops.AgentDef {
 		"ask:zabbix_api(connector.*)",
 		"ask:zabbix_api(httptest.*)",
 		"allow:zabbix_api(*.get)",
-		"allow:evidence_read",
-		"allow:evidence_search",
-	}}
+	}, reads[i:]), Skills: []string{"*"}, SubAgents: []string{"reviewer"}}
 }
 
-const selectAgents = `SELECT id, description, prompt, provider, rules, tools, limits, created_at, updated_at, disabled_at FROM agents`
+const selectAgents = `SELECT id, description, prompt, provider, rules, tools, skills, sub_agents, targets, credentials, limits, created_at, updated_at, disabled_at FROM agents`
 
 func scanAgent(row pgx.CollectableRow) (a StoredAgent, err error) {
 	var limits []byte
 	var disabled *time.Time
-	if err = row.Scan(&a.ID, &a.Description, &a.Prompt, &a.Provider, &a.Rules, &a.Tools, &limits, &a.CreatedAt, &a.UpdatedAt, &disabled); err != nil {
+	if err = row.Scan(&a.ID, &a.Description, &a.Prompt, &a.Provider, &a.Rules, &a.Tools, &a.Skills, &a.SubAgents, &a.Targets, &a.Credentials,
+		&limits, &a.CreatedAt, &a.UpdatedAt, &disabled); err != nil {
 		return a, err
 	}
 	a.DisabledAt, a.BuiltIn = orZero(disabled), a.ID == DefaultAgent
+	_, a.Starter = Starter(a.ID)
 	return a, json.Unmarshal(limits, &a.Limits)
 }
 
@@ -90,8 +124,7 @@ func (db *DB) Agent(ctx context.Context, id string) (ops.AgentDef, error) {
 // Its rules must have been checked.
 func (db *DB) CreateAgent(ctx context.Context, a ops.AgentDef) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
-		// Its lock makes the count hold until the insert.
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('agents', 0))`); err != nil {
+		if err := lockAgents(ctx, tx); err != nil {
 			return err
 		}
 		var n int
@@ -105,23 +138,73 @@ func (db *DB) CreateAgent(ctx context.Context, a ops.AgentDef) error {
 		if err == nil && tag == 0 {
 			err = ops.Errorf(ops.CodeConflict, "there is an agent %q already", a.ID)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return checkEdges(ctx, tx)
 	})
 }
 
-// PutAgent stores an agent by id, whether it is new or not. Whether it is
-// disabled stays as it is. Its rules must have been checked.
-func (db *DB) PutAgent(ctx context.Context, a ops.AgentDef) error {
-	return db.tx(ctx, func(tx pgx.Tx) error {
-		_, err := putAgent(ctx, tx, a, ` ON CONFLICT (id) DO UPDATE SET description = $2, prompt = $3, provider = $4, rules = $5, tools = $6, limits = $7, updated_at = now()`)
+// lockAgents makes changes of agents wait for each other: how many there are, and
+// who may ask whom, holds until the commit.
+func lockAgents(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('agents', 0))`)
+	return err
+}
+
+// checkEdges refuses, with code invalid, agents that may ask one that is not
+// there, and circles.
+func checkEdges(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `SELECT id, sub_agents FROM agents`)
+	if err != nil {
 		return err
+	}
+	asks := map[string][]string{}
+	var id string
+	var subs []string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &subs}, func() error { asks[id] = slices.Clone(subs); return nil }); err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(asks)) {
+		for _, sub := range asks[id] {
+			if _, ok := asks[sub]; !ok {
+				return ops.Errorf(ops.CodeInvalid, "sub_agents of %s: there is no agent %q", id, sub)
+			}
+		}
+	}
+	if circle := ops.DelegationCircle(asks); circle != nil {
+		return ops.Errorf(ops.CodeInvalid, "sub_agents lead in a circle: %s", strings.Join(circle, " → "))
+	}
+	return nil
+}
+
+// PutAgents stores agents by id, whether they are new or not, all or none.
+// Whether one is disabled stays as it is. Rules and tools must have been checked; one
+// that names an agent that is not there, and a circle, is code invalid.
+func (db *DB) PutAgents(ctx context.Context, agents ...ops.AgentDef) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		if err := lockAgents(ctx, tx); err != nil {
+			return err
+		}
+		for _, a := range agents {
+			if _, err := putAgent(ctx, tx, a, orReplace); err != nil {
+				return err
+			}
+		}
+		return checkEdges(ctx, tx)
 	})
 }
+
+// PutAgent stores one agent as [DB.PutAgents] does.
+func (db *DB) PutAgent(ctx context.Context, a ops.AgentDef) error { return db.PutAgents(ctx, a) }
 
 // ChangeAgent replaces what an agent is and, unless disabled is nil, says
 // whether it may work. The default agent cannot be disabled: code conflict.
 func (db *DB) ChangeAgent(ctx context.Context, a ops.AgentDef, disabled *bool) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
+		if err := lockAgents(ctx, tx); err != nil {
+			return err
+		}
 		var there bool
 		if err := tx.QueryRow(ctx, `SELECT true FROM agents WHERE id = $1 FOR UPDATE`, a.ID).Scan(&there); err != nil {
 			return err
@@ -131,8 +214,10 @@ func (db *DB) ChangeAgent(ctx context.Context, a ops.AgentDef, disabled *bool) e
 				return err
 			}
 		}
-		_, err := putAgent(ctx, tx, a, ` ON CONFLICT (id) DO UPDATE SET description = $2, prompt = $3, provider = $4, rules = $5, tools = $6, limits = $7, updated_at = now()`)
-		return err
+		if _, err := putAgent(ctx, tx, a, orReplace); err != nil {
+			return err
+		}
+		return checkEdges(ctx, tx)
 	})
 }
 
@@ -144,7 +229,13 @@ func disableAgent(ctx context.Context, tx pgx.Tx, id string, disabled bool) erro
 	return err
 }
 
+const orReplace = ` ON CONFLICT (id) DO UPDATE SET description = $2, prompt = $3, provider = $4, rules = $5, tools = $6, limits = $7,
+	skills = $8, sub_agents = $9, targets = $10, credentials = $11, updated_at = now()`
+
 func putAgent(ctx context.Context, tx pgx.Tx, a ops.AgentDef, onConflict string) (int64, error) {
+	if err := a.Check(); err != nil {
+		return 0, err
+	}
 	limits, err := json.Marshal(a.Limits)
 	if err != nil {
 		return 0, err
@@ -158,8 +249,10 @@ func putAgent(ctx context.Context, tx pgx.Tx, a ops.AgentDef, onConflict string)
 			return 0, ops.Errorf(ops.CodeInvalid, "there is no LLM provider %q", a.Provider)
 		}
 	}
-	tag, err := tx.Exec(ctx, `INSERT INTO agents (id, description, prompt, provider, rules, tools, limits) VALUES ($1, $2, $3, $4, $5, $6, $7)`+onConflict,
-		a.ID, a.Description, a.Prompt, a.Provider, orNone(a.Rules), orNone(a.Tools), json.RawMessage(limits))
+	tag, err := tx.Exec(ctx, `INSERT INTO agents (id, description, prompt, provider, rules, tools, limits, skills, sub_agents, targets, credentials)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`+onConflict,
+		a.ID, a.Description, a.Prompt, a.Provider, orNone(a.Rules), orNone(a.Tools), json.RawMessage(limits),
+		orNone(a.Skills), orNone(a.SubAgents), orNone(a.Targets), orNone(a.Credentials))
 	return tag.RowsAffected(), err
 }
 
@@ -168,9 +261,12 @@ func putAgent(ctx context.Context, tx pgx.Tx, a ops.AgentDef, onConflict string)
 // rules that are for it, keep what they name.
 func (db *DB) RemoveAgent(ctx context.Context, id string) (disabled bool, err error) {
 	err = db.tx(ctx, func(tx pgx.Tx) error {
+		if err := lockAgents(ctx, tx); err != nil {
+			return err
+		}
 		var used bool
 		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs WHERE agent_id = a.id) OR EXISTS (SELECT FROM gateway_tokens WHERE agent_id = a.id)
-				OR EXISTS (SELECT FROM grouping_rules WHERE agent = a.id)
+				OR EXISTS (SELECT FROM grouping_rules WHERE agent = a.id) OR EXISTS (SELECT FROM agents asks WHERE a.id = ANY(asks.sub_agents))
 			FROM agents a WHERE a.id = $1 FOR UPDATE`, id).Scan(&used); err != nil {
 			return err
 		}

@@ -132,6 +132,12 @@ type Grant struct {
 	AgentDisabled bool
 	Rules         []string // of the agent, which a service does not have
 	AgentTools    []string // that the agent has; none is all
+	// AgentTargets and AgentCredentials bound where and with what the agent works
+	// ([ops.AgentDef]); none is all.
+	AgentTargets, AgentCredentials []string
+	// Chain are the agents from the first to this one, of a run that another has
+	// asked for; else it is empty.
+	Chain []string
 	// Tools and Targets bound what an issued token is for ([GatewayToken]).
 	Tools, Targets []string
 	Deadline       time.Time
@@ -150,12 +156,13 @@ func (g Grant) Holder() string {
 const (
 	selectRunGrant = `SELECT x.*, ` + rolesColumns + ` FROM (
 		SELECT r.gateway_token_hash AS hash, r.id::text AS run, '' AS token, r.incident_id::text AS incident, 'run:' || r.id AS acts, r.actor, r.agent_id AS agent,
-			a.disabled_at IS NOT NULL AS disabled, a.rules, a.tools AS agent_tools, '{}'::text[] AS tools, '{}'::text[] AS targets, r.deadline
+			a.disabled_at IS NOT NULL AS disabled, a.rules, a.tools AS agent_tools, a.targets AS agent_targets, a.credentials AS agent_credentials, r.chain,
+			'{}'::text[] AS tools, '{}'::text[] AS targets, r.deadline
 		FROM runs r JOIN agents a ON a.id = r.agent_id WHERE r.state = 'running' AND r.deadline > now()
 			AND NOT EXISTS (SELECT FROM users u WHERE r.actor LIKE 'user:%' AND u.username = substr(r.actor, 6) AND u.disabled_at IS NOT NULL) AND `
 	selectTokenGrant = ` UNION ALL
 		SELECT t.hash, '', t.id::text, '', t.actor || ' token:' || t.name, t.actor, coalesce(t.agent_id, ''),
-			a.disabled_at IS NOT NULL, coalesce(a.rules, '{}'), coalesce(a.tools, '{}'), t.tools, t.targets, t.expires_at
+			a.disabled_at IS NOT NULL, coalesce(a.rules, '{}'), coalesce(a.tools, '{}'), coalesce(a.targets, '{}'), coalesce(a.credentials, '{}'), '{}'::text[], t.tools, t.targets, t.expires_at
 		FROM gateway_tokens t LEFT JOIN agents a ON a.id = t.agent_id WHERE t.revoked_at IS NULL AND t.expires_at > now() AND `
 	selectGrantRoles = `) AS x CROSS JOIN LATERAL ` + rolesOfActor
 )
@@ -204,7 +211,7 @@ func (db *DB) selectGrants(ctx context.Context, query string, arg any) (map[stri
 		var hash []byte
 		var g Grant
 		if err := rows.Scan(append([]any{&hash, &g.RunID, &g.TokenID, &g.IncidentID, &g.Actor, &g.Requester, &g.Agent, &g.AgentDisabled,
-			&g.Rules, &g.AgentTools, &g.Tools, &g.Targets, &g.Deadline}, g.Roles.columns()...)...); err != nil {
+			&g.Rules, &g.AgentTools, &g.AgentTargets, &g.AgentCredentials, &g.Chain, &g.Tools, &g.Targets, &g.Deadline}, g.Roles.columns()...)...); err != nil {
 			rows.Close()
 			return nil, err
 		}

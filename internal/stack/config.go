@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -90,18 +89,28 @@ type FileProvider struct {
 	Wait              int    `yaml:"wait"`     // minutes
 }
 
-// FileAgent is an agent. Rules that are left out keep those that are stored;
-// for a new agent that is none, so everything is asked.
+// FileAgent is an agent. Rules that are left out keep those that are stored, as
+// do skills, sub_agents, targets and credentials; for a new agent there are no
+// rules, so everything is asked, and all skills.
 type FileAgent struct {
-	ID          string        `yaml:"id"`
-	Description string        `yaml:"description"`
-	Prompt      string        `yaml:"prompt"`
-	Provider    string        `yaml:"provider"`
-	Rules       []string      `yaml:"rules"`
-	Tools       []string      `yaml:"tools"` // names or prefix*; none is all
-	Steps       int           `yaml:"steps"`
-	ToolCalls   int           `yaml:"tool_calls"`
-	Duration    time.Duration `yaml:"duration"`
+	ID          string   `yaml:"id"`
+	Description string   `yaml:"description"`
+	Prompt      string   `yaml:"prompt"`
+	Provider    string   `yaml:"provider"`
+	Rules       []string `yaml:"rules"`
+	Tools       []string `yaml:"tools"`      // names or prefix*; none is all
+	Skills      []string `yaml:"skills"`     // names; * is all
+	SubAgents   []string `yaml:"sub_agents"` // of this file or stored
+	Targets     []string `yaml:"targets"`    // names or globs; none is all
+	Credentials []string `yaml:"credentials"`
+	// The limits of a run; 0 is the program's own.
+	Steps        int           `yaml:"steps"`
+	ToolCalls    int           `yaml:"tool_calls"`
+	Duration     time.Duration `yaml:"duration"`
+	OutputChars  int           `yaml:"output_chars"`
+	OutputTokens int           `yaml:"output_tokens"`
+	Tokens       int64         `yaml:"tokens"`
+	USD          float64       `yaml:"usd"`
 }
 
 // ReadFile reads a configuration file.
@@ -170,12 +179,7 @@ func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
 			return fmt.Errorf("tool server %q: %w", t.Name, err)
 		}
 	}
-	for _, a := range c.Agents {
-		if err := applyAgent(ctx, db, a); err != nil {
-			return fmt.Errorf("agent %s: %w", a.ID, err)
-		}
-	}
-	return nil
+	return c.applyAgents(ctx, db)
 }
 
 // applyProviders stores all of them before the fallbacks, which may name any.
@@ -256,26 +260,49 @@ func applyCredential(ctx context.Context, db *postgres.DB, state *State, c FileC
 	})
 }
 
-var agentID = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+// applyAgents stores all of them or none: who may ask whom is about all.
+func (c *File) applyAgents(ctx context.Context, db *postgres.DB) error {
+	var defs []ops.AgentDef
+	for _, a := range c.Agents {
+		def, err := agentOf(ctx, db, a)
+		if err != nil {
+			return fmt.Errorf("agent %s: %w", a.ID, err)
+		}
+		defs = append(defs, def)
+	}
+	if err := db.PutAgents(ctx, defs...); err != nil {
+		return fmt.Errorf("agents: %w", err)
+	}
+	return nil
+}
 
-func applyAgent(ctx context.Context, db *postgres.DB, a FileAgent) error {
-	if !agentID.MatchString(a.ID) {
-		return fmt.Errorf("the id %q is not of small letters, digits, - and _, a letter first", a.ID)
+func agentOf(ctx context.Context, db *postgres.DB, a FileAgent) (ops.AgentDef, error) {
+	def := ops.AgentDef{ID: a.ID, Description: a.Description, Prompt: a.Prompt, Provider: a.Provider, Rules: a.Rules, Tools: a.Tools,
+		Skills: a.Skills, SubAgents: a.SubAgents, Targets: a.Targets, Credentials: a.Credentials,
+		Limits: ops.Limits{Steps: a.Steps, ToolCalls: a.ToolCalls, Duration: a.Duration, OutputChars: a.OutputChars,
+			OutputTokens: a.OutputTokens, Tokens: a.Tokens, USD: a.USD}}
+	if err := def.Check(); err != nil {
+		return def, err
 	}
 	if _, err := policy.Load(a.Rules); err != nil {
-		return fmt.Errorf("rules: %w", err)
+		return def, fmt.Errorf("rules: %w", err)
 	}
 	if _, err := policy.Builtin().LoadTools(a.Tools); err != nil {
-		return fmt.Errorf("tools: %w", err)
+		return def, fmt.Errorf("tools: %w", err)
 	}
 	stored, err := db.Agent(ctx, a.ID)
-	if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
-		return err
+	switch ops.CodeOf(err) {
+	case "":
+	case ops.CodeNotFound:
+		stored.Skills = []string{"*"}
+	default:
+		return def, err
 	}
-	def := ops.AgentDef{ID: a.ID, Description: a.Description, Prompt: a.Prompt, Provider: a.Provider, Rules: a.Rules, Tools: a.Tools,
-		Limits: ops.Limits{Steps: a.Steps, ToolCalls: a.ToolCalls, Duration: a.Duration}}
-	if a.Rules == nil {
-		def.Rules = stored.Rules
+	for _, keep := range []struct{ to, from *[]string }{{&def.Rules, &stored.Rules}, {&def.Skills, &stored.Skills},
+		{&def.SubAgents, &stored.SubAgents}, {&def.Targets, &stored.Targets}, {&def.Credentials, &stored.Credentials}} {
+		if *keep.to == nil {
+			*keep.to = *keep.from
+		}
 	}
-	return db.PutAgent(ctx, def)
+	return def, nil
 }

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -374,4 +375,48 @@ func TestAgentOfARun(t *testing.T) {
 	res := call(t, conn, "c3", "ssh_hosts", args{})
 	require.Equal(t, ops.CallDenied, res.State)
 	require.Contains(t, res.Text, "is disabled")
+}
+
+// An agent works where, and with the credentials, that its definition says, on
+// the way to a target too; what another agent may use is nothing to it.
+func TestThreatsScopeOfAnAgent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	host := sshtest.New(t)
+	w.host("web-1", host)
+	w.host("db-1", host)
+	w.host("inner", host, func(target *ops.Target, _ *ops.Credential) { target.Jump = "web-1" })
+	r := w.run("allow:*")
+	conn := r.client(w.gateway)
+	grant, err := w.api.GrantByHolder(t.Context(), r.id)
+	require.NoError(t, err)
+	on := func(name string) args { return args{"target": name, "command": "echo a"} }
+	n := 0
+	for _, c := range []struct {
+		id                   string
+		targets, credentials []string
+		target               string
+		says                 string // empty: it is done
+	}{
+		{id: "K10 no bounds", target: "web-1"},
+		{id: "K10 its own", targets: []string{"web-*"}, credentials: []string{"web-1-key"}, target: "web-1"},
+		{id: "K10 another target", targets: []string{"web-*"}, target: "db-1", says: "there is no ssh target"},
+		{id: "K10 another credential", credentials: []string{"web-*"}, target: "db-1", says: "may not use credential db-1-key"},
+		{id: "K10 the way there", credentials: []string{"inner-key"}, target: "inner", says: "may not use credential web-1-key"},
+		{id: "K10 the way and the end", credentials: []string{"inner-key", "web-1-key"}, target: "inner"},
+	} {
+		t.Run(c.id, func(t *testing.T) {
+			require.NoError(t, w.api.PutAgent(t.Context(), ops.AgentDef{ID: grant.Agent, Rules: []string{"allow:*"}, Targets: c.targets, Credentials: c.credentials}))
+			n++
+			res := call(t, conn, fmt.Sprintf("c%d", n), "ssh_execute", on(c.target))
+			if c.says == "" {
+				require.Equal(t, ops.CallDone, res.State, res.Text)
+				return
+			}
+			require.Equal(t, ops.CallDenied, res.State, res.Text)
+			require.Contains(t, res.Text, c.says)
+		})
+	}
+	require.NoError(t, w.api.PutAgent(t.Context(), ops.AgentDef{ID: grant.Agent, Rules: []string{"allow:*"}, Targets: []string{"web-*"}}))
+	require.NotContains(t, call(t, conn, "hosts", "ssh_hosts", args{}).Text, "db-1")
 }

@@ -9,7 +9,7 @@ const agent: Agent = {
   rules: ["allow:ssh_hosts", "deny:*"],
   tools: ["ssh_*"],
   limits: { steps: 3, seconds: 90, usd: 2 },
-  built_in: false,
+  built_in: false, starter: false,
   created_at: "2026-01-01T00:00:00Z",
   updated_at: "2026-01-01T00:00:00Z",
   warnings: [],

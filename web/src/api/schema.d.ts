@@ -110,7 +110,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Make the default agent what it was at first
+         * Make an agent that came with the program what it was at first
          * @description Needs the permission "agents.manage".
          */
         post: operations["reset-agent"];
@@ -2419,6 +2419,8 @@ export interface components {
             built_in: boolean;
             /** Format: date-time */
             created_at: string;
+            /** @description Names or globs of the credentials that its tools may use, on the way to a target too; none is all. */
+            credentials?: string[];
             description?: string;
             /**
              * Format: date-time
@@ -2433,6 +2435,14 @@ export interface components {
             provider?: string;
             /** @description The first that matches decides; what none matches is asked. */
             rules?: string[];
+            /** @description Names of the skills that it may read; * is all, and so is no list. */
+            skills?: string[];
+            /** @description It came with the program, and can be reset. */
+            starter: boolean;
+            /** @description Ids of the agents that it may ask, if who has started it may; never in a circle. */
+            sub_agents?: string[];
+            /** @description Names or globs of what its tools may work on; none is all. */
+            targets?: string[];
             /** @description Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not. */
             tools?: string[];
             /** Format: date-time */
@@ -2661,6 +2671,8 @@ export interface components {
             calls: number;
         };
         ChangedAgentBody: {
+            /** @description Names or globs of the credentials that its tools may use, on the way to a target too; none is all. */
+            credentials?: string[];
             description?: string;
             /** @description Whether nobody may start it; left out, it stays as it is. */
             disabled?: boolean;
@@ -2671,6 +2683,12 @@ export interface components {
             provider?: string;
             /** @description The first that matches decides; what none matches is asked. */
             rules?: string[];
+            /** @description Names of the skills that it may read; * is all, and so is no list. */
+            skills?: string[];
+            /** @description Ids of the agents that it may ask, if who has started it may; never in a circle. */
+            sub_agents?: string[];
+            /** @description Names or globs of what its tools may work on; none is all. */
+            targets?: string[];
             /** @description Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not. */
             tools?: string[];
         };
@@ -3570,6 +3588,8 @@ export interface components {
             window?: number;
         };
         NewAgentBody: {
+            /** @description Names or globs of the credentials that its tools may use, on the way to a target too; none is all. */
+            credentials?: string[];
             description?: string;
             id: string;
             limits?: components["schemas"]["AgentLimits"];
@@ -3579,6 +3599,12 @@ export interface components {
             provider?: string;
             /** @description The first that matches decides; what none matches is asked. */
             rules?: string[];
+            /** @description Names of the skills that it may read; * is all, and so is no list. */
+            skills?: string[];
+            /** @description Ids of the agents that it may ask, if who has started it may; never in a circle. */
+            sub_agents?: string[];
+            /** @description Names or globs of what its tools may work on; none is all. */
+            targets?: string[];
             /** @description Names of the tools that it has, or prefix*; none is all. It does not allow what the rules do not. */
             tools?: string[];
         };
@@ -4172,8 +4198,12 @@ export interface components {
             acked_seq: number;
             actor: string;
             agent: string;
+            asked_by?: string;
+            asked_in?: string;
             /** Format: date-time */
             created_at: string;
+            /** Format: int64 */
+            depth?: number;
             /** Format: date-time */
             ended_at?: string;
             /** Format: int64 */
@@ -4188,10 +4218,14 @@ export interface components {
             output_tokens: number;
             parent?: string;
             reason?: string;
+            root?: string;
             /** Format: date-time */
             started_at?: string;
             /** @enum {string} */
             state: "queued" | "running" | "waiting_approval" | "concluded" | "inconclusive" | "failed" | "cancelled";
+            task?: string;
+            /** Format: int64 */
+            turns?: number;
             unpriced?: boolean;
             /** Format: double */
             usd: number;

@@ -331,6 +331,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How people can sign in */
+        get: operations["sign-in-methods"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the provider sends people back to */
+        get: operations["finish-oidc"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/oidc/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Begin to sign in with the provider */
+        get: operations["begin-oidc"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/password": {
         parameters: {
             query?: never;
@@ -342,6 +393,23 @@ export interface paths {
         /** Change your password */
         put: operations["change-password"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/second": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give the code that signing in asks for */
+        post: operations["second-factor"];
         delete?: never;
         options?: never;
         head?: never;
@@ -411,6 +479,75 @@ export interface paths {
         put?: never;
         /** Make the first user with the setup link */
         post: operations["setup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Your second factor */
+        get: operations["get-totp"];
+        put?: never;
+        /** Set up an authenticator app */
+        post: operations["begin-totp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/totp/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Finish that with a code of it */
+        post: operations["confirm-totp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/totp/recovery-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Replace your recovery codes */
+        post: operations["new-recovery-codes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/totp/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Remove your second factor */
+        post: operations["remove-totp"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1497,6 +1634,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/oidc-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The OpenID Connect provider that people sign in with
+         * @description Needs the permission "accounts.manage".
+         */
+        get: operations["get-oidc-provider"];
+        /**
+         * Set it
+         * @description Needs the permission "accounts.manage".
+         */
+        put: operations["put-oidc-provider"];
+        post?: never;
+        /**
+         * Remove it
+         * @description Needs the permission "accounts.manage".
+         */
+        delete: operations["delete-oidc-provider"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oidc-provider/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask a provider what it says about itself, and store nothing
+         * @description Needs the permission "accounts.manage".
+         */
+        post: operations["check-oidc-provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/policy/dry-run": {
         parameters: {
             query?: never;
@@ -2256,6 +2441,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users/{id}/oidc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Say who a user is to the provider
+         * @description Needs the permission "accounts.manage".
+         */
+        put: operations["link-user"];
+        post?: never;
+        /**
+         * Take that back
+         * @description Needs the permission "accounts.manage".
+         */
+        delete: operations["unlink-user"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users/{id}/sessions": {
         parameters: {
             query?: never;
@@ -2275,6 +2484,26 @@ export interface paths {
          * @description Needs the permission "accounts.manage".
          */
         delete: operations["end-user-sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{id}/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove the second factor of a user who has lost it
+         * @description Needs the permission "accounts.manage".
+         */
+        delete: operations["reset-totp"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2362,7 +2591,14 @@ export interface components {
             id: string;
             /** @description They have not set a password yet. */
             invited: boolean;
+            /** @description Who they are to the provider that people sign in with. */
+            oidc_subject?: string;
+            /** @description They have a password. */
+            password: boolean;
             roles: string[];
+            /** @description Their roles are those of their groups at the provider, and cannot be changed here. */
+            roles_by_groups: boolean;
+            second_factor: boolean;
             username: string;
         };
         Action: {
@@ -2791,6 +3027,10 @@ export interface components {
             call: string;
             excerpt?: string;
         };
+        CodeInputBody: {
+            /** @description Six digits of your app, or a recovery code. */
+            code: string;
+        };
         CreatedGatewayToken: {
             actor: string;
             agent?: string;
@@ -2884,7 +3124,7 @@ export interface components {
              * @description Let the agent do the very same in this incident, without asking, for so long. Not above medium risk.
              */
             minutes?: number;
-            /** @description Your password, if it was not given a short while ago and the risk is high. A 403 with an error at body.proof asks for it. */
+            /** @description Your password or a code of your second factor, if neither was given a short while ago and the risk is high. A 403 with an error at body.proof asks for it. */
             proof?: string;
             /** @description The agent reads it when it is a denial. */
             reason?: string;
@@ -3026,6 +3266,15 @@ export interface components {
             /** Format: int64 */
             total: number;
         };
+        FactorState: {
+            /** Format: date-time */
+            confirmed_at?: string;
+            enrolled: boolean;
+            /** @description Your roles may approve, which needs a second factor here. */
+            needed: boolean;
+            /** Format: int64 */
+            recovery_left: number;
+        };
         FeedAlert: {
             annotations?: {
                 [key: string]: string;
@@ -3138,6 +3387,10 @@ export interface components {
             revoked_at?: string;
             targets: string[];
             tools: string[];
+        };
+        GroupRoles: {
+            group: string;
+            roles: string[];
         };
         GroupingPreview: {
             /** Format: int64 */
@@ -3303,6 +3556,10 @@ export interface components {
         Link: {
             kind: string;
             url: string;
+        };
+        LinkInputBody: {
+            /** @description Who they are to the provider: its sub, as in the audit log of a refused sign-in. */
+            subject: string;
         };
         ListAPIToken: {
             items: components["schemas"]["APIToken"][];
@@ -3649,6 +3906,12 @@ export interface components {
             /** @description Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for. */
             targets: string[];
         };
+        NewFactor: {
+            /** @description For an app that cannot read the code: base32, time-based, 6 digits, 30 seconds, SHA-1. */
+            secret: string;
+            /** @description What the QR code shows: otpauth://totp/… */
+            uri: string;
+        };
         NewFeedbackBody: {
             comment?: string;
             /** @description The investigation whose findings are meant; the newest that has any if it is left out. */
@@ -3910,6 +4173,47 @@ export interface components {
             /** @description Of the newest one. */
             title: string;
         };
+        OidcCheck: {
+            authorization_endpoint: string;
+            claims_supported: string[];
+            issuer: string;
+            /** @description What is wanted of a provider and it does not say that it has. */
+            misses: string[];
+            /** @description What has to be entered at the provider, exactly. */
+            redirect_url: string;
+            scopes_supported: string[];
+            token_endpoint: string;
+        };
+        OidcCheckInputBody: {
+            issuer: string;
+        };
+        OidcInputBody: {
+            client_id: string;
+            /** @description The stored one stays if it is left out, as long as issuer and client_id do. A public client has none. */
+            client_secret?: string;
+            enabled: boolean;
+            /** @description Which roles the members of a group have. Group * is everybody who may sign in. */
+            groups: components["schemas"]["GroupRoles"][];
+            /** @description groups if it is left out; a.b is b in a. */
+            groups_claim?: string;
+            /** @description Its URL, below which /.well-known/openid-configuration is. */
+            issuer: string;
+            /** @description As on the button: Sign in with NAME. */
+            name: string;
+            /**
+             * @description Who may still sign in with a password while this is enabled; everybody if it is left out. Admins are who may manage accounts.
+             * @enum {string}
+             */
+            passwords?: "everybody" | "admins";
+            /** @description Whoever signs in and has a role by their groups gets an account. */
+            provision: boolean;
+            /** @description From now on it is a public client. */
+            remove_secret?: boolean;
+            /** @description Beside openid; profile and groups if it is left out. */
+            scopes?: string[];
+            /** @description preferred_username if it is left out. */
+            username_claim?: string;
+        };
         OpenCount: {
             /** Format: int64 */
             acknowledged: number;
@@ -3992,6 +4296,10 @@ export interface components {
             started_at: string;
             version: string;
             workers?: components["schemas"]["WorkerState"][];
+        };
+        ProofInputBody: {
+            /** @description Your password or a code, if neither was given a short while ago. A 403 with an error at body.proof asks for it. */
+            proof?: string;
         };
         ProviderKind: {
             /** @description Where it is where nothing else is said; empty for a kind that has no place of its own. */
@@ -4302,6 +4610,8 @@ export interface components {
             updated_at?: string;
         };
         SessionBody: {
+            /** @description Your roles may approve, which needs a second factor here: set one up in your account. */
+            needs_second_factor?: boolean;
             user: components["schemas"]["User"];
         };
         Setup: {
@@ -4351,6 +4661,10 @@ export interface components {
             /** @enum {string} */
             state: "missing" | "begun" | "done";
         };
+        ShownCodes: {
+            /** @description Each lets you in once in place of a code of the app. Shown this one time. */
+            codes: string[];
+        };
         ShownDelivery: {
             /**
              * Format: int64
@@ -4385,6 +4699,24 @@ export interface components {
             /** @description Its secret or signature was wrong: it may be from anybody. */
             unproven: boolean;
         };
+        ShownOIDC: {
+            client_id: string;
+            enabled: boolean;
+            groups: components["schemas"]["GroupRoles"][];
+            groups_claim: string;
+            /** @description A client secret is kept. It is never shown. */
+            has_secret: boolean;
+            issuer: string;
+            name: string;
+            passwords: string;
+            provision: boolean;
+            /** @description What has to be entered at the provider, exactly. */
+            redirect_url: string;
+            scopes: string[];
+            /** Format: date-time */
+            updated_at?: string;
+            username_claim: string;
+        };
         ShownSession: {
             address: string;
             browser: string;
@@ -4397,8 +4729,9 @@ export interface components {
             id: string;
             /** Format: date-time */
             last_seen_at: string;
+            method: string;
             /** Format: date-time */
-            proven_at: string;
+            proven_at?: string;
         };
         ShownTarget: {
             address: string;
@@ -4420,6 +4753,20 @@ export interface components {
             port: number;
             scheme?: string;
             user?: string;
+        };
+        SignInBody: {
+            /** @description The password was right. Give the code of your second factor to /auth/second, with the cookie of this answer. */
+            code_due?: boolean;
+            user?: components["schemas"]["User"];
+        };
+        SignInMethods: {
+            /**
+             * @description Who may sign in with a password.
+             * @enum {string}
+             */
+            passwords: "everybody" | "admins";
+            /** @description The name of the OpenID Connect provider, if there is one. */
+            provider?: string;
         };
         SimilarIncident: {
             actions?: components["schemas"]["Action"][];
@@ -5538,7 +5885,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SessionBody"];
+                    "application/json": components["schemas"]["SignInBody"];
                 };
             };
             /** @description Error */
@@ -5572,7 +5919,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SessionBody"];
+                    "application/json": components["schemas"]["SignInBody"];
                 };
             };
             /** @description Error */
@@ -5614,6 +5961,102 @@ export interface operations {
             };
         };
     };
+    "sign-in-methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInMethods"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "finish-oidc": {
+        parameters: {
+            query?: {
+                code?: string;
+                state?: string;
+                error?: string;
+                /** @description RFC 9207: of which issuer the answer is. */
+                iss?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description See Other */
+            303: {
+                headers: {
+                    Location?: string;
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "begin-oidc": {
+        parameters: {
+            query?: {
+                /** @description A path of the page to go to then. */
+                next?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description See Other */
+            303: {
+                headers: {
+                    Location?: string;
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "change-password": {
         parameters: {
             query?: never;
@@ -5633,6 +6076,40 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "second-factor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CodeInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInBody"];
+                };
             };
             /** @description Error */
             default: {
@@ -5779,8 +6256,167 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SessionBody"];
+                    "application/json": components["schemas"]["SignInBody"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FactorState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "begin-totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProofInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewFactor"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "confirm-totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CodeInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownCodes"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "new-recovery-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProofInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownCodes"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "remove-totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProofInputBody"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -8099,6 +8735,128 @@ export interface operations {
             };
         };
     };
+    "get-oidc-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownOIDC"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "put-oidc-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OidcInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownOIDC"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-oidc-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "check-oidc-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OidcCheckInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OidcCheck"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "dry-run-policy": {
         parameters: {
             query?: never;
@@ -9633,6 +10391,68 @@ export interface operations {
             };
         };
     };
+    "link-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkInputBody"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "unlink-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "list-user-sessions": {
         parameters: {
             query?: never;
@@ -9665,6 +10485,35 @@ export interface operations {
         };
     };
     "end-user-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "reset-totp": {
         parameters: {
             query?: never;
             header?: never;

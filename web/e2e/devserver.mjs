@@ -238,7 +238,7 @@ async function handle(state, request, response) {
 }
 
 /** What this api has none of. */
-const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles"].map((name) => `GET /${name}`));
+const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles", "memories", "memory-rules"].map((name) => `GET /${name}`));
 
 const same = (x) => ({ shown: x, kept: x });
 const creators = {

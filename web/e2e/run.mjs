@@ -6,6 +6,7 @@
 import { accessibility, assert, check, launch, narrow, report, reportViolations, shot, until, watch, wide } from "./browser.mjs";
 import { hostChecks } from "./hosts.mjs";
 import { listChecks } from "./lists.mjs";
+import { memoryChecks } from "./memory.mjs";
 import { sourceChecks } from "./sources.mjs";
 import { toolChecks } from "./tools.mjs";
 import { workChecks } from "./work.mjs";
@@ -255,6 +256,7 @@ await sourceChecks({ browser, context, page, watched, base });
 await workChecks({ browser, context, page, watched, base });
 await hostChecks({ context, page, base });
 await toolChecks({ context, page, watched, base });
+await memoryChecks({ context, page, base });
 
 const pages = [
   ["incidents", "/incidents"],
@@ -270,6 +272,7 @@ const pages = [
   ["tools", "/tools"],
   ["agents", "/agents"],
   ["agent", "/agents/investigator"],
+  ["memory", "/memory"],
   ["audit", "/audit"],
   ["credentials", "/credentials"],
   ["providers", "/providers"],

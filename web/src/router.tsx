@@ -1,4 +1,5 @@
 import { readSearch as readAuditSearch } from "./audit/audit";
+import { readSearch as readMemorySearch } from "./memory/memory";
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, redirect, useRouter } from "@tanstack/react-router";
 import { useEffect } from "react";
@@ -158,6 +159,13 @@ const audit = createRoute({
   component: lazyRouteComponent(() => import("./audit/AuditPage"), "AuditPage"),
 });
 
+const memory = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/memory",
+  validateSearch: readMemorySearch,
+  component: lazyRouteComponent(() => import("./memory/MemoryPage"), "MemoryPage"),
+});
+
 const targets = createRoute({
   getParentRoute: () => signedIn,
   path: "/targets",
@@ -218,7 +226,7 @@ export function makeRouter(client: QueryClient) {
       login,
       setup,
       accept,
-      signedIn.addChildren([grouping, maintenance, accounts, account, audit, home, incidents, incident, approvals, sources, source, agents, agent, targets, tools, toolServer, credentials, providers, tokens, docs]),
+      signedIn.addChildren([grouping, maintenance, accounts, account, audit, home, incidents, incident, approvals, sources, source, agents, agent, memory, targets, tools, toolServer, credentials, providers, tokens, docs]),
     ]),
     context: { client },
     defaultPreload: "intent",

@@ -82,6 +82,27 @@ export const views = {
   remove: (id: string) => ok(api.DELETE("/api/v1/views/{id}", one(id))),
 };
 
+export interface MemoryQuery {
+  q?: string;
+  state?: "current" | "old";
+  incident?: string;
+  cursor?: string;
+  limit?: number;
+}
+
+export const memories = {
+  list: (query: MemoryQuery, { signal }: Signal) => ok(api.GET("/api/v1/memories", { params: { query }, signal })),
+  create: (body: Body<"NewMemoryBody">) => ok(api.POST("/api/v1/memories", { body })),
+  change: (id: string, body: Body<"ChangedMemoryBody">) => ok(api.PATCH("/api/v1/memories/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/memories/{id}", one(id))),
+};
+export const memoryRules = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/memory-rules", { signal }))).items,
+  create: (body: Body<"MemoryRuleBody">) => ok(api.POST("/api/v1/memory-rules", { body })),
+  replace: (id: string, body: Body<"MemoryRuleBody">) => ok(api.PUT("/api/v1/memory-rules/{id}", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/memory-rules/{id}", one(id))),
+};
+
 export interface ApprovalQuery {
   state?: "pending" | "approved" | "denied" | "expired" | "void";
   incident?: string;

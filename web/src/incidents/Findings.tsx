@@ -4,6 +4,7 @@ import type { Action, Citation, Finding, RunFinding } from "../api/types";
 import { hasHidden, inert, inertLines, pasteable } from "../text/visible";
 import type { Focus } from "../timeline/Call";
 import { callKey } from "../timeline/rows";
+import { Remember } from "../memory/Remember";
 import { Judge } from "./Judge";
 import { Ago, Snippet } from "../ui/parts";
 import { Chip, VerdictMark } from "../ui/state";
@@ -15,22 +16,31 @@ interface FindingsProps {
   onCite: (focus: Focus) => void;
   /** Whose they are: who may can say whether they are right. */
   incident?: string;
+  /** Of the incident, for what is remembered of them. */
+  service?: string;
 }
 
 /** What the investigation came to, and on which tool calls each claim stands. */
-export function Findings({ findings, onCite, incident }: FindingsProps) {
+export function Findings({ findings, onCite, incident, service = "" }: FindingsProps) {
   const [newest, ...older] = findings;
   if (!newest) return null;
+  const judge = (found: RunFinding) =>
+    incident && (
+      <>
+        <Judge id={incident} run={found.run_id} />
+        <Remember incident={incident} found={found} service={service} />
+      </>
+    );
   return (
     <>
-      <One found={newest} onCite={onCite} id="findings" judge={incident && <Judge id={incident} run={newest.run_id} />} />
+      <One found={newest} onCite={onCite} id="findings" judge={judge(newest)} />
       {older.length > 0 && (
         <details className={css.older}>
           <summary>
             {older.length} earlier {older.length === 1 ? "investigation" : "investigations"}
           </summary>
           {older.map((found) => (
-            <One key={found.run_id} found={found} onCite={onCite} judge={incident && <Judge id={incident} run={found.run_id} />} />
+            <One key={found.run_id} found={found} onCite={onCite} judge={judge(found)} />
           ))}
         </details>
       )}

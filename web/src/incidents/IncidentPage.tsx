@@ -186,7 +186,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
         </div>
         <Approvals incident={incident} />
         {incident.description && <p className={css.description}>{inertLines(incident.description)}</p>}
-        <Findings findings={newest} onCite={setFocus} incident={id} />
+        <Findings findings={newest} onCite={setFocus} incident={id} service={incident.service} />
         <Alerts
           incident={can.change ? incident : undefined}
           alerts={alerts.data?.pages.flatMap((page) => page.items)}

@@ -7,7 +7,7 @@ import { useOnline, useReachable } from "../api/reachable";
 import type { User } from "../api/types";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
-import { AgentIcon, ApproveIcon, AuditIcon, AutoIcon, CloseIcon, DocsIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
+import { AgentIcon, ApproveIcon, AuditIcon, AutoIcon, CloseIcon, DocsIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MemoryIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
 import { Palette } from "./Palette";
 import css from "./Shell.module.css";
 
@@ -17,6 +17,7 @@ const settings = [
   { to: "/grouping", label: "Grouping rules", icon: <GroupIcon />, needs: "read" },
   { to: "/maintenance", label: "Maintenance", icon: <MaintenanceIcon />, needs: "read" },
   { to: "/agents", label: "Agents", icon: <AgentIcon />, needs: "read" },
+  { to: "/memory", label: "Memory", icon: <MemoryIcon />, needs: "read" },
   { to: "/targets", label: "Targets", icon: <TargetIcon />, needs: "read" },
   { to: "/tools", label: "Tools", icon: <ToolIcon />, needs: "read" },
   { to: "/credentials", label: "Credentials", icon: <KeyIcon />, needs: "inventory.manage" },

@@ -52,6 +52,7 @@ export const GroupIcon = icon(<path d="M2.5 2.5h4.5v4.5h-4.5zM9 2.5h4.5v4.5H9zM5
 export const MaintenanceIcon = icon(<path d="M8 14.2A6.2 6.2 0 1 0 8 1.8a6.2 6.2 0 0 0 0 12.4ZM6.5 5.5v5M9.5 5.5v5" />);
 export const PeopleIcon = icon(<path d="M6 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5ZM1.5 13.5a4.5 4.5 0 0 1 9 0M10.5 2.8a2.5 2.5 0 0 1 0 4.4M12 9.4a4.5 4.5 0 0 1 2.5 4.1" />);
 
+export const MemoryIcon = icon(<path d="M4 2h8v12l-4-3-4 3zM6.3 5.5h3.4" />);
 export const AuditIcon = icon(<path d="M4 1.8h8v12.4H4zM6.2 5h3.6M6.2 8h3.6M6.2 11h1.6" />);
 export const ApproveIcon = icon(
   <>

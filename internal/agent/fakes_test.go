@@ -405,7 +405,7 @@ func (w *world) task(change ...func(*wire.Task)) string {
 		Actor:      "user:ada",
 		NextSeq:    1,
 		Deadline:   time.Now().Add(time.Minute),
-		Model:      wire.ModelLease{Kind: "openai", BaseURL: w.model, Model: "m", Token: proxyToken},
+		Model:      wire.ModelLease{Kind: "openai-compatible", BaseURL: w.model, Model: "m", Token: proxyToken},
 		GatewayURL: w.gateway.url, GatewayToken: gatewayToken,
 	}
 	for _, f := range change {

@@ -144,8 +144,21 @@ func TestWaitsForItsModel(t *testing.T) {
 // given back by the worker that goes on.
 func TestVendorsOwnComesBack(t *testing.T) {
 	t.Parallel()
+	t.Run("anthropic", func(t *testing.T) {
+		t.Parallel()
+		lease, vendor := spare(t, concludes, proxyToken)
+		comesBack(t, lease, vendor)
+	})
+	t.Run("openai", func(t *testing.T) {
+		t.Parallel()
+		lease, vendor := spare(t, concludes, proxyToken)
+		lease.Kind, lease.BaseURL, lease.Model = "openai", lease.BaseURL+"/v1", "gpt-5"
+		comesBack(t, lease, vendor)
+	})
+}
+
+func comesBack(t *testing.T, lease wire.ModelLease, vendor *fake.Vendor) {
 	w := newWorld(t, concludes)
-	lease, vendor := spare(t, concludes, proxyToken)
 	run := w.task(func(task *wire.Task) { task.Model = lease })
 	_, stop := w.worker()
 	require.Equal(t, ops.RunInconclusive, w.end(run).State)

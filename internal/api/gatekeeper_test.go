@@ -117,7 +117,7 @@ func newKeeper(t *testing.T) *keeperRig {
 	t.Cleanup(srv.Close)
 	g.rig = start(t, pg, func(c *Config) { c.ProxyURL = srv.URL })
 	g.makeUser()
-	require.NoError(t, g.db.PutProvider(t.Context(), ops.Provider{ID: ops.NewID(), Name: "p", Kind: "openai", BaseURL: "https://llm.example.com/v1", Model: "judge", Default: true}))
+	require.NoError(t, g.db.PutProvider(t.Context(), ops.Provider{ID: ops.NewID(), Name: "p", Kind: "openai-compatible", BaseURL: "https://llm.example.com/v1", Model: "judge", Default: true}))
 	require.Equal(t, 201, g.call("POST", "/api/v1/incidents", map[string]any{"title": "x"}).status)
 	var runs struct{ Items []ops.Run }
 	g.call("GET", "/api/v1/incidents/1/runs", nil).into(t, &runs)

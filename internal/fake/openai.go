@@ -10,7 +10,7 @@ import (
 
 // openAIProtocol is chat completions
 // (platform.openai.com/docs/api-reference/chat). Reasoning is streamed as
-// compatible servers do that show it, in reasoning_content; OpenAI's own does not.
+// compatible servers do that show it, in reasoning_content.
 func openAIProtocol() *protocol {
 	return &protocol{
 		key:  bearerKey,

@@ -30,7 +30,8 @@ type Config struct {
 // Vendor sells a model that says what a [Scenario] says. It speaks the protocols
 // of all kinds of provider, each where that vendor has it, below any path:
 //
-//	OpenAI          POST /chat/completions, streaming and not, and GET /models
+//	OpenAI          POST /responses, streaming and not, and GET /models
+//	compatible      POST /chat/completions, streaming and not, and GET /models
 //	OpenRouter      the same below /api/v1, with its reasoning and its comments
 //	Anthropic       POST /v1/messages
 //	Google          POST /v1beta/models/{model}:streamGenerateContent?alt=sse
@@ -106,6 +107,8 @@ type request struct {
 	marked map[int]bool
 	stream bool
 	usage  bool // is to be told in the stream
+	// Whether reasoning is to come encrypted, and a summary of it.
+	encrypted, summary bool
 }
 
 // answer is a turn with its templates filled in.
@@ -118,6 +121,8 @@ type answer struct {
 	calls     []answerCall
 	finish    string // in OpenAI's words
 	usage     bool
+	encrypted bool // the reasoning comes so
+	summary   bool // of the reasoning is shown
 	charged   bool // the usage says what it cost
 	input     int  // tokens, about, the next two included
 	read      int  // from the cache
@@ -133,6 +138,8 @@ func protocolOf(path string) *protocol {
 		return anthropicProtocol()
 	case strings.Contains(path, "/v1beta/models/") && strings.HasSuffix(path, ":streamGenerateContent"):
 		return googleProtocol()
+	case strings.HasSuffix(path, "/responses"):
+		return responsesProtocol()
 	case strings.HasSuffix(path, "/api/v1/chat/completions"):
 		return openRouterProtocol()
 	case strings.HasSuffix(path, "/chat/completions"), strings.HasSuffix(path, "/models"):
@@ -219,7 +226,7 @@ func (v *Vendor) complete(w http.ResponseWriter, r *http.Request, p *protocol) {
 		fail(http.StatusInternalServerError, "", "scenario: "+err.Error())
 		return
 	}
-	a.model, a.usage = v.model(req.model), req.usage
+	a.model, a.usage, a.encrypted, a.summary = v.model(req.model), req.usage, req.encrypted, req.summary
 	v.count(a, req)
 	switch {
 	case req.stream:

@@ -11,6 +11,7 @@ import (
 	"testing/iotest"
 
 	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/responses"
 	"github.com/stretchr/testify/require"
 
 	"github.com/anthropics/anthropic-sdk-go"
@@ -92,7 +93,7 @@ func sane(t *testing.T, r Reply, err error, said Delta) {
 	for _, c := range r.Calls {
 		req.Messages = append(req.Messages, Message{Role: ToolRole, CallID: c.ID, Text: "y"})
 	}
-	for _, body := range []any{googleRequestOf(req), anthropicRequest(req), openAIRequest(openRouter, req)} {
+	for _, body := range []any{googleRequestOf(req), anthropicRequest(req), openAIRequest(openRouter, req), responsesRequest(req, &wishes{})} {
 		raw, err := json.Marshal(body)
 		require.NoError(t, err)
 		require.True(t, json.Valid(raw))
@@ -187,6 +188,40 @@ func FuzzOpenAIChunks(f *testing.F) {
 			said.Reasoning += p.Reasoning
 		}
 		reply, err := r.finish(openRouter, "m")
+		sane(t, reply, err, said)
+	})
+}
+
+func FuzzResponsesEvents(f *testing.F) {
+	f.Add([]byte(`{"type":"response.created","response":{"model":"m","status":"in_progress"}}
+{"type":"response.output_item.added","output_index":0,"item":{"type":"reasoning","id":"rs_1","summary":[]}}
+{"type":"response.reasoning_summary_text.delta","output_index":0,"delta":"hm"}
+{"type":"response.output_item.done","output_index":0,"item":{"type":"reasoning","id":"rs_1","encrypted_content":"x","summary":[{"type":"summary_text","text":"hm"}]}}
+{"type":"response.output_item.added","output_index":1,"item":{"type":"message","id":"msg_1"}}
+{"type":"response.output_text.delta","output_index":1,"delta":"a"}
+{"type":"response.output_item.done","output_index":1,"item":{"type":"message","id":"msg_1","phase":"commentary"}}
+{"type":"response.output_item.added","output_index":2,"item":{"type":"function_call","call_id":"c","name":"f","arguments":""}}
+{"type":"response.function_call_arguments.delta","output_index":2,"delta":"{}"}
+{"type":"response.completed","response":{"status":"completed","usage":{"input_tokens":3,"output_tokens":2}}}`))
+	f.Add([]byte(`{"type":"response.failed","response":{"error":{"code":"server_error","message":"x"}}}`))
+	f.Add([]byte(`{"type":"error","code":"x","message":"y"}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r := responsesReply{items: map[int64]*responsesItem{}}
+		var said Delta
+		for line := range bytes.Lines(in) {
+			var e responses.ResponseStreamEventUnion
+			if json.Unmarshal(line, &e) != nil {
+				return
+			}
+			p, err := r.add(e)
+			if err != nil {
+				sane(t, Reply{}, err, said)
+				return
+			}
+			said.Text += p.Text
+			said.Reasoning += p.Reasoning
+		}
+		reply, err := r.finish("m")
 		sane(t, reply, err, said)
 	})
 }

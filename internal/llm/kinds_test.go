@@ -80,9 +80,7 @@ turns:
 			require.NoError(t, err)
 			require.Equal(t, "I lóok twice.", reply.Text)
 			require.Equal(t, reply.Text, s.text)
-			if kind != "openai" { // which shows none; its fake does, as compatible ones do
-				require.Equal(t, "Was könnte es sein? 日本 {\"a\": 1}", reply.Reasoning)
-			}
+			require.Equal(t, "Was könnte es sein? 日本 {\"a\": 1}", reply.Reasoning)
 			require.Equal(t, reply.Reasoning, s.reasoning)
 			require.Equal(t, llm.StopCalls, reply.Stop)
 			require.Len(t, reply.Calls, 2)

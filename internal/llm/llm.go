@@ -2,8 +2,8 @@
 // a stream of text and reasoning and one [Reply] out. It is the only place that
 // knows a vendor's protocol; each is one file and a line in the table of providers.
 //
-// OpenAI and Anthropic are spoken with their official libraries, OpenRouter and
-// what is compatible to OpenAI with OpenAI's. Google's is in a file of our own:
+// OpenAI (its Responses API) and Anthropic are spoken with their official
+// libraries, OpenRouter and what is compatible to OpenAI in chat completions with OpenAI's. Google's is in a file of our own:
 // its library drops the headers of an error, in which the vendor says how long to
 // wait, configures itself from the environment, and brings gRPC and the look-up of
 // cloud credentials into the one process that must not have any.
@@ -181,7 +181,7 @@ func Providers() map[string]Provider {
 	return map[string]Provider{
 		"anthropic":         {Open: openAnthropic},
 		"google":            {Open: openGoogle},
-		"openai":            {Open: openOpenAI},
+		"openai":            {Open: openResponses},
 		"openai-compatible": {Open: openOpenAI},
 		"openrouter":        {Open: openOpenAI},
 	}

@@ -28,7 +28,7 @@ var kinds = map[string]string{"openai": "/llm/1/v1", "openai-compatible": "/llm/
 // open serves a scenario and gives a model that is patient for milliseconds only.
 func open(t *testing.T, scenario string) (*llm.Model, *fake.Vendor) {
 	t.Helper()
-	return openKind(t, "openai", scenario)
+	return openKind(t, "openai-compatible", scenario)
 }
 
 func openKind(t *testing.T, kind, scenario string) (*llm.Model, *fake.Vendor) {
@@ -41,7 +41,7 @@ func openKind(t *testing.T, kind, scenario string) (*llm.Model, *fake.Vendor) {
 
 func openURL(t *testing.T, h http.Handler, key string) *llm.Model {
 	t.Helper()
-	return openAt(t, "openai", h, key)
+	return openAt(t, "openai-compatible", h, key)
 }
 
 func openAt(t *testing.T, kind string, h http.Handler, key string) *llm.Model {

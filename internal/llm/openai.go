@@ -17,9 +17,9 @@ import (
 	"github.com/openai/openai-go/v3/shared"
 )
 
-// openOpenAI speaks chat completions with streaming, as OpenAI, OpenRouter,
-// vLLM, Ollama and most others do. OpenAI and most others cache prompts by
-// themselves, and none of them shows its reasoning or wants it back but
+// openOpenAI speaks chat completions with streaming, as OpenRouter, vLLM, Ollama
+// and most others do; OpenAI's own models are better asked through
+// [openResponses]. Most cache prompts by themselves, and none of them shows its reasoning or wants it back but
 // OpenRouter (openrouter.ai/docs/guides/best-practices/reasoning-tokens) and
 // servers that stream it as reasoning_content.
 //
@@ -291,7 +291,7 @@ func openAIKind(status int, code, typ, message string) Kind {
 	case code == "context_length_exceeded", status == http.StatusRequestEntityTooLarge,
 		strings.Contains(message, "context length"), strings.Contains(message, "context window"):
 		return TooLong
-	case code == "content_filter", code == "content_policy_violation", status == http.StatusForbidden && strings.Contains(message, "moderation"):
+	case code == "content_filter", code == "content_policy_violation", code == "invalid_prompt", code == "bio_policy", code == "misalignment_policy_violation", status == http.StatusForbidden && strings.Contains(message, "moderation"):
 		return Refused
 	case code == "invalid_api_key":
 		return Auth

@@ -35,7 +35,9 @@ func kinds() map[string]kind {
 		inject: func(h http.Header, key string) { h.Set("Authorization", "Bearer "+key) },
 	}
 	return map[string]kind{
-		"openai": chat, "openai-compatible": chat, "openrouter": chat,
+		"openai":            {path: func(string) string { return "/responses" }, inject: chat.inject},
+		"openai-compatible": chat,
+		"openrouter":        chat,
 		"anthropic": {
 			path:   func(string) string { return "/v1/messages" },
 			inject: func(h http.Header, key string) { h.Set("X-Api-Key", key) },

@@ -77,7 +77,7 @@ func newWorld(t *testing.T, base string, change func(*ops.Provider), roots *x509
 	ring, err := seal.NewRing(private)
 	require.NoError(t, err)
 	w.credential("main-key", realKey, "main*")
-	w.provider = ops.Provider{ID: ops.NewID(), Name: "main", Kind: "openai", BaseURL: base, Model: "m", Credential: "main-key", Default: true, AllowPrivate: true}
+	w.provider = ops.Provider{ID: ops.NewID(), Name: "main", Kind: "openai-compatible", BaseURL: base, Model: "m", Credential: "main-key", Default: true, AllowPrivate: true}
 	if change != nil {
 		change(&w.provider)
 	}
@@ -253,16 +253,16 @@ func TestRefusals(t *testing.T) {
 	w.credential("lines", "sk-0123456789\r\nX: y", "lines")
 	others := map[string]ops.Provider{}
 	for name, p := range map[string]ops.Provider{
-		"other":   {Kind: "openai", BaseURL: up.URL, AllowPrivate: true},
-		"foreign": {Kind: "openai", BaseURL: up.URL, AllowPrivate: true, Credential: "foreign"},
-		"lines":   {Kind: "openai", BaseURL: up.URL, AllowPrivate: true, Credential: "lines"},
+		"other":   {Kind: "openai-compatible", BaseURL: up.URL, AllowPrivate: true},
+		"foreign": {Kind: "openai-compatible", BaseURL: up.URL, AllowPrivate: true, Credential: "foreign"},
+		"lines":   {Kind: "openai-compatible", BaseURL: up.URL, AllowPrivate: true, Credential: "lines"},
 		"kind":    {Kind: "gopher", BaseURL: up.URL, AllowPrivate: true},
-		"plain":   {Kind: "openai", BaseURL: "http://example.com/v1"},
-		"file":    {Kind: "openai", BaseURL: "file:///etc/passwd", AllowPrivate: true},
-		"user":    {Kind: "openai", BaseURL: "https://a:b@example.com/v1"},
-		"private": {Kind: "openai", BaseURL: "https" + strings.TrimPrefix(up.URL, "http"), AllowPrivate: false},
-		"meta":    {Kind: "openai", BaseURL: "http://169.254.169.254/v1", AllowPrivate: true},
-		"number":  {Kind: "openai", BaseURL: "http://2130706433/v1", AllowPrivate: true},
+		"plain":   {Kind: "openai-compatible", BaseURL: "http://example.com/v1"},
+		"file":    {Kind: "openai-compatible", BaseURL: "file:///etc/passwd", AllowPrivate: true},
+		"user":    {Kind: "openai-compatible", BaseURL: "https://a:b@example.com/v1"},
+		"private": {Kind: "openai-compatible", BaseURL: "https" + strings.TrimPrefix(up.URL, "http"), AllowPrivate: false},
+		"meta":    {Kind: "openai-compatible", BaseURL: "http://169.254.169.254/v1", AllowPrivate: true},
+		"number":  {Kind: "openai-compatible", BaseURL: "http://2130706433/v1", AllowPrivate: true},
 	} {
 		p.ID, p.Name, p.Model = ops.NewID(), name, "m"
 		require.NoError(t, w.api.PutProvider(t.Context(), p))

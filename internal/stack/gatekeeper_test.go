@@ -36,7 +36,7 @@ func TestGatekeeper(t *testing.T) {
 		_, _ = fmt.Fprintf(w, "data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":%s},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n", delta)
 	}))
 	t.Cleanup(judge.Close)
-	require.NoError(t, c.db.PutProvider(t.Context(), ops.Provider{ID: ops.NewID(), Name: "judge", Kind: "openai", BaseURL: judge.URL + "/v1", Model: "m", AllowPrivate: true}))
+	require.NoError(t, c.db.PutProvider(t.Context(), ops.Provider{ID: ops.NewID(), Name: "judge", Kind: "openai-compatible", BaseURL: judge.URL + "/v1", Model: "m", AllowPrivate: true}))
 	c.startAll()
 	status, body := c.send("PUT", "/api/v1/gatekeeper", map[string]any{"enabled": true, "provider": "judge", "threshold": "low", "effects": []string{"reads"}, "tools": []string{"ssh_execute"}})
 	require.Equal(t, 200, status, string(body))

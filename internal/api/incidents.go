@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
@@ -51,7 +52,7 @@ func (s *API) incidentOperations(api huma.API) {
 			if err != nil {
 				return nil, err
 			}
-			events, err := s.db.Events(ctx, i.ID, in.After, in.Limit)
+			events, err := shown(s.db.Events(ctx, i.ID, in.After, in.Limit))
 			page, err := items(events, err)
 			if err == nil && len(events) == in.Limit {
 				page.Body.NextCursor = strconv.FormatInt(events[len(events)-1].Seq, 10)
@@ -78,6 +79,31 @@ func (s *API) incidentOperations(api huma.API) {
 	act(s, api, "cancel", "Stop the investigation", func(ctx context.Context, who caller, id string) error {
 		return s.db.CancelRun(ctx, id, "cancelled by "+who.User.Username)
 	})
+}
+
+// shown leaves out of events what is a vendor's own and means nothing to anybody
+// else: what it signed or encrypted of a model's thinking stays with the
+// transcript, and goes to workers alone.
+func shown(events []ops.Event, err error) ([]ops.Event, error) {
+	for i, e := range events {
+		if e.Kind != ops.EventMessage {
+			continue
+		}
+		var data map[string]json.RawMessage
+		if json.Unmarshal(e.Data, &data) != nil {
+			continue
+		}
+		if _, ok := data["vendor"]; !ok {
+			continue
+		}
+		delete(data, "vendor")
+		raw, err := json.Marshal(data)
+		if err != nil {
+			return nil, err
+		}
+		events[i].Data = raw
+	}
+	return events, err
 }
 
 // part registers a list that belongs to an incident.

@@ -154,3 +154,41 @@ func TestBudgetsUsageAndChanges(t *testing.T) {
 	r.call("GET", "/api/v1/changes?service=mail", nil).into(t, &changes)
 	require.Empty(t, changes.Items)
 }
+
+// What a vendor wants back of its own is for workers: no browser gets it.
+func TestWhatIsAVendorsStaysHere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.withProvider()
+	a := r.call("POST", "/api/v1/incidents", map[string]any{"title": "Disk is full"})
+	var i ops.Incident
+	a.into(t, &i)
+	claim := func() *postgres.ClaimedRun {
+		got, err := r.db.Claim(t.Context(), postgres.ClaimRun{Worker: "w", Lease: time.Minute, Timeout: time.Hour,
+			GatewayTokenHash: ops.HashToken(ops.NewToken("g")), ProxyTokenHash: ops.HashToken(ops.NewToken("p"))})
+		require.NoError(t, err)
+		require.NotNil(t, got)
+		return got
+	}
+	got := claim()
+	e := ops.NewEvent(ops.EventMessage, ops.Message{Turn: 1, Text: "I look.", Reasoning: "hm", Vendor: []byte(`{"data":"gAAAA-of-the-vendor"}`)})
+	e.RunSeq = 1
+	_, err := r.db.StoreEvents(t.Context(), postgres.RunClaim{Run: got.Run.ID, Worker: "w", Epoch: 1}, []ops.Event{e})
+	require.NoError(t, err)
+	body := r.timeline(int(i.Number))
+	require.Contains(t, body, "I look.")
+	require.Contains(t, body, `"reasoning":"hm"`)
+	require.NotContains(t, body, "of-the-vendor")
+	s := r.open(t, "/api/v1/incidents/"+i.ID+"/stream", "Authorization", "Bearer "+r.token)
+	for {
+		if e := s.next(); e.Kind == ops.EventMessage {
+			require.Contains(t, string(e.Data), "I look.")
+			require.NotContains(t, string(e.Data), "vendor")
+			break
+		}
+	}
+	require.NoError(t, r.db.Shorten(t.Context(), "w", -time.Minute))
+	_, err = r.db.RequeueExpired(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, string(claim().Transcript[0].Data), "gAAAA-of-the-vendor", "the next worker has it")
+}

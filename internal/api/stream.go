@@ -186,7 +186,7 @@ func (s *API) follow(r *http.Request, out *eventWriter, incident string, after i
 func (s *API) eventsBehind(ctx context.Context, incident string, after int64) ([]ops.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryWithin)
 	defer cancel()
-	return s.db.Events(ctx, incident, after, streamBatch)
+	return shown(s.db.Events(ctx, incident, after, streamBatch))
 }
 
 func (s *API) mayStillRead(r *http.Request) bool {

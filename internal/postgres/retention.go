@@ -13,11 +13,17 @@ type Retention struct {
 	// Incidents are kept for so long after their end, and with them all that
 	// belongs to them: alerts, timeline, runs, findings, tool calls. Open ones are
 	// kept. Less than 7 days the database refuses.
+	// Small things that would otherwise grow for ever are kept as long after they
+	// were of use: tokens and maintenance windows that have ended, memories that
+	// have expired; and what was spent in a day, for at least keepUsage.
 	Incidents time.Duration
 	// Deliveries are the requests as they came, and alerts that were over before
 	// anything was known of them.
 	Deliveries time.Duration
 }
+
+// keepUsage is how far back what was spent can be asked for, and a bit more.
+const keepUsage = 400 * 24 * time.Hour
 
 // MinKeepIncidents is what the database insists on (migration 7).
 const MinKeepIncidents = 7 * 24 * time.Hour
@@ -48,6 +54,10 @@ func (db *DB) DeleteExpired(ctx context.Context, r Retention) (map[string]int64,
 		return nil, err
 	}
 	deleted := map[string]int64{}
+	usage := r.Incidents
+	if usage != 0 {
+		usage = max(usage, keepUsage)
+	}
 	for _, kind := range []struct {
 		name  string
 		keep  time.Duration
@@ -62,6 +72,16 @@ func (db *DB) DeleteExpired(ctx context.Context, r Retention) (map[string]int64,
 		{"alerts", r.Deliveries, retentionBatch, `WITH gone AS (DELETE FROM alerts WHERE id IN (
 				SELECT id FROM alerts WHERE incident_id IS NULL AND first_seen < now() - make_interval(secs => $1)
 				AND last_seen < now() - make_interval(secs => $1) ORDER BY first_seen LIMIT $2 FOR UPDATE SKIP LOCKED) AND incident_id IS NULL RETURNING 1) SELECT count(*) FROM gone`},
+		{"usage", usage, retentionBatch, `WITH gone AS (DELETE FROM usage_days WHERE (day, source) IN (SELECT day, source FROM usage_days
+			WHERE day < (now() - make_interval(secs => $1))::date ORDER BY day LIMIT $2) RETURNING 1) SELECT count(*) FROM gone`},
+		{"gateway tokens", r.Incidents, retentionBatch, `WITH gone AS (DELETE FROM gateway_tokens WHERE id IN (SELECT id FROM gateway_tokens
+			WHERE expires_at < now() - make_interval(secs => $1) ORDER BY expires_at LIMIT $2) RETURNING 1) SELECT count(*) FROM gone`},
+		{"api tokens", r.Incidents, retentionBatch, `WITH gone AS (DELETE FROM api_tokens WHERE id IN (SELECT id FROM api_tokens
+			WHERE expires_at < now() - make_interval(secs => $1) ORDER BY expires_at LIMIT $2) RETURNING 1) SELECT count(*) FROM gone`},
+		{"maintenance windows", r.Incidents, retentionBatch, `WITH gone AS (DELETE FROM maintenance_windows WHERE id IN (SELECT id FROM maintenance_windows
+			WHERE ends_at < now() - make_interval(secs => $1) ORDER BY ends_at LIMIT $2) RETURNING 1) SELECT count(*) FROM gone`},
+		{"memories", r.Incidents, retentionBatch, `WITH gone AS (DELETE FROM memories WHERE id IN (SELECT id FROM memories
+			WHERE expires_at < now() - make_interval(secs => $1) ORDER BY id LIMIT $2) RETURNING 1) SELECT count(*) FROM gone`},
 	} {
 		if kind.keep == 0 {
 			continue

@@ -138,3 +138,36 @@ func TestOldDeliveriesGo(t *testing.T) {
 	require.Equal(t, 30, left)
 	require.EqualValues(t, 9-deleted["alerts"], alerts)
 }
+
+// Small things that nobody looks at any more go with the incidents of their time.
+func TestSmallThingsDoNotGrowForEver(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.New(t)
+	db := open(t, pg.API)
+	conn, err := pgx.Connect(t.Context(), pg.Owner.Reveal())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(t.Context()) }()
+	for _, text := range []string{
+		`INSERT INTO usage_days (day, source) SELECT current_date - d, s FROM generate_series(0, 800) AS d, unnest('{"", "a", "b"}'::text[]) AS s`,
+		`INSERT INTO gateway_tokens (id, name, hash, actor, agent_id, tools, targets, created_at, expires_at) SELECT gen_random_uuid(), 't', int4send(d), 'user:ann', 'investigator', '{*}', '{*}',
+			now() - make_interval(days => d + 1), now() - make_interval(days => d) FROM generate_series(0, 99) AS d`,
+		`INSERT INTO users (id, username, password_hash, roles) VALUES ('00000000-0000-7000-8000-000000000001', 'ann', '', '{}')`,
+		`INSERT INTO api_tokens (id, user_id, name, hash, expires_at) SELECT gen_random_uuid(), '00000000-0000-7000-8000-000000000001', 't', int4send(d),
+			CASE WHEN d < 100 THEN now() - make_interval(days => d) END FROM generate_series(0, 109) AS d`,
+		`INSERT INTO maintenance_windows (id, name, enabled, match, ends_at, days, start_time, minutes, time_zone) SELECT gen_random_uuid(), d::text, true, '',
+			CASE WHEN d < 100 THEN now() - make_interval(days => d) END, '{}', '', 0, '' FROM generate_series(0, 109) AS d`,
+		`INSERT INTO memories (id, incident_number, service, labels, pattern, cause, fix, evidence, identities, words, confirmed_by, confirmed_at, updated_by, updated_at, expires_at)
+			SELECT gen_random_uuid(), 1, '', '{}', 'p', 'c', '', '{}', '{}', '', 'user:ann', now(), 'user:ann', now(),
+			CASE WHEN d < 100 THEN now() - make_interval(days => d) END FROM generate_series(0, 109) AS d`,
+	} {
+		_, err := conn.Exec(t.Context(), text)
+		require.NoError(t, err, text)
+	}
+	deleted, err := db.DeleteExpired(t.Context(), postgres.Retention{Incidents: 30*day - time.Hour})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"incidents": 0, "usage": 3 * 400, "gateway tokens": 70, "api tokens": 70, "maintenance windows": 70, "memories": 70}, deleted,
+		"what has no end stays, and so does what can still be asked for")
+	spent, err := db.Usage(t.Context(), time.Now().AddDate(0, 0, -365))
+	require.NoError(t, err)
+	require.Len(t, spent, 3*366)
+}

@@ -83,6 +83,8 @@ func (s *API) deliveryOperations(api huma.API) {
 	handle(s, api, operation{id: "replay-deliveries", method: http.MethodPost, path: "/sources/{id}/deliveries/replay",
 		summary: "Read the dead letters of a sender again, oldest first", tag: tag}, s.replayDeliveries)
 	handle(s, api, operation{id: "get-delivery", method: http.MethodGet, path: "/deliveries/{id}", summary: "One delivery as it came", tag: tag}, s.getDelivery)
+	handle(s, api, operation{id: "get-alert-delivery", method: http.MethodGet, path: "/deliveries/of-alert/{id}", tag: tag,
+		summary: "The newest delivery that an alert came with"}, s.getAlertDelivery)
 	handle(s, api, operation{id: "replay-delivery", method: http.MethodPost, path: "/deliveries/{id}/replay",
 		summary: "Read a dead letter again, with the settings and options of now", tag: tag}, s.replayDelivery)
 }
@@ -129,6 +131,14 @@ func (s *API) getDelivery(ctx context.Context, _ caller, in *deliveryPath) (*ans
 	}
 	body, err := s.db.DeliveryBody(ctx, d.ID, maxShown)
 	return &answer[shownDelivery]{shownDelivery{StoredDelivery: d, Body: strings.ToValidUTF8(string(body), "\uFFFD"), Cut: d.Size > maxShown}}, err
+}
+
+func (s *API) getAlertDelivery(ctx context.Context, who caller, in *deliveryPath) (*answer[shownDelivery], error) {
+	id, err := s.db.DeliveryOfAlert(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return s.getDelivery(ctx, who, &deliveryPath{ID: id})
 }
 
 // replay reads a dead letter again and stores what is read, as if it came now

@@ -24,6 +24,7 @@ type operation struct {
 	anonymous bool
 	stream    bool // an event stream
 	lines     bool // JSON lines
+	markdown  bool
 }
 
 // answer is a JSON body.
@@ -77,6 +78,10 @@ func handle[I, O any](s *API, api huma.API, o operation, h func(context.Context,
 		responses := api.OpenAPI().Paths["/api/v1"+o.path].Get.Responses
 		responses["200"].Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}
 	}
+	if o.markdown {
+		responses := api.OpenAPI().Paths["/api/v1"+o.path].Get.Responses
+		responses["200"].Content = map[string]*huma.MediaType{"text/markdown": {Schema: &huma.Schema{Type: huma.TypeString}}}
+	}
 	if o.lines {
 		responses := api.OpenAPI().Paths["/api/v1"+o.path].Get.Responses
 		responses["200"].Content = map[string]*huma.MediaType{"application/jsonl": {Schema: &huma.Schema{Type: huma.TypeString}}}
@@ -129,6 +134,7 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.editOperations(api)
 	s.bulkOperations(api)
 	s.viewOperations(api)
+	s.postmortemOperations(api)
 	s.messageOperations(api)
 	s.feedbackOperations(api)
 	s.memoryOperations(api)

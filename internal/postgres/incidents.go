@@ -81,6 +81,16 @@ func (db *DB) Events(ctx context.Context, incident string, after int64, limit in
 	return events, mapError(err)
 }
 
+// EventsOf gives up to limit events of the given kinds, in order.
+func (db *DB) EventsOf(ctx context.Context, incident string, kinds []ops.EventKind, limit int) ([]ops.Event, error) {
+	rows, err := db.pool.Query(ctx, selectEvents+` WHERE incident_id = $1 AND kind = ANY($2) ORDER BY seq LIMIT $3`, incident, kinds, limit)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	events, err := pgx.CollectRows(rows, scanEvent)
+	return events, mapError(err)
+}
+
 // appendEvents gives events the next numbers of the incident's timeline, stores
 // them and wakes readers. It locks the incident's row.
 func appendEvents(ctx context.Context, tx pgx.Tx, incident string, events ...ops.Event) (last int64, err error) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -96,6 +97,19 @@ func (db *DB) Delivery(ctx context.Context, id string) (StoredDelivery, error) {
 	}
 	d, err := pgx.CollectExactlyOneRow(rows, scanDelivery)
 	return d, mapError(err)
+}
+
+// DeliveryOfAlert gives the id of the newest delivery that an alert came with.
+// None, which is also so once it is no longer kept, is code not found.
+func (db *DB) DeliveryOfAlert(ctx context.Context, alert string) (id string, err error) {
+	if !ops.ValidID(alert) {
+		return "", ops.Errorf(ops.CodeNotFound, "there is no such alert")
+	}
+	err = db.pool.QueryRow(ctx, `SELECT d.id FROM alerts a JOIN deliveries d ON d.id = a.delivery_id WHERE a.id = $1`, alert).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", ops.Errorf(ops.CodeNotFound, "what the alert came with is not kept any more")
+	}
+	return id, mapError(err)
 }
 
 // DeliveryBody gives the first limit bytes of what was sent.

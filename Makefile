@@ -84,14 +84,23 @@ test-go: packages web/dist/index.html ## Go tests alone
 	$(WITHPG) $(GO) test -race ./...
 
 .PHONY: test-web
-test-web: web/node_modules/.package-lock.json ## the page's unit tests alone
+test-web: web/dist/index.html ## the page's unit tests alone, and what its first load costs
 	npm --prefix web test
+	npm --prefix web run --silent budget
 
 .PHONY: test-browser
 test-browser: packages web/dist/index.html ## the page in a real Chromium, against the real processes
 	@mkdir -p bin
 	$(BUILD) -o bin/akmatori-dev ./cmd/dev
 	@if [ -x /usr/bin/chromium ] || [ -n "$${CI:-}" ]; then exec .ci/with-dev npm --prefix web run e2e; \
+	else echo "the browser test is skipped: there is no /usr/bin/chromium"; fi
+
+# Two alerts an incident are enough for the list, and made in half the time.
+.PHONY: test-browser-scale
+test-browser-scale: packages web/dist/index.html ## the page in a real Chromium with 100,000 incidents: list, scrolling, search, first paint
+	@mkdir -p bin
+	$(BUILD) -o bin/akmatori-dev ./cmd/dev
+	@if [ -x /usr/bin/chromium ] || [ -n "$${CI:-}" ]; then DEV_FLAGS="--incidents 100000 --alerts 200000" DEV_WAIT=900 exec .ci/with-dev npm --prefix web run scale; \
 	else echo "the browser test is skipped: there is no /usr/bin/chromium"; fi
 
 # With SCALE=1 it makes 100,000 incidents with 1,000,000 alerts, which takes a

@@ -24,7 +24,8 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: true,
   },
-  server: { proxy: { "/api": process.env.API_URL ?? "http://127.0.0.1:8080" } },
+  // The second folder holds what the api's tests write for the page's.
+  server: { proxy: { "/api": process.env.API_URL ?? "http://127.0.0.1:8080" }, fs: { allow: [".", "../internal/api/testdata"] } },
   test: {
     environment: "happy-dom",
     include: ["src/**/*.test.{ts,tsx}"],

@@ -4,11 +4,13 @@
 //   SETUP_URL                      the one-time link, to make one
 //   SHOTS                          a folder for screenshots (optional)
 import { accessibility, assert, check, launch, narrow, report, reportViolations, shot, until, watch, wide } from "./browser.mjs";
+import { craftChecks } from "./craft.mjs";
 import { hostChecks } from "./hosts.mjs";
 import { listChecks } from "./lists.mjs";
 import { memoryChecks } from "./memory.mjs";
 import { sourceChecks } from "./sources.mjs";
 import { toolChecks } from "./tools.mjs";
+import { viewerChecks } from "./viewer.mjs";
 import { workChecks } from "./work.mjs";
 
 const setupURL = process.env.SETUP_URL;
@@ -252,6 +254,7 @@ await check("Ctrl-K goes to a page and to an incident by its words", async () =>
 });
 
 await listChecks({ context, page, watched, base });
+await craftChecks({ browser, context, page, watched, base });
 await sourceChecks({ browser, context, page, watched, base });
 await workChecks({ browser, context, page, watched, base });
 await hostChecks({ context, page, base });
@@ -279,6 +282,7 @@ const pages = [
   ["tokens", "/tokens"],
   ["docs", "/docs"],
 ];
+await viewerChecks({ browser, context, base, pages });
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [wide, narrow]) {
     await check(`every page at ${viewport.width} px, ${colorScheme}`, async () => {

@@ -3,6 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useRef } from "react";
 import { users } from "../api/calls";
 import { shortest } from "../auth/pages";
+import { NotifySettings } from "../notify/NotifySettings";
 import { inert } from "../text/visible";
 import { Card, Page, Problem } from "../ui/parts";
 import css from "./accounts.module.css";
@@ -41,6 +42,7 @@ export function AccountPage() {
           )}
         </div>
       </Card>
+      <NotifySettings />
       <OwnSessions />
       <Card label="Change your password">
         <form ref={form} className={css.section} onSubmit={submit} aria-label="Change your password">

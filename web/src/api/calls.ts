@@ -72,6 +72,8 @@ export const incidents = {
   similar: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/similar", { ...one(id), signal }))).items,
   feedback: async (id: string, { signal }: Signal) => (await ok(api.GET("/api/v1/incidents/{id}/feedback", { ...one(id), signal }))).items,
   giveFeedback: (id: string, body: Body<"NewFeedbackBody">) => ok(api.POST("/api/v1/incidents/{id}/feedback", { ...one(id), body })),
+  postmortem: (id: string, zone: string): Promise<string> =>
+    ok(api.GET("/api/v1/incidents/{id}/postmortem", { params: { path: { id }, query: { zone } }, parseAs: "text" })),
   streamURL: (id: string) => `/api/v1/incidents/${encodeURIComponent(id)}/stream`,
 };
 
@@ -164,6 +166,7 @@ export interface DeliveryQuery {
 }
 
 export const deliveries = {
+  ofAlert: (alert: string, { signal }: Signal) => ok(api.GET("/api/v1/deliveries/of-alert/{id}", { ...one(alert), signal })),
   get: (id: string, { signal }: Signal) => ok(api.GET("/api/v1/deliveries/{id}", { ...one(id), signal })),
   replay: (id: string) => ok(api.POST("/api/v1/deliveries/{id}/replay", one(id))),
 };

@@ -2,6 +2,7 @@ import { Button, Checkbox, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
+import { useMay } from "../accounts/may";
 import { incidents } from "../api/calls";
 import type { Alert, Incident } from "../api/types";
 import { inert, inertLines } from "../text/visible";
@@ -9,6 +10,7 @@ import { Ago, OutLink, Problem } from "../ui/parts";
 import { Chip, SeverityShape } from "../ui/state";
 import css from "./Alerts.module.css";
 import { IncidentField, useIncident } from "./Changes";
+import { Payload } from "./Payload";
 
 const few = 5;
 /** The api moves at most so many at once. */
@@ -178,6 +180,7 @@ function TakeOut({ incident, ids, all, done }: { incident: Incident; ids: string
 }
 
 function Details({ alert }: { alert: Alert }) {
+  const may = useMay();
   return (
     <div className={css.body}>
       {alert.summary && <p>{inertLines(alert.summary)}</p>}
@@ -202,6 +205,7 @@ function Details({ alert }: { alert: Alert }) {
         {alert.count !== undefined && alert.count > 1 && ` · reported ${alert.count.toLocaleString()} times`}
       </p>
       <Raw alert={alert} />
+      {may("sources.manage") && alert.id && <Payload alert={alert.id} />}
     </div>
   );
 }

@@ -19,6 +19,7 @@ import { Ago, Empty, Left, LoadingRows, Problem, useNow, useTitle } from "../ui/
 import { Chip, InvestigationMark, isLive, SeverityMark, severityTone, StatusMark } from "../ui/state";
 import { Alerts } from "./Alerts";
 import { type Change, ChangeForm } from "./Changes";
+import { Export } from "./Export";
 import { Findings } from "./Findings";
 import { Say } from "./Say";
 import { Similar } from "./Similar";
@@ -177,6 +178,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
                 {label}
               </Button>
             ))}
+          <Export incident={incident} />
         </div>
         <div className={css.below}>
           {change !== null && can.change && <ChangeForm key={change} change={change} incident={incident} close={() => setChange(null)} />}

@@ -221,7 +221,7 @@ function SearchBox({ ref, value, onChange }: { ref: React.RefObject<HTMLInputEle
   });
   useEffect(() => {
     if (text.trim() === value) return;
-    const id = setTimeout(() => changed.current(text.trim()), 250);
+    const id = setTimeout(() => changed.current(text.trim()), 120);
     return () => clearTimeout(id);
   }, [text, value]);
   return (

@@ -1,7 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { findExcerpt } from "./excerpt";
 import { age, isTime, span } from "./time";
-import { hasHidden, inert, inertLines, outputLines, pasteable } from "./visible";
+import { hasHidden, inert, inertLines, OutputText, pasteable, type Piece } from "./visible";
+
+function outputLines(text: string): Piece[][] {
+  const all = new OutputText(text);
+  return Array.from({ length: all.length }, (_, n) => all.line(n));
+}
 
 describe("inert", () => {
   it.each([
@@ -27,7 +32,7 @@ describe("commands for the clipboard", () => {
   });
 });
 
-describe("outputLines", () => {
+describe("OutputText", () => {
   it("turns colours into classes and carries them over lines", () => {
     expect(outputLines("\u001b[1;31mbad\u001b[0m ok\n\u001b[32mgo\non\u001b[m.")).toEqual([
       [{ text: "bad", style: "sgr-bold sgr-31" }, { text: " ok" }],
@@ -51,6 +56,34 @@ describe("outputLines", () => {
     const started = performance.now();
     outputLines("\u001b[".repeat(100_000));
     expect(performance.now() - started).toBeLessThan(2000);
+  });
+});
+
+describe("a long output", () => {
+  const lines = Array.from({ length: 100_000 }, (_, n) => (n % 1000 === 7 ? `\u001b[31mline ${n} Fails\u001b[0m` : `line ${n} \u001b[1mbold`));
+  const text = lines.join("\n");
+  it("is there at once, each line for itself, and colours carry over", () => {
+    const started = performance.now();
+    const all = new OutputText(text);
+    expect(all.length).toBe(100_000);
+    expect(all.line(0)).toEqual([{ text: "line 0 " }, { text: "bold", style: "sgr-bold" }]);
+    expect(all.line(99_999)).toEqual([{ text: "line 99999 ", style: "sgr-bold" }, { text: "bold", style: "sgr-bold" }]);
+    expect(all.line(7)[0]).toEqual({ text: "line 7 Fails", style: "sgr-bold sgr-31" });
+    expect(all.line(8)[0]).toEqual({ text: "line 8 " });
+    expect(all.line(100_000)).toEqual([]);
+    expect(performance.now() - started).toBeLessThan(5000);
+  });
+  it("is searched whatever the case, and through colours", () => {
+    const all = new OutputText("a \u001b[31mRed\u001b[0mdish\nb\nREDDISH");
+    expect(all.find("reddish")).toEqual([0, 2]);
+    expect(all.find("")).toEqual([]);
+    expect(all.find("[31m")).toEqual([]);
+    expect(new OutputText(text).find("fails")).toHaveLength(100);
+  });
+  it("says where a quote of it stands", () => {
+    expect(findExcerpt(text, "line 50007 Fails")).toEqual({ from: 50_007, to: 50_007 });
+    expect(findExcerpt("a.b\n a+b (c)", "b a+b (c)")).toEqual({ from: 0, to: 1 });
+    expect(findExcerpt("axb", "a.b")).toBeNull();
   });
 });
 

@@ -95,34 +95,92 @@ function restyle(active: Set<string>, parameters: string): void {
   }
 }
 
-/** Splits program output into lines of pieces: SGR becomes a class, all else that is not plain text becomes visible. */
-export function outputLines(text: string): Piece[][] {
-  const active = new Set<string>();
-  const lines = text.replace(/\r\n/g, "\n").split("\n");
-  if (lines.length > 1 && lines.at(-1) === "") lines.pop();
-  return lines.map((line) => {
-    const pieces: Piece[] = [];
-    const push = (piece: Piece) => {
-      if (active.size > 0) piece.style = [...active].join(" ");
-      pieces.push(piece);
-    };
-    let from = 0;
-    suspicious.lastIndex = 0;
-    for (let hit = suspicious.exec(line); hit; hit = suspicious.exec(line)) {
-      const char = hit[0];
-      if (char === "\t") continue;
-      if (hit.index > from) push({ text: line.slice(from, hit.index) });
-      from = hit.index + char.length;
-      const decoration = char === ESC ? sgr.exec(line.slice(hit.index, hit.index + 40)) : null;
-      if (decoration) {
-        restyle(active, decoration[1] ?? "");
-        from = hit.index + decoration[0].length;
-        suspicious.lastIndex = from;
+/**
+ * Program output, line by line: SGR becomes a class, all else that is not plain
+ * text becomes visible. Lines are read when they are asked for, so that an
+ * output of 100,000 of them is there at once.
+ */
+export class OutputText {
+  /** The lines as they are, escapes included. */
+  readonly raw: string[];
+  /** The styles that hold where a line begins, as far as they are known. */
+  private readonly styles: string[] = [""];
+  /** Those that hold behind the last of these lines. */
+  private readonly active = new Set<string>();
+  private readonly coloured: boolean;
+
+  constructor(text: string) {
+    this.raw = text.replace(/\r\n/g, "\n").split("\n");
+    if (this.raw.length > 1 && this.raw.at(-1) === "") this.raw.pop();
+    this.coloured = text.includes(ESC);
+  }
+
+  get length(): number {
+    return this.raw.length;
+  }
+
+  /** The characters of the longest line, roughly: what it takes to show it. */
+  get width(): number {
+    return this.raw.reduce((most, line) => Math.max(most, line.length), 0);
+  }
+
+  line(n: number): Piece[] {
+    return pieces(this.raw[n] ?? "", new Set(this.styleAt(n).split(" ").filter(Boolean)));
+  }
+
+  /** The numbers of the lines that contain some words, whatever their case and colour; none for none. */
+  find(words: string): number[] {
+    const wanted = words.toLowerCase();
+    if (wanted === "") return [];
+    const found: number[] = [];
+    this.raw.forEach((line, n) => {
+      const plain = line.includes(ESC) ? line.replace(everySGR, "") : line;
+      if (plain.toLowerCase().includes(wanted)) found.push(n);
+    });
+    return found;
+  }
+
+  private styleAt(n: number): string {
+    if (!this.coloured) return "";
+    for (let at = this.styles.length; at <= n; at++) {
+      const before = this.styles[at - 1] ?? "";
+      const line = this.raw[at - 1] ?? "";
+      if (!line.includes(ESC)) {
+        this.styles.push(before);
         continue;
       }
-      push({ text: glyph(char), control: describe(char) });
+      for (const hit of line.matchAll(everySGR)) restyle(this.active, hit[1] ?? "");
+      this.styles.push([...this.active].join(" "));
     }
-    if (from < line.length) push({ text: line.slice(from) });
-    return pieces;
-  });
+    return this.styles[n] ?? "";
+  }
+}
+
+const everySGR = /\u001b\[([0-9;]{0,32})m/g;
+
+/** The pieces of one line, which begins in the active styles. */
+function pieces(line: string, active: Set<string>): Piece[] {
+  const all: Piece[] = [];
+  const push = (piece: Piece) => {
+    if (active.size > 0) piece.style = [...active].join(" ");
+    all.push(piece);
+  };
+  let from = 0;
+  suspicious.lastIndex = 0;
+  for (let hit = suspicious.exec(line); hit; hit = suspicious.exec(line)) {
+    const char = hit[0];
+    if (char === "\t") continue;
+    if (hit.index > from) push({ text: line.slice(from, hit.index) });
+    from = hit.index + char.length;
+    const decoration = char === ESC ? sgr.exec(line.slice(hit.index, hit.index + 40)) : null;
+    if (decoration) {
+      restyle(active, decoration[1] ?? "");
+      from = hit.index + decoration[0].length;
+      suspicious.lastIndex = from;
+      continue;
+    }
+    push({ text: glyph(char), control: describe(char) });
+  }
+  if (from < line.length) push({ text: line.slice(from) });
+  return all;
 }

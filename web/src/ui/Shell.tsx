@@ -5,10 +5,13 @@ import { useEffect, useRef, useState } from "react";
 import { approvals, auth } from "../api/calls";
 import { useOnline, useReachable } from "../api/reachable";
 import type { User } from "../api/types";
+import { Notifier } from "../notify/Notifier";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
 import { AgentIcon, ApproveIcon, AuditIcon, AutoIcon, CloseIcon, DocsIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MemoryIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
+import { keys } from "./keys";
 import { Palette } from "./Palette";
+import { Empty } from "./parts";
 import css from "./Shell.module.css";
 
 /** With what one must be allowed to see each; nothing is for everybody. */
@@ -37,6 +40,8 @@ export function Shell({ user }: { user: User }) {
   const help = useRef<HTMLDialogElement>(null);
 
   const seen = settings.filter((s) => s.needs === "" || user.actions.includes(s.needs));
+  // Its page would ask for what the api refuses.
+  const closed = settings.find((s) => !seen.includes(s) && (path === s.to || path.startsWith(`${s.to}/`)));
   const places = [
     { to: "/incidents", label: "Incidents" },
     { to: "/approvals", label: "Approvals" },
@@ -115,8 +120,15 @@ export function Shell({ user }: { user: User }) {
       </div>
       <main id="main" className={css.main} tabIndex={-1}>
         <ConnectionBanner />
-        <Outlet />
+        {closed ? (
+          <Empty title="This page is not for your roles" more={<Link to="/incidents">To the incidents</Link>}>
+            {`${closed.label} needs the permission ${closed.needs}. Who manages accounts can give it to you.`}
+          </Empty>
+        ) : (
+          <Outlet />
+        )}
       </main>
+      <Notifier user={user} />
       <Palette places={places} searches={user.actions.includes("read")} />
       <dialog ref={help} className={css.help} aria-label="Keyboard" onClick={(e) => e.target === help.current && help.current.close()}>
         <h2>
@@ -125,11 +137,19 @@ export function Shell({ user }: { user: User }) {
             <CloseIcon />
           </ActionIcon>
         </h2>
-        <dl>
-          {keys.map(([name, does]) => (
-            <Hint key={name} name={name} does={does} />
-          ))}
-        </dl>
+        {keys.map(({ where, of }) => (
+          <section key={where}>
+            <h3>{where}</h3>
+            <dl>
+              {of.map(([name, does]) => (
+                <Hint key={name} name={name} does={does} />
+              ))}
+            </dl>
+          </section>
+        ))}
+        <p className="dim">
+          This browser can tell you of critical incidents and approvals while the page is hidden: turn it on in <Link to="/account" onClick={() => help.current?.close()}>your account</Link>.
+        </p>
       </dialog>
     </div>
   );
@@ -151,35 +171,21 @@ function Waiting() {
   );
 }
 
-const keys: [string, string][] = [
-  ["j k", "next and previous incident in the list"],
-  ["Enter", "open it"],
-  ["/", "search incidents"],
-  ["x X", "choose an incident of the list; all from the last one to it"],
-  ["a", "acknowledge the open incident, or all that are chosen"],
-  ["i", "investigate it again"],
-  ["[ ]", "newer and older incident"],
-  ["u", "back to the list"],
-  ["g i", "incidents"],
-  ["y n", "approve and deny the first waiting call (press twice)"],
-  ["g a", "approvals"],
-  ["g s", "sources"],
-  ["g r", "grouping rules"],
-  ["g m", "maintenance"],
-  ["g t", "targets"],
-  ["Ctrl-K", "go to a page or an incident"],
-  ["?", "this help"],
-];
-
 function Hint({ name, does }: { name: string; does: string }) {
   return (
     <>
       <dt>
-        {name.split(" ").map((k) => (
-          <Kbd key={k} mr={4}>
-            {k}
-          </Kbd>
-        ))}
+        {name.split(" ").map((k, i) =>
+          k === "then" ? (
+            <span key={i} className="faint">
+              then{" "}
+            </span>
+          ) : (
+            <Kbd key={i} mr={4}>
+              {k}
+            </Kbd>
+          ),
+        )}
       </dt>
       <dd className="dim">{does}</dd>
     </>

@@ -46,6 +46,7 @@ export const OutIcon = icon(<path d="M6.5 13.5h-4v-11h4M10 11l3-3-3-3M13 8H6" />
 export const DownIcon = icon(<path d="M8 3v10M4 9l4 4 4-4" />);
 export const EyeIcon = icon(<path d="M1.5 8S4 3.5 8 3.5 14.5 8 14.5 8 12 12.5 8 12.5 1.5 8 1.5 8ZM8 9.8a1.8 1.8 0 1 0 0-3.6 1.8 1.8 0 0 0 0 3.6Z" />);
 export const TerminalIcon = icon(<path d="m3 4.5 3.5 3.5L3 11.5M8.5 12h5" />);
+export const WrapIcon = icon(<path d="M2 3.5h12M2 8h9.5a2.2 2.2 0 0 1 0 4.5H9M2 12.5h3.5M10.8 10.6 9 12.5l1.8 1.7" />);
 export const LinkIcon = icon(<path d="M6.5 9.5a2.8 2.8 0 0 0 4 0l2.2-2.2a2.8 2.8 0 0 0-4-4l-.8.8M9.5 6.5a2.8 2.8 0 0 0-4 0L3.3 8.7a2.8 2.8 0 0 0 4 4l.8-.8" />);
 
 export const GroupIcon = icon(<path d="M2.5 2.5h4.5v4.5h-4.5zM9 2.5h4.5v4.5H9zM5 7v2.5h6.5V7M8 9.5v1.5M5.8 11h4.5v2.5H5.8z" />);

@@ -3,6 +3,7 @@ import { type ReactNode, useEffect, useRef, useState, useSyncExternalStore } fro
 import { ApiError, messageOf } from "../api/client";
 import { absolute, age, isTime, span } from "../text/time";
 import { inert } from "../text/visible";
+import { toClipboard } from "./files";
 import { CheckIcon, CopyIcon } from "./icons";
 import css from "./parts.module.css";
 
@@ -158,23 +159,6 @@ export function Copy({ text, label = "Copy", size = 28 }: { text: string; label?
       </ActionIcon>
     </Tooltip>
   );
-}
-
-/** The clipboard API exists only on secure origins; a page on plain HTTP falls back to the selection. */
-async function toClipboard(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = document.createElement("textarea");
-    area.value = text;
-    area.className = "sr-only";
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done;
-  }
 }
 
 /** Something to paste, as it is. */

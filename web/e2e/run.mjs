@@ -8,6 +8,7 @@ import { craftChecks } from "./craft.mjs";
 import { hostChecks } from "./hosts.mjs";
 import { listChecks } from "./lists.mjs";
 import { memoryChecks } from "./memory.mjs";
+import { overviewChecks } from "./overview.mjs";
 import { sourceChecks } from "./sources.mjs";
 import { toolChecks } from "./tools.mjs";
 import { viewerChecks } from "./viewer.mjs";
@@ -44,7 +45,7 @@ if (setupURL) {
     await page.getByRole("textbox", { name: "Password" }).fill(password);
     await shot(page, "setup-1440-light");
     await page.getByRole("button", { name: "Make the account" }).click();
-    await page.waitForURL("**/sources");
+    await page.waitForURL("**/wizard");
     assert(!page.url().includes("token="), "the token is still in the address");
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/login**");
@@ -261,7 +262,18 @@ await hostChecks({ context, page, base });
 await toolChecks({ context, page, watched, base });
 await memoryChecks({ context, page, base });
 
+await overviewChecks({ context, page, base, incident });
+
 const pages = [
+  ["dashboard", "/"],
+  ["wizard", "/wizard"],
+  ["wizard-provider", "/wizard?step=provider"],
+  ["wizard-source", "/wizard?step=source"],
+  ["wizard-target", "/wizard?step=target"],
+  ["alerts", "/alerts"],
+  ["changes", "/changes"],
+  ["usage", "/usage"],
+  ["system", "/system"],
   ["incidents", "/incidents"],
   ["incident", () => `/incidents/${incident.number}`],
   ["approvals", "/approvals"],

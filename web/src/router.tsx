@@ -5,9 +5,11 @@ import { createRootRouteWithContext, createRoute, createRouter, lazyRouteCompone
 import { useEffect } from "react";
 import { auth } from "./api/calls";
 import { ApiError } from "./api/client";
+import { readAlertSearch } from "./alerts/feed";
 import { readSearch } from "./incidents/filter";
 import { Empty, Problem } from "./ui/parts";
 import { Shell } from "./ui/Shell";
+import { type StepName, steps } from "./wizard/steps";
 
 /** The routes. Each page is a chunk of its own, fetched when it is first wanted. */
 
@@ -92,9 +94,42 @@ const signedIn = createRoute({
 const home = createRoute({
   getParentRoute: () => signedIn,
   path: "/",
-  beforeLoad: () => {
-    throw redirect({ to: "/incidents", replace: true });
+  component: lazyRouteComponent(() => import("./dashboard/DashboardPage"), "DashboardPage"),
+});
+
+const wizard = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/wizard",
+  validateSearch: (search: Record<string, unknown>): { step?: StepName } => {
+    const step = steps.find((s) => s.name === search.step)?.name;
+    return step ? { step } : {};
   },
+  component: lazyRouteComponent(() => import("./wizard/WizardPage"), "WizardPage"),
+});
+
+const alerts = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/alerts",
+  validateSearch: readAlertSearch,
+  component: lazyRouteComponent(() => import("./alerts/AlertsPage"), "AlertsPage"),
+});
+
+const usage = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/usage",
+  component: lazyRouteComponent(() => import("./usage/UsagePage"), "UsagePage"),
+});
+
+const system = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/system",
+  component: lazyRouteComponent(() => import("./system/SystemPage"), "SystemPage"),
+});
+
+const changes = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/changes",
+  component: lazyRouteComponent(() => import("./changes/ChangesPage"), "ChangesPage"),
 });
 
 const incidents = createRoute({
@@ -226,7 +261,7 @@ export function makeRouter(client: QueryClient) {
       login,
       setup,
       accept,
-      signedIn.addChildren([grouping, maintenance, accounts, account, audit, home, incidents, incident, approvals, sources, source, agents, agent, memory, targets, tools, toolServer, credentials, providers, tokens, docs]),
+      signedIn.addChildren([grouping, maintenance, accounts, account, audit, home, wizard, alerts, usage, system, changes, incidents, incident, approvals, sources, source, agents, agent, memory, targets, tools, toolServer, credentials, providers, tokens, docs]),
     ]),
     context: { client },
     defaultPreload: "intent",

@@ -22,7 +22,7 @@ export function AcceptPage() {
     try {
       const answer = await users.accept({ token, password });
       history.replaceState(null, "", location.pathname);
-      signedIn(answer, "/incidents");
+      signedIn(answer, "/");
     } catch (cause) {
       setError(cause);
       setBusy(false);

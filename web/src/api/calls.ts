@@ -268,3 +268,34 @@ export const gatekeeper = {
   get: ({ signal }: Signal) => ok(api.GET("/api/v1/gatekeeper", { signal })),
   put: (body: Body<"GatekeeperBody">) => ok(api.PUT("/api/v1/gatekeeper", { body })),
 };
+export const overview = {
+  dashboard: (window: "day" | "week", { signal }: Signal) => ok(api.GET("/api/v1/dashboard", { params: { query: { window } }, signal })),
+  system: ({ signal }: Signal) => ok(api.GET("/api/v1/system", { signal })),
+  setup: ({ signal }: Signal) => ok(api.GET("/api/v1/setup", { signal })),
+  dismissSetup: (dismissed: boolean) => ok(api.PATCH("/api/v1/setup", { body: { dismissed } })),
+};
+
+export interface AlertQuery {
+  source?: string;
+  status?: string;
+  severity?: string;
+  label?: string[];
+  q?: string;
+  cursor?: string;
+  limit?: number;
+}
+
+export const alerts = {
+  list: (query: AlertQuery, { signal }: Signal) => ok(api.GET("/api/v1/alerts", { params: { query }, signal })),
+};
+export const usage = {
+  days: async (days: number, { signal }: Signal) => (await ok(api.GET("/api/v1/usage", { params: { query: { days } }, signal }))).items,
+  parts: async (days: number, { signal }: Signal) => (await ok(api.GET("/api/v1/usage/parts", { params: { query: { days } }, signal }))).items,
+  budgets: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/budgets", { signal }))).items,
+  setBudget: (scope: string, body: Body<"NewBudgetBody">) => ok(api.PUT("/api/v1/budgets/{scope}", { params: { path: { scope } }, body })),
+  removeBudget: (scope: string) => ok(api.DELETE("/api/v1/budgets/{scope}", { params: { path: { scope } } })),
+};
+export const changes = {
+  list: async (service: string, { signal }: Signal) => (await ok(api.GET("/api/v1/changes", { params: { query: service ? { service } : {} }, signal }))).items,
+  note: (body: Body<"NewChangeBody">) => ok(api.POST("/api/v1/changes", { body })),
+};

@@ -51,6 +51,17 @@ export type Session = Schemas["ShownSession"];
 export type AuditRecord = Schemas["AuditRecord"];
 export type AuditChain = Schemas["AuditChain"];
 
+export type Dashboard = Schemas["Dashboard"];
+export type FeedAlert = Schemas["FeedAlert"];
+export type System = Schemas["SystemReport"];
+export type Process = Schemas["Process"];
+export type Setup = Schemas["SetupState"];
+export type SetupStep = Schemas["SetupStep"];
+export type DayUsage = Schemas["DayUsage"];
+export type UsagePart = Schemas["UsagePart"];
+export type Budget = Schemas["Budget"];
+export type ServiceChange = Schemas["Change"];
+
 export type Severity = Incident["severity"];
 export type IncidentStatus = Incident["status"];
 export type RunState = Run["state"];

@@ -175,7 +175,7 @@ export function SetupPage() {
     try {
       const answer = await auth.setup({ token, username: String(form.get("username")).trim(), password });
       history.replaceState(null, "", location.pathname);
-      signedIn(answer, "/sources");
+      signedIn(answer, "/wizard");
     } catch (cause) {
       setError(cause);
       setBusy(false);

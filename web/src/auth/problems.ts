@@ -1,6 +1,6 @@
 /** Only a path of this page is a place to go back to. */
 export function safePath(next: string | undefined): string {
-  return next && /^\/(?![/\\])/.test(next) ? next : "/incidents";
+  return next && /^\/(?![/\\])/.test(next) ? next : "/";
 }
 
 /** What a sign-in with the provider came to, as the api names it in the address. */

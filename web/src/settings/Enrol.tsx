@@ -12,7 +12,7 @@ import css from "./enrol.module.css";
  * shown next to what is pinned; a person compares it with the host's own, and
  * says with a second press that it is the same.
  */
-export function Enrol({ target, close }: { target: Target; close: () => void }) {
+export function Enrol({ target, close }: { target: Target; close?: () => void }) {
   const client = useQueryClient();
   const [sure, setSure] = useState("");
   const scan = useMutation({ mutationFn: () => targets.scan(target.id), onSuccess: () => setSure("") });
@@ -66,9 +66,11 @@ export function Enrol({ target, close }: { target: Target; close: () => void }) 
         <Button variant="default" loading={test.isPending} onClick={() => test.mutate()}>
           Try the login
         </Button>
-        <Button variant="subtle" color="gray" onClick={close}>
-          Close
-        </Button>
+        {close && (
+          <Button variant="subtle" color="gray" onClick={close}>
+            Close
+          </Button>
+        )}
       </div>
     </section>
   );

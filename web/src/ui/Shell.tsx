@@ -8,11 +8,19 @@ import type { User } from "../api/types";
 import { Notifier } from "../notify/Notifier";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
-import { AgentIcon, ApproveIcon, AuditIcon, AutoIcon, CloseIcon, DocsIcon, GroupIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MemoryIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
+import { AgentIcon, AlertsIcon, ApproveIcon, AuditIcon, AutoIcon, ChangesIcon, CloseIcon, CostIcon, DashboardIcon, DocsIcon, GroupIcon, HealthIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MemoryIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
 import { keys } from "./keys";
 import { Palette } from "./Palette";
 import { Empty } from "./parts";
 import css from "./Shell.module.css";
+
+/** What can be seen by whoever sees anything. */
+const observe = [
+  { to: "/alerts", label: "Alerts", icon: <AlertsIcon /> },
+  { to: "/changes", label: "Changes", icon: <ChangesIcon /> },
+  { to: "/usage", label: "Usage and cost", icon: <CostIcon /> },
+  { to: "/system", label: "System health", icon: <HealthIcon /> },
+] as const;
 
 /** With what one must be allowed to see each; nothing is for everybody. */
 const settings = [
@@ -43,16 +51,24 @@ export function Shell({ user }: { user: User }) {
   // Its page would ask for what the api refuses.
   const closed = settings.find((s) => !seen.includes(s) && (path === s.to || path.startsWith(`${s.to}/`)));
   const places = [
+    { to: "/", label: "Dashboard" },
     { to: "/incidents", label: "Incidents" },
     { to: "/approvals", label: "Approvals" },
+    ...(user.actions.includes("read") ? observe.map(({ to, label }) => ({ to, label })) : []),
     ...seen.map(({ to, label }) => ({ to, label })),
+    ...(user.actions.includes("inventory.manage") ? [{ to: "/wizard", label: "Set-up" }] : []),
     { to: "/account", label: "Your account" },
   ];
 
   useEffect(() => setOpen(false), [path]);
   useHotkeys({
     "?": () => help.current?.showModal(),
+    "g d": () => void navigate({ to: "/" }),
     "g i": () => void navigate({ to: "/incidents" }),
+    "g f": () => void navigate({ to: "/alerts" }),
+    "g c": () => void navigate({ to: "/changes" }),
+    "g u": () => void navigate({ to: "/usage" }),
+    "g h": () => void navigate({ to: "/system" }),
     "g a": () => void navigate({ to: "/approvals" }),
     "g s": () => void navigate({ to: "/sources" }),
     "g r": () => void navigate({ to: "/grouping" }),
@@ -76,7 +92,7 @@ export function Shell({ user }: { user: User }) {
       </a>
       <div className={css.bar} data-open={open}>
         <div className={css.top}>
-          <Link to="/incidents" className={css.brand}>
+          <Link to="/" className={css.brand}>
             <Logo /> Akmatori
           </Link>
           <ActionIcon
@@ -93,12 +109,21 @@ export function Shell({ user }: { user: User }) {
           </ActionIcon>
         </div>
         <nav id="nav" aria-label="Main">
+          <Link to="/" className={css.item} preload="intent" activeOptions={{ exact: true }}>
+            <DashboardIcon /> Dashboard
+          </Link>
           <Link to="/incidents" className={css.item}>
             <IncidentIcon /> Incidents
           </Link>
           <Link to="/approvals" className={css.item} preload="intent">
             <ApproveIcon /> Approvals {user.actions.includes("read") && <Waiting />}
           </Link>
+          {user.actions.includes("read") &&
+            observe.map((o) => (
+              <Link key={o.to} to={o.to} className={css.item} preload="intent">
+                {o.icon} {o.label}
+              </Link>
+            ))}
           <div className={css.group}>Configure</div>
           {seen.map((s) => (
             <Link key={s.to} to={s.to} className={css.item} preload="intent">

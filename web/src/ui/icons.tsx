@@ -72,3 +72,8 @@ export function Logo({ size = 22 }: { size?: number }) {
   );
 }
 export const DocsIcon = icon(<path d="M4 2.5h8v11H4zM6.2 5.5h3.6M6.2 8h3.6M6.2 10.5h2" />);
+export const DashboardIcon = icon(<path d="M2.5 2.5h4.500v5.500h-4.500zM9 2.5h4.500v3h-4.500zM9 7.500h4.500v6h-4.500zM2.5 10h4.500v3.500h-4.500z" />);
+export const AlertsIcon = icon(<path d="M4 11V7.500a4 4 0 0 1 8 0V11l1.200 1.500H2.800zM6.700 14h2.600" />);
+export const CostIcon = icon(<path d="M8 1.8v12.400M11 4.600C10.400 3.700 9.300 3.300 8 3.300c-1.700 0-3 .8-3 2.200 0 3.200 6 1.600 6 4.900 0 1.500-1.300 2.300-3 2.300-1.400 0-2.600-.5-3.200-1.500" />);
+export const HealthIcon = icon(<path d="M1.500 8.500h3l1.500-5 3.500 9.500 2-4.500h3" />);
+export const ChangesIcon = icon(<path d="M8 14V5M4.500 8 8 4.500 11.500 8M3 2h10" />);

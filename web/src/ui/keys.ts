@@ -5,8 +5,13 @@ export const keys: { where: string; of: [string, string][] }[] = [
     of: [
       ["?", "this help"],
       ["Ctrl-K", "go to a page or an incident"],
+      ["g then d", "dashboard"],
       ["g then i", "incidents"],
       ["g then a", "approvals"],
+      ["g then f", "alerts"],
+      ["g then c", "changes"],
+      ["g then u", "usage and cost"],
+      ["g then h", "system health"],
       ["g then s", "sources"],
       ["g then r", "grouping rules"],
       ["g then m", "maintenance"],

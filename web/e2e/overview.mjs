@@ -8,7 +8,7 @@ export async function overviewChecks({ context, page, base, incident }) {
   const mark = `over-${Date.now().toString(36)}`;
 
   await check("the dashboard shows what is on fire, and its numbers are also text", async () => {
-    const made = await context.request.post(`${base}/api/v1/incidents`, { headers: json, data: { title: `${mark} the sky falls`, severity: "critical", investigate: false } });
+    const made = await context.request.post(`${base}/api/v1/incidents`, { headers: json, data: { title: `${mark} the sky falls`, severity: "critical" } });
     assert(made.ok(), `the incident: ${made.status()} ${await made.text()}`);
     const { number } = await made.json();
     await page.goto(`${base}/incidents`);
@@ -56,7 +56,7 @@ export async function overviewChecks({ context, page, base, incident }) {
     await page.getByLabel("Link").fill("https://ci.example.com/1");
     await page.getByRole("button", { name: "Note it" }).click();
     await page.getByRole("cell", { name: mark }).waitFor();
-    await page.getByText("<b>v2</b> deployed").waitFor();
+    await page.getByRole("row").filter({ hasText: mark }).getByText("<b>v2</b> deployed").waitFor();
     await page.getByRole("searchbox", { name: "Service" }).fill(`${mark}-not`);
     await page.getByRole("button", { name: "Show" }).click();
     await page.getByText("Nothing was noted of it").waitFor();

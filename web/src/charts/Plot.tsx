@@ -15,6 +15,9 @@ export default function Plot({ x, series, height, whole, hover }: { x: readonly 
   const parts = useRef(series);
   parts.current = series;
 
+  const half = useRef(0); // of a bar's place, so that the first and the last are whole
+  half.current = ((x[1] ?? 0) - (x[0] ?? 0)) / 2;
+
   useEffect(() => {
     const element = box.current;
     if (!element) return;
@@ -28,7 +31,7 @@ export default function Plot({ x, series, height, whole, hover }: { x: readonly 
         height,
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-        scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
+        scales: { x: { time: true, range: (_, from, to) => [from - half.current, to + half.current] }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
         axes: [
           { ...axis, grid: { show: false }, size: 30, space: 64, values: timeTicks },
           { ...axis, size: 52, space: 32, incrs: whole ? steps : undefined, values: (_, all) => all.map((v) => parts.current[0]?.format(v) ?? String(v)) },

@@ -44,6 +44,7 @@ type grammar struct {
 	Targets     targetsCmd   `cmd:"" help:"List or add machines that tools may act on."`
 	Policy      policyCmd    `cmd:"" help:"What agents may do, and why."`
 	Audit       auditCmd     `cmd:"" help:"The audit log."`
+	Case        caseCmd      `cmd:"" help:"Write an investigation that has ended down as a case for eval, without its secrets."`
 	Eval        evalCmd      `cmd:"" passthrough:"" help:"Run cases of incidents and judge what the investigations find. Needs akmatori-dev beside this program."`
 	Backup      backupCmd    `cmd:"" help:"Write database and keys of the deployment in this folder to an encrypted file."`
 	Restore     restoreCmd   `cmd:"" help:"Read such a file back into a deployment that is new."`

@@ -93,6 +93,9 @@ func newAPI(t *testing.T) *fakeAPI {
 	})
 	mux.HandleFunc("GET /api/v1/incidents/{id}/findings", func(w http.ResponseWriter, _ *http.Request) { list(w, a.findings) })
 	mux.HandleFunc("GET /api/v1/incidents/{id}/events", func(w http.ResponseWriter, _ *http.Request) { list(w, a.events) })
+	mux.HandleFunc("GET /api/v1/incidents/{id}/runs/{run}/case", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "name: incident-%s-%s\ndescription: \"\x1b[31m\"\n", r.PathValue("id"), r.PathValue("run"))
+	})
 	mux.HandleFunc("GET /api/v1/incidents/{id}/stream", a.stream)
 	mux.HandleFunc("GET /api/v1/audit/chains", func(w http.ResponseWriter, _ *http.Request) {
 		list(w, []map[string]any{{"keys": strings.Split(a.auditKeys.String(), "\n")}})
@@ -622,4 +625,41 @@ func FuzzReadEvents(f *testing.F) {
 		})
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	})
+}
+
+func TestCase(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	got := cli(t, a.env(), "", "case", "7")
+	require.Equal(t, 0, got.code, got.err)
+	require.Contains(t, got.out, "name: incident-7-newest\n")
+	require.NotContains(t, got.out, "\x1b")
+	file := filepath.Join(t.TempDir(), "case.yaml")
+	for _, want := range []int{0, 1} { // nothing is written over
+		got = cli(t, a.env(), "", "case", "7", "--run", "r1", "-o", file)
+		require.Equal(t, want, got.code, got.err)
+	}
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(data), "name: incident-7-r1\n")
+}
+
+// eval hands everything on to the program beside it, whose exit code it has.
+func TestEval(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ args, want []string }{
+		{[]string{"eval", "--only", "disk*", "cases"}, []string{"eval", "--only", "disk*", "cases"}},
+		{[]string{"eval", "cases", "--json"}, []string{"eval", "cases", "--json"}},
+		{[]string{"--json", "eval", "cases"}, []string{"eval", "cases", "--json"}},
+		{[]string{"eval"}, []string{"eval"}},
+	} {
+		var handed []string
+		w := &world{stdout: io.Discard, stderr: io.Discard, dev: func(_ context.Context, args ...string) error {
+			handed = args
+			return &exitError{1, errors.New("not all passed")}
+		}}
+		require.Equal(t, 1, run(t.Context(), w, c.args))
+		require.Equal(t, c.want, handed)
+	}
+	require.ErrorContains(t, runDeveloper(t.Context(), "eval"), "make build") // there is none beside a test
 }

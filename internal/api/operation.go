@@ -137,6 +137,7 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.postmortemOperations(api)
 	s.messageOperations(api)
 	s.feedbackOperations(api)
+	s.caseOperations(api)
 	s.memoryOperations(api)
 	s.budgetOperations(api)
 	s.groupingOperations(api)

@@ -203,6 +203,11 @@ func (db *DB) history(ctx context.Context, run string) ([]PastRun, error) {
 	return all, nil
 }
 
+// Transcript gives the stored events of a run that its conversation is made of, in order.
+func (db *DB) Transcript(ctx context.Context, run string) ([]ops.Event, error) {
+	return db.transcript(ctx, run)
+}
+
 func (db *DB) transcript(ctx context.Context, run string) ([]ops.Event, error) {
 	rows, err := db.pool.Query(ctx, selectEvents+` WHERE run_id = $1 AND run_seq IS NOT NULL AND kind = ANY($2) ORDER BY run_seq`,
 		run, ops.TranscriptKinds)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -16,6 +17,10 @@ const (
 	fullAt, fillTo = 80, 60
 	// leastOutput is what is shown of an output at least.
 	leastOutput = 2000
+	// leastBriefing is what is shown at least of what the model was told first.
+	leastBriefing = 8000
+	// lastSummary bounds what stands for all turns in the shortest conversation.
+	lastSummary = 12_000
 	// maxSummary bounds the model's own summary, in bytes.
 	maxSummary = 8000
 	// bytesPerToken is a cautious guess, until the vendor has counted.
@@ -63,15 +68,31 @@ func (r *run) squeeze(ctx context.Context, req func() llm.Request) (bool, error)
 	if next, ok := r.t.less(r.limits.OutputChars); ok {
 		return true, r.shorten(ctx, next, before, req)
 	}
-	if r.t.shown.Summary != "" || len(r.t.turns) < 2 {
+	if r.t.shown.Summary == "" && len(r.t.turns) > 1 {
+		s, err := r.summarise(ctx, req())
+		if err == nil {
+			return true, r.shorten(ctx, s, before, req)
+		}
+		if llm.KindOf(err) == "" {
+			return false, err
+		}
+	}
+	if r.t.shown.Last || len(r.t.turns) == 0 {
 		return false, nil
 	}
-	s, err := r.summarise(ctx, req())
-	if err != nil {
+	// The names of its calls are left, for one attempt to conclude.
+	last := r.t.shown
+	last.Usage, last.Last, last.Summarised = nil, true, len(r.t.turns)
+	last.Summary = cmp.Or(last.Summary, "(There are none: the conversation was too long to be summed up.)")
+	if err := r.shorten(ctx, last, before, req); err != nil {
 		return false, err
 	}
-	return true, r.shorten(ctx, s, before, req)
+	_, err := r.notice(ctx, "%s The model is told to conclude.", tooLong)
+	return true, err
 }
+
+// tooLong is why a run concludes whose conversation is as short as it can be.
+const tooLong = "The conversation is too long for the model, however short it is made."
 
 // shorten stores what the model is shown from now on.
 func (r *run) shorten(ctx context.Context, c ops.Compaction, before int64, req func() llm.Request) error {
@@ -87,7 +108,8 @@ func (r *run) shorten(ctx context.Context, c ops.Compaction, before int64, req f
 }
 
 // less gives the next step of leaving out: first the outputs of all turns but
-// the newest, then most of that one's, too. False if there is no such step.
+// the newest, then most of that one's, too, then of what the model was told
+// first. False if there is no such step.
 func (t *transcript) less(output int) (ops.Compaction, bool) {
 	c := t.shown
 	c.Usage, c.Before, c.After = nil, 0, 0
@@ -100,6 +122,10 @@ func (t *transcript) less(output int) (ops.Compaction, bool) {
 	}
 	if c.Output > leastOutput && t.shows(c.Turns, len(t.turns)) {
 		c.Output = max(c.Output/4, leastOutput)
+		return c, true
+	}
+	if c.Briefing == 0 && len(t.briefing) > 2*leastBriefing {
+		c.Briefing = leastBriefing
 		return c, true
 	}
 	return c, false

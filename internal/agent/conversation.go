@@ -24,7 +24,7 @@ const earlier = "earlier "
 // restart, and what was read before is read again from the vendor's cache.
 func (t *transcript) messages(limit int) []llm.Message {
 	var out conversation
-	out.user(t.briefing)
+	out.user(t.begin())
 	if t.shown.Output > 0 {
 		limit = min(limit, t.shown.Output)
 	}
@@ -48,6 +48,14 @@ func (t *transcript) messages(limit int) []llm.Message {
 	}
 	out.said(t.heard)
 	return out
+}
+
+// begin is what the model was told first, as far as it is still shown.
+func (t *transcript) begin() string {
+	if t.shown.Briefing > 0 {
+		return headTail(t.briefing, t.shown.Briefing)
+	}
+	return t.briefing
 }
 
 // conversation joins what the user says in a row: not all vendors take two such messages.
@@ -203,6 +211,9 @@ func (t *transcript) summary() string {
 			_, name, _ := strings.Cut(m.Actor, ":")
 			fmt.Fprintf(&b, "\nMessage from %s, a person who works on this incident:\n%s\n", short(name), m.Text)
 		}
+	}
+	if t.shown.Last {
+		return headTail(b.String(), lastSummary)
 	}
 	return b.String()
 }

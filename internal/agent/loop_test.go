@@ -1,11 +1,16 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,7 +355,7 @@ func TestCompaction(t *testing.T) {
 		run := w.task(func(task *wire.Task) { task.Messages = []ops.RunMessage{said} })
 		w.worker()
 		end := w.end(run)
-		require.Equal(t, ops.RunFailed, end.State)
+		require.Equal(t, ops.RunInconclusive, end.State)
 		require.Contains(t, end.Reason, "too long")
 		var summaries []ops.Compaction
 		for _, c := range all[ops.Compaction](t, w.stored(run), ops.EventCompaction) {
@@ -367,6 +372,111 @@ func TestCompaction(t *testing.T) {
 		}
 		require.NotContains(t, last, "or the memory")
 	})
+}
+
+// short has the vendor refuse requests above limit bytes as too long for its model.
+func (w *world) short(limit int) {
+	w.instead, w.insteadIf = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || len(body) > limit {
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(rw, `{"error":{"code":"context_length_exceeded","type":"invalid_request_error","message":"This model's maximum context length is 9000 tokens."}}`)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		w.vendor.ServeHTTP(rw, r)
+	}), "Akmatori's investigator"
+}
+
+// A conversation that nothing makes short enough has one attempt to conclude,
+// with the names of its calls.
+func TestTooLongHoweverShort(t *testing.T) {
+	t.Parallel()
+	words := strings.Repeat("I think and think. ", 150)
+	scenario := "conclude:\n  calls: [{tool: submit_findings, arguments: {summary: s, root_cause: r, confidence: 1, evidence: [{call: c1, excerpt: out of one}]}}]\n" +
+		strings.NewReplacer("I think that it is the disk.", words, "or the memory", words, "or the net", words).Replace(fourLooks)
+	for name, tt := range map[string]struct {
+		limit       int
+		description string
+		state       ops.RunState
+		reason      string
+		last        bool
+	}{
+		"it concludes":                           {limit: 13_500, state: ops.RunConcluded, last: true},
+		"not even that":                          {limit: 3_000, state: ops.RunFailed, reason: "the conversation is too long for the model"},
+		"the incident alone is long, and is cut": {limit: 45_000, description: strings.Repeat("long ", 20_000), state: ops.RunConcluded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, scenario)
+			w.outputs()
+			w.short(tt.limit)
+			run := w.task(func(task *wire.Task) {
+				for range 14 {
+					if tt.description != "" {
+						task.Alerts = append(task.Alerts, ops.Alert{Title: "more", Description: tt.description})
+					}
+				}
+			})
+			w.worker()
+			end := w.end(run)
+			require.Equal(t, tt.state, end.State, "%s", show(w.stored(run)))
+			require.Contains(t, end.Reason, tt.reason)
+			compactions := all[ops.Compaction](t, w.stored(run), ops.EventCompaction)
+			if !tt.last {
+				require.False(t, slices.ContainsFunc(compactions, func(c ops.Compaction) bool { return c.Last }))
+				return
+			}
+			require.True(t, compactions[len(compactions)-1].Last)
+			require.Equal(t, 1, strings.Count(notices(w.stored(run)), "The model is told to conclude."))
+			asked := w.questions()
+			last := asked[len(asked)-1]
+			require.Contains(t, last, "[c1: ssh_execute one on h")
+			require.NotContains(t, last, "I think and think")
+			require.NotContains(t, last, `"name":"ssh_execute","description"`, "one attempt, and no other tool")
+
+			// Another worker asks the same, once.
+			before := len(asked)
+			again := w.task(func(task *wire.Task) {
+				for _, e := range w.stored(run) {
+					if slices.Contains(ops.TranscriptKinds, e.Kind) && e.Kind != ops.EventFindings && !strings.Contains(string(e.Data), "submit_findings") {
+						task.Transcript = append(task.Transcript, e)
+					}
+				}
+			})
+			require.Equal(t, ops.RunConcluded, w.end(again).State)
+			require.Len(t, w.questions(), before+1)
+			require.Equal(t, messagesOf(t, last), messagesOf(t, w.questions()[before]))
+		})
+	}
+}
+
+// A fallback whose window is smaller is asked with what fits it.
+func TestFallbackWithASmallerWindow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, strings.Replace(fourLooks, "  - calls:\n      - tool: submit", "  - faults: [{status: 503, times: 99}]\n    calls:\n      - tool: submit", 1))
+	w.outputs()
+	s, err := fake.LoadScenario(strings.NewReader(fourLooks))
+	require.NoError(t, err)
+	vendor := fake.NewVendor(s, fake.Config{Key: ops.NewSecret(proxyToken)})
+	var longest atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		longest.Store(max(longest.Load(), r.ContentLength))
+		vendor.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(srv.Close)
+	run := w.task(func(task *wire.Task) {
+		task.Model.Provider, task.Model.Patience, task.Agent.Limits.OutputTokens = "main", 20*time.Millisecond, 1000
+		task.Fallback = []wire.ModelLease{{Provider: "small", Kind: "openai-compatible", BaseURL: srv.URL + "/v1", Model: "s", Token: proxyToken, Window: 16_000}}
+	})
+	w.worker(func(c *Config) { c.backoff = time.Millisecond })
+	require.Equal(t, ops.RunConcluded, w.end(run).State, "%s", show(w.stored(run)))
+	require.NotEmpty(t, all[ops.Compaction](t, w.stored(run), ops.EventCompaction))
+	asked := w.questions()
+	require.Greater(t, len(asked[len(asked)-1]), 60_000, "the first model was asked with all of it")
+	require.Less(t, longest.Load(), int64(60_000))
+	require.Positive(t, longest.Load())
 }
 
 // What a model does wrong ends bounded, and is explained.
@@ -388,6 +498,22 @@ func TestModelsThatMisbehave(t *testing.T) {
 		"arguments of the wrong type": {
 			scenario: "turns: [{calls: [{tool: ssh_execute, raw: '[1,2]'}, {tool: ssh_execute, raw: '{\"target\":{\"target\":1},\"target\":2}'}], repeat: true}]",
 			state:    ops.RunInconclusive, contains: []string{"the arguments must be a JSON object", "is there twice"},
+		},
+		"a refusal in words": {
+			scenario: "turns: [{text: '', refusal: I will not, repeat: true}]",
+			state:    ops.RunFailed, contains: []string{"refused to answer", "I will not"},
+		},
+		"arguments without end": {
+			scenario: "turns: [{calls: [{tool: ssh_execute, arguments: {target: h, command: '" + strings.Repeat("x", 70<<10) + "'}}], repeat: true}]",
+			state:    ops.RunFailed, contains: []string{"the arguments of a tool call are too long"},
+		},
+		"words without end": {
+			scenario: "chunk: 50000\nturns: [{text: '" + strings.Repeat("and so on ", 30<<10) + "', repeat: true}]",
+			state:    ops.RunFailed, contains: []string{"the answer is too long"},
+		},
+		"findings again and again that nothing backs": {
+			scenario: "turns: [{calls: [{tool: submit_findings, arguments: {summary: s, root_cause: r, confidence: 1, evidence: [{call: c9}]}}], repeat: true}]",
+			state:    ops.RunInconclusive, contains: []string{"which is no finished call of this run", "no root cause is backed by evidence"},
 		},
 		"more calls in a turn than there may be": {
 			scenario: "turns: [{calls: [" + strings.TrimSuffix(strings.Repeat("{tool: ssh_hosts},", 70), ",") + "], repeat: true}]",

@@ -19,6 +19,9 @@ type errModelAway struct{ err error }
 func (e errModelAway) Error() string { return "the model is away: " + e.err.Error() }
 func (e errModelAway) Unwrap() error { return e.err }
 
+// errTurned says that another model is asked from now on.
+var errTurned = errors.New("another model is asked")
+
 // models are those that a run may ask, and which of them it asks. A run that has
 // turned to a fallback stays with it for as long as this worker has the run: to
 // go back and forth would cost a wait each time, and what the vendor has cached.
@@ -82,37 +85,36 @@ func price(l wire.ModelLease, u *ops.Usage) {
 }
 
 // ask has one turn, of the first model that can be had, and shows it while it
-// comes. req says nothing of the model. If none can be had and the run may wait
-// for one, the error is errModelAway.
+// comes. req says nothing of the model. If it cannot be had and there is another
+// one, the error is errTurned; if none can be had and the run may wait for one, it
+// is errModelAway.
 func (r *run) ask(ctx context.Context, req llm.Request) (llm.Reply, error) {
-	for {
-		lease := r.models.now()
-		req.Model, req.Effort = lease.Model, lease.Effort
-		reply, err := r.askOne(ctx, r.models.open[r.models.at], req)
-		if err == nil {
-			price(lease, &reply.Usage)
-			return reply, nil
-		}
-		if ctx.Err() != nil {
-			return llm.Reply{}, err
-		}
-		if r.models.turn(err) {
-			next := r.models.now()
-			if _, err := r.notice(ctx, "%s: %s. The run goes on with %s.", capital(named(lease)), err, named(next)); err != nil {
-				return llm.Reply{}, err
-			}
-			continue
-		}
-		if e, ok := errors.AsType[*llm.Error](err); ok && e.Retryable() && time.Now().Before(r.task.WaitUntil) {
-			_, noticeErr := r.notice(ctx, "%s: %s. The run waits for it until %s and is tried again every few minutes.",
-				capital(named(lease)), err, r.task.WaitUntil.UTC().Format("15:04 MST on 2 January"))
-			if noticeErr != nil {
-				return llm.Reply{}, noticeErr
-			}
-			return llm.Reply{}, errModelAway{err}
-		}
+	lease := r.models.now()
+	req.Model, req.Effort = lease.Model, lease.Effort
+	reply, err := r.askOne(ctx, r.models.open[r.models.at], req)
+	if err == nil {
+		price(lease, &reply.Usage)
+		return reply, nil
+	}
+	if ctx.Err() != nil {
 		return llm.Reply{}, err
 	}
+	if r.models.turn(err) {
+		next := r.models.now()
+		if _, err := r.notice(ctx, "%s: %s. The run goes on with %s.", capital(named(lease)), err, named(next)); err != nil {
+			return llm.Reply{}, err
+		}
+		return llm.Reply{}, errTurned
+	}
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Retryable() && time.Now().Before(r.task.WaitUntil) {
+		_, noticeErr := r.notice(ctx, "%s: %s. The run waits for it until %s and is tried again every few minutes.",
+			capital(named(lease)), err, r.task.WaitUntil.UTC().Format("15:04 MST on 2 January"))
+		if noticeErr != nil {
+			return llm.Reply{}, noticeErr
+		}
+		return llm.Reply{}, errModelAway{err}
+	}
+	return llm.Reply{}, err
 }
 
 // named is how people know a model.

@@ -221,6 +221,9 @@ func (r *run) loop(ctx, near context.Context) (verdict, error) {
 			asking = ctx
 		}
 		reply, err := r.turn(ctx, asking, limit)
+		if err == nil && limit == "" && r.t.shown.Last {
+			limit = tooLong
+		}
 		if err != nil {
 			if near.Err() != nil && ctx.Err() == nil && limit == "" {
 				continue // in time for a last turn
@@ -265,15 +268,27 @@ func (r *run) loop(ctx, near context.Context) (verdict, error) {
 const answered = "a question was answered"
 
 // turn asks the model, with less and less of what was if the model finds it too
-// long. With a limit the turn is the last.
+// long. With a limit the turn is the last, and so it is once nothing more can be
+// left out.
 func (r *run) turn(ctx, asking context.Context, limit string) (llm.Reply, error) {
-	req := func() llm.Request { return r.request(limit) }
+	req := func() llm.Request {
+		if limit == "" && r.t.shown.Last {
+			return r.request(tooLong)
+		}
+		return r.request(limit)
+	}
 	if err := r.fit(asking, req); err != nil {
 		return llm.Reply{}, err
 	}
 	for {
 		q := req()
 		reply, err := r.ask(asking, q)
+		if errors.Is(err, errTurned) { // to a model whose window may be smaller
+			if err := r.fit(asking, req); err != nil {
+				return llm.Reply{}, err
+			}
+			continue
+		}
 		if llm.KindOf(err) == llm.TooLong {
 			shorter, serr := r.squeeze(asking, req)
 			if shorter && serr == nil {
@@ -374,6 +389,9 @@ func (r *run) limit(near context.Context) string {
 		return fmt.Sprintf("The limit of %d tokens is nearly reached.", r.limits.Tokens)
 	case r.t.usd+2*r.t.newest.usd > r.limits.USD:
 		return fmt.Sprintf("The limit of %s USD is nearly reached.", strconv.FormatFloat(r.limits.USD, 'f', -1, 64))
+	}
+	if r.t.shown.Last {
+		return tooLong
 	}
 	if why := r.inbox.concluding(); why != "" {
 		return capital(why) + "."

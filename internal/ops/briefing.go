@@ -110,6 +110,11 @@ type Compaction struct {
 	Summary    string `json:"summary,omitempty"`
 	Summarised int    `json:"summarised,omitempty"`
 	Usage      *Usage `json:"usage,omitempty"`
+	// Briefing bounds what is shown of what the model was told first, in bytes; 0
+	// is all of it.
+	Briefing int `json:"briefing,omitempty"`
+	// Last says that nothing more can be left out: the model must conclude.
+	Last bool `json:"last,omitempty"`
 	// Before and After are about how many tokens the conversation had and has.
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`

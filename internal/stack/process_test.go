@@ -180,7 +180,7 @@ func (c *cluster) vendor(scenario string) {
 	c.configure(stack.File{
 		Sources:     []stack.FileSource{{ID: c.source, Name: "am", Kind: "alertmanager", Secret: c.webhook}},
 		Credentials: []stack.FileCredential{{Name: "model", Kind: "llm_key", Secret: key, Targets: []string{"model"}}},
-		Providers: []stack.FileProvider{{Name: "model", Kind: "openai", BaseURL: vendor.URL + "/v1", Model: "scripted", Credential: "model",
+		Providers: []stack.FileProvider{{Name: "model", Kind: "openai-compatible", BaseURL: vendor.URL + "/v1", Model: "scripted", Credential: "model",
 			Default: true, AllowPrivate: true}},
 	})
 }

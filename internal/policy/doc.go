@@ -44,6 +44,13 @@
 // fall to exceptions that are strictly narrower. Which tools an agent has, and
 // what a token is for, are lists whose denials alone count.
 //
+// # Workspaces
+//
+// The tools Bash, Read, Write, Edit, Grep and Glob act in a folder of the run
+// ([Place], [Workspace]). Its files may be read, and those below work/ written,
+// where no rule of the agent says otherwise (workspace.go); the tools for files
+// reach no others, whatever a rule says. Bash has no such rules.
+//
 // # Impact
 //
 // [Tools.Impact] says what an asked call does at worst (effect.go): it reads,

@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // WouldAllow gives the narrowest rules of an agent that would let an asked call
 // pass, in the order of what the call does. It is empty if the call is allowed
@@ -12,7 +15,7 @@ func (p Policy) WouldAllow(c Call) []string {
 	tools := p.tools()
 	var lines []string
 	for _, u := range tools.read(c).units {
-		if p.Agent.judge(u, 0).verdict == Allow {
+		if one, _ := p.Agent.agent(u); one.verdict == Allow {
 			continue
 		}
 		line, ok := exactRule(u)
@@ -54,7 +57,13 @@ func exactRule(u unit) (string, bool) {
 		if u.path.root != '/' {
 			return "", false
 		}
-		subject = "(//" + escape(strings.Join(u.path.real[0], "/")) + ")"
+		real := u.path.real[0]
+		subject = "(//" + escape(strings.Join(real, "/")) + ")"
+		if at := u.path.at; inWorkspace(u) {
+			if root := segments(at.Workspace); len(real) >= len(root) && slices.Equal(real[:len(root)], root) {
+				subject = "(/" + escape(strings.Join(real[len(root):], "/")) + ")"
+			}
+		}
 	case Name:
 		subject = "(" + escape(u.text) + ")"
 	}

@@ -11,13 +11,17 @@ const (
 	LayerRole     Layer = "role"     // the roles of who started the turn
 	LayerAgent    Layer = "agent"    // the agent's own list
 	LayerRun      Layer = "run"      // what this run or token was given
+	// LayerWorkspace is what holds for files of every workspace where the agent's
+	// list says nothing, and that tools for files reach no others.
+	LayerWorkspace Layer = "workspace"
 )
 
 // Policy is all that is said about the calls of a run. What any layer denies is
 // denied, what any asks is asked. Only the agent's list can allow: the other
 // layers are silent about what their rules do not match, and an allow in them
 // is no more than an exception from what stands behind it there. So a nil layer
-// says nothing, and a nil Agent allows nothing.
+// says nothing, and a nil Agent allows nothing. About files of the agent's own
+// workspace, where its list is silent, [LayerWorkspace] speaks instead.
 type Policy struct {
 	Platform *Rules
 	Role     *Role
@@ -119,7 +123,11 @@ func (p Policy) Decide(c Call) Decision {
 		if p.Tools.Hides(c.Tool) {
 			say(LayerAgent, ruling{verdict: Deny, matched: true, reason: "the agent does not have the tool " + c.Tool})
 		}
-		say(LayerAgent, p.Agent.judge(u, 0))
+		if why := unreachable(c, u); why != "" {
+			say(LayerWorkspace, ruling{verdict: Deny, matched: true, reason: why})
+		}
+		one, layer := p.Agent.agent(u)
+		say(layer, one)
 		if one := p.Run.judge(u, 0); one.matched && one.verdict != Allow {
 			say(LayerRun, one)
 		}

@@ -22,6 +22,10 @@ const (
 // must not follow links that have appeared since: os.Root does not.
 type Place struct {
 	Workspace, Home, Dir string
+	// Bounded: it is the workspace of a run. The tools for files reach nothing
+	// else, and write below its work/ alone, whatever rules say; that much they
+	// may where rules say nothing.
+	Bounded bool
 	// Link gives what a symbolic link holds, and "" for everything that is none
 	// or does not exist. An error denies the call. Without it there are no links.
 	Link func(path string) (string, error)

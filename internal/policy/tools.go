@@ -57,6 +57,7 @@ var builtin = Tools{
 	{Name: "Write", Subject: Path, Argument: "path", Local: true},
 	{Name: "Edit", Subject: Path, Argument: "path", Local: true},
 	{Name: "Grep", Subject: Path, Argument: "path", Below: true, ReadOnly: true, Local: true},
+	{Name: "Glob", Subject: Path, Argument: "path", Below: true, ReadOnly: true, Local: true},
 
 	{Name: "zabbix_problems", Subject: Arguments},
 	{Name: "zabbix_hosts", Subject: Arguments},

@@ -32,6 +32,13 @@
 // The agent itself calls [Harden], so that processes of its own user can
 // neither trace it nor read its memory and environment, with Landlock or without.
 //
+// # Files
+//
+// The agent itself reads and writes files of a folder ([Folder.Open],
+// [Folder.Write], [Folder.Walk]) while commands may be running: none of them
+// follows a symbolic link, waits for a FIFO or writes to a file in place. Links
+// below skills/ and runbooks/ into [Config.Library] are read.
+//
 // # Failure
 //
 // A kernel without Landlock is an error of [Open] unless [Config.WithoutLandlock]

@@ -57,7 +57,7 @@ func entered() error {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
 	if s.ABI > 0 {
-		if err := restrict(s.ABI, s.Folder, work, tmp); err != nil {
+		if err := restrict(s.ABI, s.Folder, work, tmp, s.Library); err != nil {
 			return fmt.Errorf("landlock: %w", err)
 		}
 	}

@@ -36,24 +36,28 @@ func landlockABI() int {
 // folder of programs can be written and nothing that can be written executed.
 // Of /proc there are facts about the machine and no processes: those of other
 // runs are of the same user.
-func grants(folder, work, tmp string) map[string]uint64 {
+func grants(folder, work, tmp, library string) map[string]uint64 {
 	const (
 		read    = readRights
 		execute = readRights | unix.LANDLOCK_ACCESS_FS_EXECUTE
 		write   = readRights | writeRights | unix.LANDLOCK_ACCESS_FS_REFER | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 		device  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE
 	)
-	return map[string]uint64{
+	all := map[string]uint64{
 		"/bin": execute, "/sbin": execute, "/lib": execute, "/lib32": execute, "/lib64": execute, "/usr": execute,
 		"/etc": read, folder: read, work: write, tmp: write,
 		"/dev/null": device, "/dev/zero": device, "/dev/full": device, "/dev/random": read, "/dev/urandom": read,
 		"/proc/cpuinfo": read, "/proc/filesystems": read, "/proc/loadavg": read, "/proc/meminfo": read, "/proc/stat": read,
 		"/proc/uptime": read, "/proc/version": read, "/sys/devices/system/cpu": read,
 	}
+	if library != "" {
+		all[library] = read
+	}
+	return all
 }
 
 // restrict confines this thread, and what it becomes and starts, for good.
-func restrict(abi int, folder, work, tmp string) error {
+func restrict(abi int, folder, work, tmp, library string) error {
 	attr := unix.LandlockRulesetAttr{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_EXECUTE | readRights | writeRights | deviceRights}
 	if abi >= 2 {
 		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_REFER
@@ -76,7 +80,7 @@ func restrict(abi int, folder, work, tmp string) error {
 	}
 	ruleset := int(fd)
 	defer func() { _ = unix.Close(ruleset) }()
-	for path, rights := range grants(folder, work, tmp) {
+	for path, rights := range grants(folder, work, tmp, library) {
 		if err := allow(ruleset, path, rights&attr.Handled_access_fs); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}

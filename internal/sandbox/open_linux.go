@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +43,11 @@ func Open(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
 	}
 	if cfg.Root, err = filepath.Abs(cfg.Root); err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	if cfg.Library != "" {
+		if cfg.Library, err = filepath.Abs(cfg.Library); err != nil {
+			return nil, fmt.Errorf("sandbox: %w", err)
+		}
 	}
 	mode := os.FileMode(0o700)
 	if os.Geteuid() == 0 {
@@ -161,7 +167,7 @@ type Folder struct {
 
 var (
 	folderName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
-	fileName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	fileName   = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9_-]{0,127}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 )
 
 // Folder makes a folder with work/ and tmp/ in it. It must not exist.
@@ -173,7 +179,7 @@ func (s *Sandbox) Folder(name string) (*Folder, error) {
 	root := os.Geteuid() == 0
 	mode := os.FileMode(0o700)
 	if root {
-		mode = 0o711
+		mode = 0o755
 	}
 	if err := os.Mkdir(f.dir, mode); err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
@@ -190,11 +196,18 @@ func (s *Sandbox) Folder(name string) (*Folder, error) {
 	return f, nil
 }
 
-// Put makes a file beside work/: commands can read it and, confined by Landlock,
-// neither change, replace nor remove it. It must not exist.
+// Put makes a file beside work/, or in a folder there that it makes: commands can
+// read it and, confined by Landlock, neither change, replace nor remove it. It
+// must not exist.
 func (f *Folder) Put(name string, content []byte) error {
-	if !fileName.MatchString(name) {
+	dir, _, inside := strings.Cut(name, "/")
+	if !fileName.MatchString(name) || inside && (dir == "work" || dir == "tmp") {
 		return fmt.Errorf("sandbox: %.40q is no name for a file", name)
+	}
+	if inside {
+		if err := f.Mkdir(dir); err != nil {
+			return err
+		}
 	}
 	w, err := os.OpenFile(filepath.Join(f.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
 	if err != nil {
@@ -209,6 +222,28 @@ func (f *Folder) Put(name string, content []byte) error {
 	}
 	return nil
 }
+
+// Mkdir makes a folder beside work/, if it is not there, for what is Put into it.
+func (f *Folder) Mkdir(name string) error {
+	if !folderName.MatchString(name) {
+		return fmt.Errorf("sandbox: %.40q is no name for a folder", name)
+	}
+	mode := os.FileMode(0o700)
+	if os.Geteuid() == 0 { // commands are another user's
+		mode = 0o755
+	}
+	if err := os.Mkdir(filepath.Join(f.dir, name), mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	return nil
+}
+
+// Dir is where the folder is.
+func (f *Folder) Dir() string { return f.dir }
+
+// Owner is the user of commands, if that is not the agent's own: what is made in
+// work/ for them must be given to it.
+func (f *Folder) Owner() (uid int, other bool) { return nobody, os.Geteuid() == 0 }
 
 func (f *Folder) work() string { return filepath.Join(f.dir, "work") }
 func (f *Folder) tmp() string  { return filepath.Join(f.dir, "tmp") }

@@ -21,6 +21,7 @@ const grace = 2 * time.Second
 type spec struct {
 	Command string
 	Folder  string // work/ and tmp/ are in it
+	Library string // may be read, too; may be empty
 	ABI     int    // of Landlock; 0: do without
 	Limits  Limits
 }
@@ -38,7 +39,7 @@ type report struct {
 func (f *Folder) Run(ctx context.Context, c Command) (Outcome, error) {
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	p, err := f.sandbox.start(spec{Command: c.Text, Folder: f.dir, ABI: f.sandbox.abi, Limits: f.sandbox.cfg.Limits})
+	p, err := f.sandbox.start(spec{Command: c.Text, Folder: f.dir, Library: f.sandbox.cfg.Library, ABI: f.sandbox.abi, Limits: f.sandbox.cfg.Limits})
 	if err != nil {
 		return Outcome{}, err
 	}

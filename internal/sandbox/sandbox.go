@@ -10,6 +10,9 @@ type Config struct {
 	// Root is the folder of all folders. It is made if need be, and it belongs to
 	// one process alone: what is found in it at the start is removed. Required.
 	Root string
+	// Library is a folder that commands may read and not write: what the links
+	// below skills/ and runbooks/ lead to. It need not be there; empty: none.
+	Library string
 	// WithoutLandlock lets commands run on a kernel that has no Landlock. They can
 	// then read and write what the agent's user can.
 	WithoutLandlock bool
@@ -66,3 +69,12 @@ type Outcome struct {
 	// Stopped says why it did not.
 	Stopped string
 }
+
+// FileError says, for whoever named a file, why it cannot be had.
+type FileError string
+
+// Error implements error.
+func (e FileError) Error() string { return string(e) }
+
+// libraryFolders have links into the library.
+var libraryFolders = []string{"skills", "runbooks"}

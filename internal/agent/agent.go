@@ -39,13 +39,16 @@ type Config struct {
 	// host:port, which must not take a TCP connection, and dns:NAME, which must
 	// not resolve.
 	MustNotReach []string
-	// Workspace is the folder in which runs have a shell, the tool Bash; empty
-	// means that they have none. It belongs to this worker alone, and so does the
+	// Workspace is the folder in which runs have a folder of their own, with a shell
+	// and tools for files; empty means that they have none. It belongs to this worker alone, and so does the
 	// process: see [sandbox.Sandbox].
 	Workspace string
 	// WithoutLandlock lets that shell run on a kernel that cannot confine it to
 	// its folder.
 	WithoutLandlock bool
+	// ApprovalWait is how long a call in the workspace is held for people before its
+	// run is parked; 0 means two minutes.
+	ApprovalWait time.Duration
 	// Log is required.
 	Log *slog.Logger
 
@@ -112,6 +115,9 @@ func New(ctx context.Context, cfg Config) (_ *Agent, err error) {
 	}
 	if cfg.Log == nil {
 		return nil, errors.New("agent: there is no logger")
+	}
+	if cfg.ApprovalWait <= 0 {
+		cfg.ApprovalWait = askWaits
 	}
 	if cfg.backoff == 0 {
 		cfg.backoff = 500 * time.Millisecond
@@ -271,7 +277,8 @@ func (a *Agent) start(ctx context.Context, task wire.Task) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &run{
 		ref: task.RunRef, task: task, worker: a.id, cancel: cancel, backoff: a.cfg.backoff, metrics: a.metrics, sandbox: a.sandbox,
-		out:    newOutbox(task.NextSeq, a.wake),
+		out:  newOutbox(task.NextSeq, a.wake),
+		asks: newAsks(a.wake), askWaits: a.cfg.ApprovalWait,
 		limits: task.Agent.Limits.OrDefault(),
 		log:    a.cfg.Log.With("run", task.Run, "epoch", task.Epoch, "incident", task.Incident),
 	}

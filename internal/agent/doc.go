@@ -20,8 +20,9 @@
 //     provider's fallbacks, one after the other, and stays there. If none can be
 //     had it goes back into the queue for as long as the provider lets runs wait,
 //     and frees its place meanwhile; else it ends as failed with the reason.
-//   - A command in the workspace shell is not stored by anybody but the worker. If
-//     it dies meanwhile, the call's result is unknown, and it is not run again.
+//   - What is done in the run's own folder is not stored by anybody but the worker.
+//     If it dies meanwhile, the result of a call that writes there is unknown, and
+//     it is not made again; one that waited for people and was not started waits on.
 //   - SIGTERM: no more runs are asked for. Those under way are left at a point
 //     from which another worker goes on, and are said to be.
 //
@@ -33,13 +34,22 @@
 // coalesced to ten events a second a source. One tool result is kept up to
 // [maxResult] bytes, a run makes at most [ops.Limits.ToolCalls] calls.
 //
-// # The workspace shell
+// # The workspace
 //
-// With [Config.Workspace] set, a run has a folder and the tool Bash, which package
-// sandbox confines to it. Its calls are judged by the agent's rules as those at the
-// gateway are, and shown in the timeline like them. The gateway keeps no record of
-// them, so they are no evidence: findings cannot cite them. The folder is gone when
-// the run ends here, be it that another worker goes on.
+// With [Config.Workspace] set, a run has a folder, which package sandbox makes and
+// confines commands to: incident.json, AGENTS.md, evidence/ with what calls that
+// can be cited printed (64 MiB of it), skills/, runbooks/, and work/, the only
+// place that is written, with the tools Bash, Read, Write, Edit, Grep and Glob for
+// it (own.go). Their calls are judged by the agent's rules as those at the gateway
+// are, and shown in the timeline like them. The gateway keeps no record of them, so
+// they are no evidence: findings cannot cite them. The folder is gone when the run
+// ends here, be it that another worker goes on.
+//
+// What the rules leave open the api asks people about (asks.go). A call waits for
+// [Config.ApprovalWait], then the run is parked and frees its place; whoever takes
+// it up asks about the call again, under the same id, and is given the right to
+// make it once. While the api is away nothing is decided and the call waits on, but
+// not beyond the time for work: then it was not made.
 //
 // # The conversation
 //

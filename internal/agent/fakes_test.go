@@ -55,6 +55,8 @@ type testAPI struct {
 	mute     bool // stores and does not ack, as if it died behind it
 	version  int
 	newEvent chan struct{} // closed and replaced
+	asked    []wire.Ask
+	decide   func(wire.Ask) []wire.Decision // what is said at once; nil: nothing
 }
 
 func newTestAPI(t testing.TB) *testAPI {
@@ -111,6 +113,17 @@ func (a *testAPI) handle(ctx context.Context, conn *wire.Conn, f wire.Frame) err
 		a.beats++
 	case f.Events != nil:
 		return a.store(ctx, conn, *f.Events)
+	case f.Ask != nil:
+		a.asked = append(a.asked, *f.Ask)
+		if a.decide == nil {
+			return nil
+		}
+		for _, d := range a.decide(*f.Ask) {
+			d.RunRef, d.Call = f.Ask.RunRef, f.Ask.Call
+			if err := conn.Send(ctx, wire.Frame{Decision: &d}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func TestLayersOfTheShell(t *testing.T) {
 		p, err := rulesOf(wire.Task{RoleDeny: c.deny, RoleAllow: c.allow, Agent: ops.AgentDef{Rules: []string{"allow:*"}, Tools: c.tools}})
 		require.NoError(t, err)
 		for cmd, want := range c.calls {
-			require.Equal(t, want, p.Decide(policy.Call{Tool: bash, Command: cmd}).Verdict, "%v %s", c, cmd)
+			require.Equal(t, want, p.Decide(policy.Call{Tool: toolBash, Command: cmd}).Verdict, "%v %s", c, cmd)
 		}
 	}
 	for _, bad := range []wire.Task{{RoleDeny: []string{"Bash"}}, {Agent: ops.AgentDef{Tools: []string{"nope"}}}, {Agent: ops.AgentDef{Rules: []string{"x"}}}} {

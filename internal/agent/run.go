@@ -56,9 +56,12 @@ type run struct {
 	cancel  context.CancelCauseFunc
 	backoff time.Duration
 	metrics *metrics
-	sandbox *sandbox.Sandbox // nil: there is no shell
-	inbox   inbox
-	log     *slog.Logger
+	sandbox *sandbox.Sandbox // nil: there is no workspace
+	asks    *asks
+	// askWaits is how long a call is held for people.
+	askWaits time.Duration
+	inbox    inbox
+	log      *slog.Logger
 
 	// Of the goroutine of work alone:
 	limits  ops.Limits
@@ -68,7 +71,8 @@ type run struct {
 	models  *models
 	tools   []llm.Tool
 	known   map[string]bool               // names of tools
-	unsure  map[string]bool               // calls of the shell by another worker that may have run
+	unsure  map[string]bool               // calls in the folder of another worker that may have been made
+	parkAt  <-chan struct{}               // closed when calls stop waiting for people
 	counted struct{ bytes, tokens int64 } // of the newest request, as the vendor counts it
 }
 
@@ -158,6 +162,11 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 	}
 	ctx, near, stop := r.deadlines(ctx)
 	defer stop()
+	if end, ok := near.Deadline(); ok {
+		park, stop := context.WithDeadline(near, end.Add(-parkBefore))
+		defer stop()
+		r.parkAt = park.Done()
+	}
 	if len(r.t.turns) > 0 {
 		if _, err := r.notice(ctx, "Worker %s goes on behind turn %d.", r.worker, len(r.t.turns)); err != nil {
 			return verdict{}, err
@@ -180,11 +189,16 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 	}
 	if r.shell = r.openShell(); r.shell != nil {
 		defer r.shell.close()
-		r.tools, r.known[bash] = append(r.tools, bashTool()), true
+		for _, t := range ownTools() {
+			if r.shell.has(t.name) {
+				r.tools, r.known[t.name] = append(r.tools, t.toModel()), true
+			}
+		}
 	}
 	r.unsure = map[string]bool{}
 	for _, c := range r.t.pending() {
-		r.unsure[c.ID] = c.Name == bash
+		t := own(c.Name)
+		r.unsure[c.ID] = t != nil && t.writes && !slices.Contains(r.task.Waiting, c.ID)
 	}
 	if len(r.t.pending()) > 0 {
 		if v, err := r.answer(ctx, near, true); v != nil || err != nil {
@@ -413,6 +427,9 @@ func (r *run) answer(ctx, near context.Context, toolsLeft bool) (*verdict, error
 			return err
 		}
 		r.t.result(res)
+		if output, ok := r.t.outputs[res.ID]; ok && r.shell != nil {
+			r.shell.keep(res.ID, output)
+		}
 		return nil
 	}
 	var submitted []ops.ToolUse
@@ -534,7 +551,7 @@ func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, er
 	live := &trickle{emit: func(s string) { _, _ = r.emit(ctx, ops.EventToolOutput, ops.ToolOutput{ID: c.ID, Text: storable(s)}) }}
 	began := time.Now()
 	tool := r.gateway.call
-	if c.Name == bash {
+	if own(c.Name) != nil {
 		tool = r.shell.call
 	}
 	res, err := tool(work, c, live.add)
@@ -567,8 +584,8 @@ func (r *run) judge(c ops.ToolUse) (f ops.Finding, why string) {
 		return f, "Not accepted: " + err.Error() + "."
 	}
 	if dropped := ops.CheckFindings(f, r.t.outputs).Dropped; len(dropped) > 0 && !r.t.corrected {
-		if r.t.citesShell(f) {
-			dropped = append([]string{"calls of " + bash + " are no evidence: cite the calls whose output they worked on"}, dropped...)
+		if tool := r.t.citesOwn(f); tool != "" {
+			dropped = append([]string{"calls of " + tool + " are no evidence: cite the calls whose output they worked on"}, dropped...)
 		}
 		return f, correction + "\n- " + strings.Join(dropped[:min(len(dropped), 20)], "\n- ") +
 			"\nCite ids of finished calls, copy excerpts letter by letter, and submit once more. What is not backed then is removed."

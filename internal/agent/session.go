@@ -90,12 +90,18 @@ func (s *session) send(ctx context.Context) error {
 		taken := s.taken.Swap(false)
 		runs, free := s.agent.held()
 		for _, r := range runs {
+			asks := r.asks.unsent() // behind the events that were there
 			for {
 				events := r.out.batch()
 				if len(events) == 0 {
 					break
 				}
 				if err := s.conn.Send(ctx, wire.Frame{Events: &wire.Events{RunRef: r.ref, Events: events}}); err != nil {
+					return err
+				}
+			}
+			for _, ask := range asks {
+				if err := s.conn.Send(ctx, wire.Frame{Ask: &ask}); err != nil {
 					return err
 				}
 			}
@@ -178,6 +184,11 @@ func (s *session) handle(_ context.Context, f wire.Frame) error {
 			r.inbox.conclude(f.Conclude.Reason)
 		}
 		return nil
+	case f.Decision != nil:
+		if r := s.agent.find(f.Decision.RunRef); r != nil {
+			r.asks.decide(*f.Decision)
+		}
+		return nil
 	case f.Drain != nil:
 		s.agent.cfg.Log.Info("the api drains", "reason", f.Drain.Reason)
 		s.draining.Store(true)
@@ -211,6 +222,7 @@ func (s *session) welcome(w *wire.Welcome) error {
 			continue
 		}
 		r.out.rewind()
+		r.asks.rewind()
 		if err := s.ack(wire.Ack{RunRef: r.ref, Seq: seq}); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ type transcript struct {
 	asked   map[string]string // tool and arguments to the id of the first such call
 	outputs map[string]string // of calls that are done and evidence, by id
 	useless int               // turns in a row that brought nothing new
+	wrote   bool              // something was done in the run's own folder
 	// corrected says that the model has had its one chance to correct citations.
 	corrected bool
 	finding   *ops.Finding // submitted before a restart
@@ -179,8 +181,12 @@ func (t *transcript) result(r ops.ToolResult) {
 			continue
 		}
 		n.results[r.ID] = r
-		if r.State == ops.CallDone && c.Name != bash { // the api has no record of a shell's call
+		switch tool := own(c.Name); {
+		case tool == nil && r.State == ops.CallDone:
 			t.outputs[r.ID] = r.Text
+		case tool != nil && tool.writes && r.State != ops.CallDenied: // the api has no record of these
+			t.wrote = true
+			maps.DeleteFunc(t.asked, func(_, id string) bool { return own(t.tool(id)) != nil }) // which may give something else now
 		}
 		if c.Name == submitFindings && strings.HasPrefix(r.Text, correction) {
 			t.corrected = true
@@ -191,20 +197,33 @@ func (t *transcript) result(r ops.ToolResult) {
 	}
 }
 
-// citesShell says whether findings cite a call of the shell.
-func (t *transcript) citesShell(f ops.Finding) bool {
+// tool gives the name of a call's tool.
+func (t *transcript) tool(id string) string {
+	for _, n := range slices.Backward(t.turns) {
+		for _, c := range n.Calls {
+			if c.ID == id {
+				return c.Name
+			}
+		}
+	}
+	return ""
+}
+
+// citesOwn gives the name of a tool of the run's own folder whose call findings
+// cite, if they do.
+func (t *transcript) citesOwn(f ops.Finding) string {
 	cited := slices.Clone(f.Evidence)
 	for _, h := range f.Hypotheses {
 		cited = append(cited, h.Evidence...)
 	}
 	for _, n := range t.turns {
 		for _, use := range n.Calls {
-			if use.Name == bash && slices.ContainsFunc(cited, func(c ops.Citation) bool { return c.Call == use.ID }) {
-				return true
+			if own(use.Name) != nil && slices.ContainsFunc(cited, func(c ops.Citation) bool { return c.Call == use.ID }) {
+				return use.Name
 			}
 		}
 	}
-	return false
+	return ""
 }
 
 // pending gives the calls of the last turn that have no result yet.

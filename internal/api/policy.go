@@ -38,7 +38,7 @@ type explainInput struct {
 type explanation struct {
 	Verdict    policy.Verdict `json:"verdict" enum:"allow,ask,deny"`
 	Rule       string         `json:"rule" doc:"The rule that decided; empty if none did."`
-	Layer      policy.Layer   `json:"layer" doc:"Whose rule that is: platform, role, agent or run."`
+	Layer      policy.Layer   `json:"layer" doc:"Whose rule that is: platform, role, agent, run, or workspace for what holds for the files of each."`
 	Canonical  string         `json:"canonical" doc:"The command as it would be shown, approved and sent."`
 	Reasons    []string       `json:"reasons" nullable:"false" doc:"Most important first."`
 	Effect     policy.Effect  `json:"effect" enum:"reads,changes,exposure,privilege,destroys,unknown" doc:"What the call does at worst, as far as its text says."`
@@ -166,6 +166,9 @@ func (s *API) explainPolicy(ctx context.Context, _ caller, in *explainInput) (*a
 	call, err := policy.ReadCall(in.Body.Tool, in.Body.Arguments)
 	if err != nil {
 		return nil, ops.Errorf(ops.CodeInvalid, "arguments must be a JSON object")
+	}
+	if policy.Local(call.Tool) {
+		call.Place = policy.Workspace()
 	}
 	d, impact := p.Decide(call), policy.Builtin().Impact(call)
 	e := explanation{Verdict: d.Verdict, Rule: d.Rule, Layer: d.Layer, Canonical: d.Canonical, Reasons: d.Reasons, WouldAllow: p.WouldAllow(call),

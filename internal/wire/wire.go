@@ -17,6 +17,8 @@
 //	api → worker   cancel     stop this run (people, or the lease is lost)
 //	api → worker   message    somebody has said something to this run
 //	api → worker   conclude   one last turn without tools: the day's budget is used up
+//	worker → api   ask        people are to decide on a call in the run's own folder
+//	api → worker   decision   they are asked, or what they said
 //	api → worker   drain      take no more; sent before the api stops
 //
 // A run ends with an event of kind run.ended; once that is acked both sides
@@ -33,6 +35,12 @@
 // drops numbers that it has. Every frame about a run names the epoch of its
 // claim; another worker's claim raises it, and a frame of an older one is
 // answered with cancel.
+//
+// An ask is sent again on each new connection until it is decided; the api knows
+// it by run, call and what it says. That people are asked is answered at once,
+// what they say when they have. "approved" is the right to make the call, which
+// is written down before it is sent: once for a call, and again only for the
+// claim that has it.
 //
 // # Buffers
 //
@@ -52,7 +60,7 @@ import (
 
 // Version is the protocol's version. Both sides must speak the same: they are
 // released together, and a mismatch means a half-done upgrade.
-const Version = 2
+const Version = 3
 
 // Limits of one connection.
 const (
@@ -76,6 +84,8 @@ type Frame struct {
 	Cancel    *Cancel    `json:"cancel,omitempty"`
 	Message   *Message   `json:"message,omitempty"`
 	Conclude  *Conclude  `json:"conclude,omitempty"`
+	Ask       *Ask       `json:"ask,omitempty"`
+	Decision  *Decision  `json:"decision,omitempty"`
 	Drain     *Drain     `json:"drain,omitempty"`
 }
 
@@ -131,6 +141,9 @@ type Task struct {
 	// Context is what is known of the past of the incident. It is for the
 	// briefing and missing when Transcript has one.
 	Context *ops.Context `json:"context,omitempty"`
+	// Waiting are calls of the run's own tools that people are asked about, or have
+	// allowed, and that nobody has started.
+	Waiting []string `json:"waiting,omitempty"`
 	// Conclude says why the run may do nothing more but conclude; empty if it may.
 	Conclude string `json:"conclude,omitempty"`
 	// NextSeq is the number of the next event of this run.
@@ -209,6 +222,40 @@ type Message struct {
 type Conclude struct {
 	RunRef
 	Reason string `json:"reason"`
+}
+
+// Ask has people decide on a call of one of the worker's own tools that the
+// agent's rules leave open. The api finds the rest of what is asked by itself:
+// whom the run acts for, the risk, the rules as they are now.
+type Ask struct {
+	RunRef
+	Call string `json:"call"`
+	Tool string `json:"tool"`
+	// Arguments are canonical, with paths relative to work/.
+	Arguments json.RawMessage `json:"arguments"`
+	// Reasons say why the rules leave it open.
+	Reasons []string `json:"reasons"`
+}
+
+// DecisionState is what became of an ask.
+type DecisionState string
+
+// The states of a decision; all but the first are final.
+const (
+	DecisionPending  DecisionState = "pending"  // people are asked
+	DecisionApproved DecisionState = "approved" // make the call now
+	DecisionDenied   DecisionState = "denied"   // by people
+	DecisionExpired  DecisionState = "expired"
+	DecisionRefused  DecisionState = "refused" // nobody is asked, or no longer
+	DecisionUsed     DecisionState = "used"    // another claim may have made the call
+)
+
+// Decision answers Ask.
+type Decision struct {
+	RunRef
+	Call   string        `json:"call"`
+	State  DecisionState `json:"state"`
+	Reason string        `json:"reason,omitempty"` // in words, for the model
 }
 
 // Drain asks the worker to ask for no more runs on this connection.

@@ -84,6 +84,7 @@ export const subjects: Record<string, string> = {
   Write: "path",
   Edit: "path",
   Grep: "path",
+  Glob: "path",
   zabbix_api: "method",
   ask_agent: "agent",
 };
@@ -104,7 +105,7 @@ export function effectText(effect: string): string {
   return effects[effect as Explanation["effect"]] ?? effect;
 }
 
-const layers: Record<string, string> = { platform: "the platform", role: "the role of who starts it", agent: "this agent", run: "the token" };
+const layers: Record<string, string> = { platform: "the platform", role: "the role of who starts it", agent: "this agent", run: "the token", workspace: "every workspace" };
 
 /** Whose rule that is. */
 export function layerText(layer: string): string {

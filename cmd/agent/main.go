@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/akmatori/akmatori/cmd/internal/process"
 	"github.com/akmatori/akmatori/internal/agent"
@@ -27,8 +28,11 @@ type settings struct {
 	// Things that a worker that can reach them refuses to run with, separated by
 	// commas: host:port or dns:NAME.
 	MustNotReach []string `env:"MUST_NOT_REACH"`
-	// A folder of this worker alone, for the workspace shell; empty: no shell.
+	// A folder of this worker alone, for the workspaces of runs; empty: they have none.
 	Workspace string `env:"WORKSPACE"`
+	// How long a call in a workspace is held while people decide on it; then the
+	// run is parked.
+	ApprovalWait time.Duration `env:"APPROVAL_WAIT" envDefault:"2m"`
 	// Lets the shell run on a kernel without Landlock, not confined to its folder.
 	WithoutLandlock bool `env:"WORKSPACE_WITHOUT_LANDLOCK"`
 }
@@ -48,7 +52,8 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		return err
 	}
 	cfg := agent.Config{APIURL: s.APIURL, WorkerToken: s.WorkerToken, Slots: s.Slots, OpsListen: s.OpsListen, Log: log,
-		MustNotReach: s.MustNotReach, Workspace: s.Workspace, WithoutLandlock: s.WithoutLandlock}
+		MustNotReach: s.MustNotReach, Workspace: s.Workspace, WithoutLandlock: s.WithoutLandlock,
+		ApprovalWait: s.ApprovalWait}
 	cfg.Name, _ = os.Hostname() // for people; the default does as well
 	if info, ok := debug.ReadBuildInfo(); ok {
 		cfg.Build = info.Main.Version

@@ -56,6 +56,7 @@ type shell struct {
 	rules   policy.Policy
 	place   *policy.Place
 	ask     func(ctx context.Context, use ops.ToolUse, arguments json.RawMessage, reasons []string) (asked, error)
+	waited  []string // calls that people were asked about before
 	log     *slog.Logger
 	writing sync.Mutex
 	moved   atomic.Bool // the model is to be told that files are gone
@@ -73,7 +74,7 @@ func (r *run) openShell() *shell {
 		r.log.Error("the rules of an agent, or of who has started its run, cannot be read: the run has no workspace", "agent", r.task.Agent.ID, "actor", r.task.Actor, "err", err)
 		return nil
 	}
-	s := &shell{rules: rules, log: r.log, ask: r.askPeople}
+	s := &shell{rules: rules, log: r.log, ask: r.askPeople, waited: r.task.Waiting}
 	if !slices.ContainsFunc(ownTools(), func(t ownTool) bool { return s.has(t.name) }) {
 		return nil
 	}
@@ -191,6 +192,11 @@ func (s *shell) call(ctx context.Context, use ops.ToolUse, live func(string)) (o
 		arguments = s.relative(use.Arguments, call.Command)
 	}
 	d := s.rules.Decide(call)
+	// One that people were asked about stands or falls with that, also if the rules
+	// have changed: only the api knows whether somebody has begun with it.
+	if d.Verdict == policy.Allow && slices.Contains(s.waited, use.ID) {
+		d.Verdict, d.Reasons = policy.Ask, []string{"people were asked about it before"}
+	}
 	switch d.Verdict {
 	case policy.Allow:
 	case policy.Deny:

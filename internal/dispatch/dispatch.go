@@ -10,6 +10,10 @@
 //     answered with "lost", whatever it says.
 //   - An ack is sent after the commit that it speaks of.
 //   - Run tokens are made at the claim; only their hashes are stored.
+//   - A call in a run's own folder that people have allowed is given to one claim,
+//     which is written down first (asks.go). The worker only says which call: who
+//     asks, the risk and the rules are found out here, and what the rules deny is
+//     not asked.
 //   - A worker is never given more runs than it has slots, however often it
 //     says that it is ready.
 //
@@ -88,6 +92,7 @@ type Dispatcher struct {
 	log                  *slog.Logger
 	cancels              chan struct{} // somebody asked for the end of a run
 	said                 chan struct{} // somebody said something to one
+	decided              chan struct{} // an approval may be
 
 	mu       sync.Mutex
 	closed   bool
@@ -118,7 +123,7 @@ func New(c Config) (*Dispatcher, error) {
 	return &Dispatcher{
 		db: c.DB, token: c.WorkerToken, gatewayURL: c.GatewayURL, proxyURL: strings.TrimSuffix(c.ProxyURL, "/"),
 		lease: c.Lease, grace: c.Lease * 5 / 12, metrics: newMetrics(c.Metrics), log: c.Log,
-		cancels: make(chan struct{}, 1), said: make(chan struct{}, 1),
+		cancels: make(chan struct{}, 1), said: make(chan struct{}, 1), decided: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -127,12 +132,14 @@ func New(c Config) (*Dispatcher, error) {
 func (d *Dispatcher) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return d.db.Listen(gctx, []string{postgres.ChannelRuns, postgres.ChannelCancel, postgres.ChannelSaid}, func(channel, _ string) {
+		return d.db.Listen(gctx, []string{postgres.ChannelRuns, postgres.ChannelCancel, postgres.ChannelSaid, postgres.ChannelApprovals}, func(channel, _ string) {
 			switch channel {
 			case postgres.ChannelCancel:
 				poke(d.cancels)
 			case postgres.ChannelSaid:
 				poke(d.said)
+			case postgres.ChannelApprovals:
+				poke(d.decided)
 			default:
 				d.wakeOne()
 			}
@@ -157,11 +164,14 @@ func (d *Dispatcher) poll(ctx context.Context) error {
 			d.pushCancels(ctx)
 		case <-d.said:
 			d.pushMessages(ctx)
+		case <-d.decided:
+			d.pushDecisions(ctx)
 		case <-tick.C:
 			d.wakeOne()
 			d.depth(ctx)
 			d.pushCancels(ctx)
 			d.pushMessages(ctx)
+			d.pushDecisions(ctx)
 		}
 	}
 }

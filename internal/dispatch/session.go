@@ -41,7 +41,9 @@ type session struct {
 	end      context.CancelCauseFunc
 	free     int // as the worker said last, less what it was given since
 	held     map[string]hold
-	news     []wire.Frame // to be sent
+	news     []wire.Frame        // to be sent
+	asks     map[string]wire.Ask // that wait for people, by approval
+	due      []wire.Ask          // that they have decided
 	draining bool
 	sending  bool // a task waits for a place in the queue
 }
@@ -56,7 +58,7 @@ type hold struct {
 }
 
 func newSession(d *Dispatcher, conn *wire.Conn, log *slog.Logger) *session {
-	return &session{d: d, conn: conn, log: log, wake: make(chan struct{}, 1), hello: make(chan struct{}), held: map[string]hold{}}
+	return &session{d: d, conn: conn, log: log, wake: make(chan struct{}, 1), hello: make(chan struct{}), held: map[string]hold{}, asks: map[string]wire.Ask{}}
 }
 
 func (s *session) run(ctx context.Context) error {
@@ -105,6 +107,8 @@ func (s *session) receive(ctx context.Context, f wire.Frame) error {
 		return s.store(ctx, *f.Events)
 	case f.Heartbeat != nil:
 		return s.renew(ctx, f.Heartbeat.Runs)
+	case f.Ask != nil:
+		return s.ask(ctx, *f.Ask)
 	}
 	return &wire.CloseError{Code: wire.CloseProtocol, Reason: "not a frame that a worker sends"}
 }
@@ -237,6 +241,7 @@ func (s *session) forget(run string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.held, run)
+	s.dropAsks(run)
 	poke(s.wake)
 }
 
@@ -328,11 +333,19 @@ func (s *session) send(ctx context.Context) error {
 		case <-s.wake:
 		}
 		s.mu.Lock()
-		news, draining := s.news, s.draining
-		s.news = nil
+		news, due, draining := s.news, s.due, s.draining
+		s.news, s.due = nil, nil
 		s.mu.Unlock()
 		for _, f := range news {
 			if err := s.conn.Send(ctx, f); err != nil {
+				return err
+			}
+		}
+		for _, a := range due {
+			dbctx, cancel := context.WithTimeout(ctx, dbTimeout)
+			err := s.ask(dbctx, a)
+			cancel()
+			if err != nil {
 				return err
 			}
 		}

@@ -31,6 +31,7 @@ func (d *Dispatcher) task(c *postgres.ClaimedRun, gateway, proxy ops.Secret) *wi
 		RoleAllow:    c.Roles.Allow,
 		Messages:     c.Messages,
 		History:      fitHistory(c.History, maxHistoryBytes),
+		Waiting:      c.Waiting,
 		Context:      c.Context,
 		Conclude:     c.Conclude,
 		NextSeq:      c.Run.AckedSeq + 1,

@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// approvalLife is how long people have to decide.
-	approvalLife = time.Hour
 	// runWaits is how long a run's call is held for them; then the run is
 	// parked, and calls again when they have decided. A client, which cannot be
 	// parked, is held for clientWaits.
@@ -126,7 +124,7 @@ func (g *Gateway) request(r request, v verdict) (ops.Approval, error) {
 		Agent: r.grant.Agent, Requester: r.grant.Requester, Tool: r.tool.Name, Target: v.call.Target, Command: v.call.Command,
 		Arguments: v.call.Arguments, Risk: ops.Risk(v.impact.Risk), Effect: string(v.impact.Effect), Reasons: v.reasons,
 		Facts:     map[string]string{"policy": g.policyVersion(r.grant), "effect": v.impact.Why},
-		CreatedAt: now, ExpiresAt: now.Add(approvalLife)}
+		CreatedAt: now, ExpiresAt: now.Add(ops.ApprovalLife)}
 	a.Needed = a.Risk.Needed()
 	if len(r.grant.Chain) > 0 {
 		a.Facts["chain"] = strings.Join(r.grant.Chain, " → ")

@@ -29,6 +29,9 @@ const (
 	RiskCritical Risk = "critical"
 )
 
+// ApprovalLife is how long people have to decide.
+const ApprovalLife = time.Hour
+
 // Needed says how many people must approve.
 func (r Risk) Needed() int {
 	if r == RiskCritical {
@@ -46,6 +49,9 @@ type Approval struct {
 	CallID     string `json:"call_id"`
 	IncidentID string `json:"incident_id,omitempty"`
 	Agent      string `json:"agent,omitempty"`
+	// Workspace: the call is of the agent's own, in the folder of its run, and of
+	// no use at the gateway.
+	Workspace bool `json:"workspace,omitempty"`
 	// Requester is who the run or token acts for: who may not approve above RiskLow.
 	Requester string `json:"requester"`
 	Tool      string `json:"tool"`

@@ -40,10 +40,10 @@ func (db *DB) AskApproval(ctx context.Context, a ops.Approval, audit ops.AuditRe
 	}
 	err = db.withAudit(ctx, audit, func(b *pgx.Batch) {
 		b.Queue(`INSERT INTO approvals (id, run_id, token_id, call_id, incident_id, agent, requester, tool, target, command, arguments,
-				subject, digest, risk, reasons, facts, needed, created_at, expires_at, effect)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+				subject, digest, risk, reasons, facts, needed, created_at, expires_at, effect, kind)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
 			a.ID, orNullText(a.RunID), orNullText(a.TokenID), a.CallID, orNullText(a.IncidentID), a.Agent, a.Requester, a.Tool, a.Target, a.Command,
-			a.Arguments, a.Subject, a.Digest, a.Risk, orNone(a.Reasons), orEmpty(a.Facts), a.Needed, a.CreatedAt, a.ExpiresAt, cmp.Or(a.Effect, "unknown"))
+			a.Arguments, a.Subject, a.Digest, a.Risk, orNone(a.Reasons), orEmpty(a.Facts), a.Needed, a.CreatedAt, a.ExpiresAt, cmp.Or(a.Effect, "unknown"), kindOf(a))
 		b.Queue(`SELECT pg_notify($1, $2)`, ChannelApprovals, a.ID)
 	})
 	if violates(err, "approvals") { // asked at the same moment
@@ -62,15 +62,23 @@ func holderOf(a ops.Approval) string {
 	return a.RunID
 }
 
+// kindOf says who may use an approval.
+func kindOf(a ops.Approval) string {
+	if a.Workspace {
+		return "workspace"
+	}
+	return "gateway"
+}
+
 const selectApprovals = `SELECT a.id, coalesce(a.run_id::text, ''), coalesce(a.token_id::text, ''), a.call_id, coalesce(a.incident_id::text, ''),
 	a.agent, a.requester, a.tool, a.target, a.command, a.arguments, a.subject, a.digest, a.risk, a.effect, a.reasons, a.facts, a.needed,
 	CASE WHEN a.state IN ('pending', 'approved') AND a.expires_at <= now() AND u.at IS NULL THEN 'expired' ELSE a.state END,
-	a.created_at, a.expires_at, a.decided_at, u.at FROM approvals a LEFT JOIN approval_uses u ON u.approval_id = a.id`
+	a.created_at, a.expires_at, a.decided_at, u.at, a.kind = 'workspace' FROM approvals a LEFT JOIN approval_uses u ON u.approval_id = a.id`
 
 func scanApproval(row pgx.CollectableRow) (a ops.Approval, err error) {
 	var decided, used *time.Time
 	err = row.Scan(&a.ID, &a.RunID, &a.TokenID, &a.CallID, &a.IncidentID, &a.Agent, &a.Requester, &a.Tool, &a.Target, &a.Command, &a.Arguments,
-		&a.Subject, &a.Digest, &a.Risk, &a.Effect, &a.Reasons, &a.Facts, &a.Needed, &a.State, &a.CreatedAt, &a.ExpiresAt, &decided, &used)
+		&a.Subject, &a.Digest, &a.Risk, &a.Effect, &a.Reasons, &a.Facts, &a.Needed, &a.State, &a.CreatedAt, &a.ExpiresAt, &decided, &used, &a.Workspace)
 	a.DecidedAt, a.UsedAt, a.Decisions = orZero(decided), orZero(used), []ops.ApprovalDecision{}
 	return a, err
 }
@@ -228,7 +236,10 @@ func (db *DB) DecideApproval(ctx context.Context, d Decide) (ops.Approval, error
 func setApproval(ctx context.Context, tx pgx.Tx, id string, state ops.ApprovalState) error {
 	_, err := tx.Exec(ctx, `UPDATE approvals SET state = $2, decided_at = now(),
 		expires_at = CASE WHEN $2 = 'approved' THEN now() + $3 ELSE expires_at END WHERE id = $1`, id, state, useWithin)
-	return err
+	if err != nil {
+		return err
+	}
+	return notify(ctx, tx, ChannelApprovals, id)
 }
 
 // ApprovalInFull gives one approval with its decisions.

@@ -46,6 +46,9 @@ type ClaimedRun struct {
 	Messages   []ops.RunMessage
 	// History are the runs whose conversation this one goes on with, oldest first.
 	History []PastRun
+	// Waiting are calls of the run's own tools that people are asked about, or have
+	// allowed, and that nobody has started.
+	Waiting []string
 	// Context is what is known of the past; nil once the model was told.
 	Context *ops.Context
 	// Conclude says why the run may do nothing more but conclude, if it may not.
@@ -163,6 +166,9 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		return nil, err
 	}
 	if out.Messages, err = db.messagesOf(ctx, out.Run.ID); err != nil {
+		return nil, err
+	}
+	if out.Waiting, err = db.waitingCalls(ctx, out.Run.ID); err != nil {
 		return nil, err
 	}
 	if out.History, err = db.history(ctx, out.Run.Parent); err != nil {

@@ -164,6 +164,9 @@ describe("an AI review", () => {
 describe("subjectOf", () => {
   it("is the canonical command, or all arguments of a tool without one", () => {
     expect(subjectOf(asked)).toBe("systemctl restart nginx");
-    expect(subjectOf({ command: undefined, arguments: { id: "1" } })).toBe('{\n  "id": "1"\n}');
+    expect(subjectOf({ tool: "x", command: undefined, arguments: { id: "1" } })).toBe('{\n  "id": "1"\n}');
+    const edit = { tool: "Edit", command: undefined, arguments: { path: "plan.md", old_string: "a\n", new_string: "b\u202e\n" } };
+    expect(subjectOf({ ...edit, workspace: true })).toBe("edit plan.md\n- a\n+ b\u202e");
+    expect(subjectOf(edit)).toContain('"old_string"');
   });
 });

@@ -7,6 +7,7 @@ import { approvals } from "../api/calls";
 import { ApiError, messageOf } from "../api/client";
 import type { Approval, Review } from "../api/types";
 import { hasHidden, inert, inertLines } from "../text/visible";
+import { fileCall } from "../timeline/workspace";
 import { useHotkeys } from "../ui/hotkeys";
 import { Ago, Copy, Left } from "../ui/parts";
 import css from "./Card.module.css";
@@ -21,9 +22,9 @@ const states: Record<Approval["state"], string> = {
   void: "Void: its run has ended",
 };
 
-/** What of a call runs: the canonical command, or the arguments of a tool without one. */
-export function subjectOf(a: Pick<Approval, "command" | "arguments">): string {
-  return a.command || JSON.stringify(a.arguments, null, 2);
+/** What of a call runs: the canonical command, what is done to a file of the workspace, or the arguments of a tool without either. */
+export function subjectOf(a: Pick<Approval, "command" | "arguments" | "tool" | "workspace">): string {
+  return a.command || (a.workspace && fileCall(a.tool, a.arguments)?.whole) || JSON.stringify(a.arguments, null, 2);
 }
 
 /**
@@ -89,6 +90,7 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
               <span className="faint">on</span> <strong className="mono">{inert(a.target)}</strong>
             </>
           )}
+          {a.workspace && <span className="faint">in its own workspace</span>}
         </h3>
         <span className="faint">
           {open ? (
@@ -185,7 +187,7 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
           {a.incident_id && (a.risk === "low" || a.risk === "medium") && (
             <NativeSelect
               label="Approve"
-              description="Exactly this, on this target, in this incident."
+              description={a.workspace ? "Exactly this, in this incident." : "Exactly this, on this target, in this incident."}
               value={minutes}
               onChange={(e) => setMinutes(e.currentTarget.value)}
               data={[

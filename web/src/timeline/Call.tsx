@@ -8,6 +8,7 @@ import { Chip } from "../ui/state";
 import css from "./Call.module.css";
 import { Output } from "./Output";
 import type { CallRow } from "./rows";
+import { fileCall } from "./workspace";
 
 /** What a citation points to. A new object marks again. */
 export interface Focus {
@@ -48,7 +49,9 @@ export const Call = memo(function Call({ row, record, focus, running }: CallProp
   }, [cited, open]);
 
   const result = row.result ?? record?.result ?? null;
-  const command = record?.command || commandOf(row.arguments) || row.name;
+  const file = record?.command ? undefined : fileCall(row.name || record?.tool || "", row.arguments);
+  const command = record?.command || file?.line || commandOf(row.arguments) || row.name;
+  const whole = file?.whole ?? command;
   const target = result?.target || record?.target || field(row.arguments, "target") || field(row.arguments, "host");
   const name = row.name || record?.tool || "tool";
   return (
@@ -70,12 +73,12 @@ export const Call = memo(function Call({ row, record, focus, running }: CallProp
       {open && (
         <div className={css.body}>
           <code className={css.whole}>
-            {inertLines(command)}
+            {inertLines(whole)}
             <span>
-              <Copy text={pasteable(command)} label="Copy the command" />
+              <Copy text={pasteable(whole)} label={file ? "Copy the call" : "Copy the command"} />
             </span>
           </code>
-          {hasHidden(command) && <span className={css.odd}>The command holds characters that are not visible; they are shown in place.</span>}
+          {hasHidden(whole) && <span className={css.odd}>The command holds characters that are not visible; they are shown in place.</span>}
           <div className={css.why}>
             <span>
               Tool <code>{inert(name)}</code>
@@ -94,7 +97,7 @@ export const Call = memo(function Call({ row, record, focus, running }: CallProp
               </span>
             )}
             {row.started && <span>Started {clock(row.at)}</span>}
-            {hasMore(row.arguments) && (
+            {!file && hasMore(row.arguments) && (
               <span>
                 Arguments <code>{inert(JSON.stringify(row.arguments))}</code>
               </span>
@@ -132,7 +135,7 @@ function State({ row, record, running }: { row: CallRow; record: ToolCall | unde
   if (result.state === "denied") return <span className={css.bad}>not run</span>;
   if (result.state === "unknown") {
     return (
-      <span className={css.odd} title="The gateway was lost while it ran. It is never run a second time.">
+      <span className={css.odd} title="Who ran it was lost meanwhile. It is never run a second time.">
         outcome unknown
       </span>
     );

@@ -2802,6 +2802,7 @@ export interface components {
             tool: string;
             /** Format: date-time */
             used_at?: string;
+            workspace?: boolean;
         };
         ApprovalDecision: {
             approve: boolean;
@@ -3257,7 +3258,7 @@ export interface components {
             effect: "reads" | "changes" | "exposure" | "privilege" | "destroys" | "unknown";
             /** @description What makes it of that effect. */
             impact: string;
-            /** @description Whose rule that is: platform, role, agent or run. */
+            /** @description Whose rule that is: platform, role, agent, run, or workspace for what holds for the files of each. */
             layer: string;
             /** @description Most important first. */
             reasons: string[];

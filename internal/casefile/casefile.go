@@ -14,8 +14,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// MaxSize bounds a file, in bytes.
-const MaxSize = 4 << 20
+// MaxSize bounds a file, in bytes: all that the calls of a long run have printed.
+const MaxSize = 16 << 20
 
 // Case is one incident to investigate, with how it is judged.
 type Case struct {

@@ -237,7 +237,7 @@ func request(g postgres.Grant, a wire.Ask, call policy.Call, v policy.Decision) 
 	}
 	out.Needed = out.Risk.Needed()
 	version := digest(policy.Platform().Lines(), g.Roles.Deny, g.Roles.Allow, g.AgentTools, g.Rules)
-	out.Subject = digest("akmatori approval", "workspace", 1, a.Tool, json.RawMessage(a.Arguments), out.Command)
+	out.Subject = digest("akmatori approval", "workspace", 1, a.Tool, a.Arguments, out.Command)
 	out.Digest = digest("akmatori approval", "workspace", 1, out.Subject, g.RunID, g.Requester, a.Call, version)
 	out.Facts = map[string]string{"policy": hex.EncodeToString(version[:6]), "effect": impact.Why, "digest": hex.EncodeToString(out.Digest[:8])}
 	return out

@@ -27,6 +27,7 @@ const (
 	EventApprovalDecided  EventKind = "approval.decided"   // ApprovalChange
 	EventPersonSaid       EventKind = "person.said"        // PersonSaid: to the run, which answers with EventApplied
 	EventFeedback         EventKind = "feedback"           // Feedback: what a person thinks of findings
+	EventAgentAsked       EventKind = "agent.asked"        // AgentAsked: a run has asked for another one, which follows
 )
 
 // Kinds sent by an agent. [TranscriptKinds] together are the transcript of a run:

@@ -50,6 +50,8 @@ type ToolResult struct {
 	ExitCode *int          `json:"exit_code,omitempty"`
 	Duration time.Duration `json:"duration_ns"`
 	Target   string        `json:"target,omitempty"`
+	// Child is the run that a call of [AskAgent] has asked for.
+	Child *ChildRun `json:"child,omitempty"`
 }
 
 // ToolCall is a call as the gateway has recorded it.

@@ -19,6 +19,8 @@
 //	api → worker   conclude   one last turn without tools: the day's budget is used up
 //	worker → api   ask        people are to decide on a call in the run's own folder
 //	api → worker   decision   they are asked, or what they said
+//	worker → api   delegate   a run asks for another agent, under the key of its call
+//	api → worker   delegated  the result of that call; while there is none, a task
 //	api → worker   drain      take no more; sent before the api stops
 //
 // A run ends with an event of kind run.ended; once that is acked both sides
@@ -41,6 +43,13 @@
 // what they say when they have. "approved" is the right to make the call, which
 // is written down before it is sent: once for a call, and again only for the
 // claim that has it.
+//
+// # Delegation
+//
+// A delegate is answered with the task of the child run, which takes no slot, or
+// with the result of the call. The worker sends it again when the child has
+// ended or is lost, and on each new connection: the api does each key once, and
+// answers with what is stored. So the result always comes out of the database.
 //
 // # Buffers
 //
@@ -86,6 +95,8 @@ type Frame struct {
 	Conclude  *Conclude  `json:"conclude,omitempty"`
 	Ask       *Ask       `json:"ask,omitempty"`
 	Decision  *Decision  `json:"decision,omitempty"`
+	Delegate  *Delegate  `json:"delegate,omitempty"`
+	Delegated *Delegated `json:"delegated,omitempty"`
 	Drain     *Drain     `json:"drain,omitempty"`
 }
 
@@ -138,6 +149,10 @@ type Task struct {
 	Messages []ops.RunMessage `json:"messages,omitempty"`
 	// History are runs that have ended, oldest first, whose conversation this one goes on with.
 	History []PastRun `json:"history,omitempty"`
+	// Asked is set for a run that another run of this worker has asked for.
+	Asked *Asked `json:"asked,omitempty"`
+	// SubAgents are those that this run may ask.
+	SubAgents []ops.SubAgent `json:"sub_agents,omitempty"`
 	// Context is what is known of the past of the incident. It is for the
 	// briefing and missing when Transcript has one.
 	Context *ops.Context `json:"context,omitempty"`
@@ -158,6 +173,13 @@ type Task struct {
 	// GatewayURL is the MCP endpoint; GatewayToken opens it for this run alone.
 	GatewayURL   string `json:"gateway_url"`
 	GatewayToken string `json:"gateway_token"`
+}
+
+// Asked says which call a run is to answer, and what it was asked.
+type Asked struct {
+	By   string `json:"by"` // the run that asks
+	Call string `json:"call"`
+	ops.Assignment
 }
 
 // PastRun is the conversation of a run that has ended.
@@ -256,6 +278,27 @@ type Decision struct {
 	Call   string        `json:"call"`
 	State  DecisionState `json:"state"`
 	Reason string        `json:"reason,omitempty"` // in words, for the model
+}
+
+// Delegate asks for another agent on behalf of a run. (Run, Call) is its key: the
+// same key with another agent or task is refused.
+type Delegate struct {
+	RunRef
+	Call  string `json:"call"`
+	Agent string `json:"agent"`
+	Task  string `json:"task"`
+	// Show names calls of the run that the other agent is to read.
+	Show []string `json:"show,omitempty"`
+	// Has is the epoch of the child that the worker has; 0 if it has none.
+	Has int `json:"has,omitempty"`
+}
+
+// Delegated is the result of a call that asked for another agent. A state of
+// waiting_approval says that the child waits for people: so must the run.
+type Delegated struct {
+	RunRef
+	Call   string         `json:"call"`
+	Result ops.ToolResult `json:"result"`
 }
 
 // Drain asks the worker to ask for no more runs on this connection.

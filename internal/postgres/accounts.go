@@ -178,7 +178,7 @@ func (db *DB) ChangeUser(ctx context.Context, id string, c UserChange) error {
 // cancelRunsOf ends what a user has started, with what it asks people for.
 func cancelRunsOf(ctx context.Context, tx pgx.Tx, user string) error {
 	rows, err := tx.Query(ctx, `SELECT r.incident_id FROM runs r JOIN users u ON r.actor = 'user:' || u.username
-		WHERE u.id = $1 AND r.state IN ('queued', 'running', 'waiting_approval') ORDER BY r.incident_id`, user)
+		WHERE u.id = $1 AND r.state IN ('queued', 'running', 'waiting_approval') AND r.parent_run IS NULL ORDER BY r.incident_id`, user)
 	if err != nil {
 		return err
 	}

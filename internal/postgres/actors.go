@@ -72,8 +72,15 @@ const (
 
 // RolesOfActor gives what the roles of an actor say.
 func (db *DB) RolesOfActor(ctx context.Context, actor string) (a ActorRoles, err error) {
-	err = db.pool.QueryRow(ctx, `SELECT `+rolesColumns+` FROM (SELECT $1::text AS actor) AS x CROSS JOIN LATERAL `+rolesOfActor, actor).Scan(a.columns()...)
+	a, err = rolesOf(ctx, db.pool, actor)
 	return a, mapError(err)
+}
+
+func rolesOf(ctx context.Context, in interface {
+	QueryRow(context.Context, string, ...any) pgx.Row
+}, actor string) (a ActorRoles, err error) {
+	err = in.QueryRow(ctx, `SELECT `+rolesColumns+` FROM (SELECT $1::text AS actor) AS x CROSS JOIN LATERAL `+rolesOfActor, actor).Scan(a.columns()...)
+	return a, err
 }
 
 // alertActor is who a run acts for that an alert of the source has started.

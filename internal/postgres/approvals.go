@@ -307,9 +307,11 @@ func approvalEvent(kind ops.EventKind, a ops.Approval) ops.Event {
 
 // setInvestigationOf shows whether the run waits for people while a worker has it.
 func setInvestigationOf(ctx context.Context, tx pgx.Tx, a ops.Approval) error {
-	_, err := tx.Exec(ctx, `UPDATE incidents SET investigation = CASE WHEN EXISTS (SELECT FROM approvals WHERE holder = $2 AND state = 'pending')
+	_, err := tx.Exec(ctx, `UPDATE incidents i SET investigation = CASE WHEN EXISTS (
+				SELECT FROM runs r JOIN approvals p ON p.holder = r.id AND p.state = 'pending' WHERE r.id = i.run_id OR r.root_run = i.run_id)
 			THEN 'waiting_approval' ELSE 'running' END
-		WHERE id = $1 AND run_id = $2 AND EXISTS (SELECT FROM runs WHERE id = $2 AND state = 'running')`, a.IncidentID, orNullText(a.RunID))
+		WHERE i.id = $1 AND i.run_id = (SELECT coalesce(root_run, id) FROM runs WHERE id = $2)
+			AND EXISTS (SELECT FROM runs WHERE id = i.run_id AND state = 'running')`, a.IncidentID, orNullText(a.RunID))
 	return err
 }
 
@@ -328,13 +330,15 @@ func parkRun(ctx context.Context, tx pgx.Tx, run *ops.Run) error {
 }
 
 // resumeRun queues a run that waits for people if there is nothing left to
-// decide. The transaction has its lock.
+// decide for it and for those that it has asked for; then also the one that waits
+// for it. The transaction has its lock.
 func resumeRun(ctx context.Context, tx pgx.Tx, run *ops.Run) error {
 	if run == nil || run.State != ops.RunWaitingApproval {
 		return nil
 	}
 	tag, err := tx.Exec(ctx, `UPDATE runs SET state = 'queued', available_at = now() WHERE id = $1 AND state = 'waiting_approval'
-		AND NOT EXISTS (SELECT FROM approvals WHERE holder = $1 AND state = 'pending')`, run.ID)
+		AND NOT EXISTS (SELECT FROM approvals WHERE holder = $1 AND state = 'pending')
+		AND NOT EXISTS (SELECT FROM runs c WHERE c.parent_run = $1 AND c.state = 'waiting_approval')`, run.ID)
 	if err != nil || tag.RowsAffected() == 0 {
 		return err
 	}
@@ -345,6 +349,13 @@ func resumeRun(ctx context.Context, tx pgx.Tx, run *ops.Run) error {
 	}
 	if err := setInvestigation(ctx, tx, run.IncidentID, run.ID, ops.RunQueued, ""); err != nil {
 		return err
+	}
+	if run.AskedBy != "" { // it goes on when whoever asked for it does
+		parent, err := lockRun(ctx, tx, run.AskedBy)
+		if err != nil {
+			return err
+		}
+		return resumeRun(ctx, tx, parent)
 	}
 	return notify(ctx, tx, ChannelRuns, run.ID)
 }

@@ -377,7 +377,7 @@ func TestRunLife(t *testing.T) {
 	require.Equal(t, ops.CodeConflict, ops.CodeOf(err), "a worker that lost its lease can write")
 	held, err := db.Renew(t.Context(), []postgres.RunClaim{c, {Run: c.Run, Worker: "w2", Epoch: second.Run.Epoch}}, time.Minute)
 	require.NoError(t, err)
-	require.Equal(t, map[string]int64{c.Run: 3}, held)
+	require.Equal(t, map[string]postgres.Held{c.Run: {Acked: 3}}, held)
 
 	// One finished call backs the root cause, the other citation is dropped.
 	call := ops.ToolCall{RunID: c.Run, ID: "c1", Tool: "ssh_execute", Arguments: json.RawMessage(`{}`), Digest: []byte{1}, Verdict: "allow"}

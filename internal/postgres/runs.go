@@ -49,6 +49,11 @@ type ClaimedRun struct {
 	// Waiting are calls of the run's own tools that people are asked about, or have
 	// allowed, and that nobody has started.
 	Waiting []string
+	// Assigned is what another run has asked this one for; nil for others.
+	Assigned *ops.Assignment
+	// SubAgents are those that it may ask.
+	SubAgents []ops.SubAgent
+	chain     []string
 	// Context is what is known of the past; nil once the model was told.
 	Context *ops.Context
 	// Conclude says why the run may do nothing more but conclude, if it may not.
@@ -77,13 +82,14 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		// never waits, so it cannot be part of a deadlock.
 		var parked int
 		err := tx.QueryRow(ctx, `SELECT r.id, r.incident_id, r.epoch, r.parked, r.acked_seq, r.created_at, r.actor, coalesce(r.parent::text, ''),
-				a.id, a.prompt, a.provider, a.rules, a.tools, a.limits
+				a.id, a.prompt, a.provider, a.rules, a.tools, a.skills, a.sub_agents, a.limits
 			FROM runs r JOIN incidents i ON i.id = r.incident_id JOIN agents a ON a.id = r.agent_id
-			WHERE r.state = 'queued' AND r.available_at <= now()
+			WHERE r.state = 'queued' AND r.parent_run IS NULL AND r.available_at <= now()
 			ORDER BY r.priority, r.created_at
 			LIMIT 1 FOR UPDATE OF r, i SKIP LOCKED`).
 			Scan(&got.Run.ID, &got.Run.IncidentID, &got.Run.Epoch, &parked, &got.Run.AckedSeq, &got.Run.CreatedAt, &got.Run.Actor, &got.Run.Parent,
-				&got.Agent.ID, &got.Agent.Prompt, &got.Agent.Provider, &got.Agent.Rules, &got.Agent.Tools, &limits)
+				&got.Agent.ID, &got.Agent.Prompt, &got.Agent.Provider, &got.Agent.Rules, &got.Agent.Tools,
+				&got.Agent.Skills, &got.Agent.SubAgents, &limits)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -93,98 +99,121 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		if err := json.Unmarshal(limits, &got.Agent.Limits); err != nil {
 			return fmt.Errorf("limits of agent %s: %w", got.Agent.ID, err)
 		}
-		if lost := got.Run.Epoch - parked; lost >= MaxClaims {
-			return endRun(ctx, tx, &got.Run, ops.RunFailed, fmt.Sprintf("given up after %d workers lost it", lost))
+		got.chain = []string{got.Agent.ID}
+		given, err := assign(ctx, tx, &got, parked, c)
+		if given {
+			out = &got
 		}
-		got.Provider, err = provider(ctx, tx, got.Agent.Provider)
-		if ops.CodeOf(mapError(err)) == ops.CodeNotFound {
-			return endRun(ctx, tx, &got.Run, ops.RunFailed, "no LLM provider is configured for the agent")
-		}
-		if err != nil {
-			return err
-		}
-		if got.Fallbacks, err = fallbacks(ctx, tx, got.Provider); err != nil {
-			return err
-		}
-		behind := []string{}
-		for _, f := range got.Fallbacks {
-			behind = append(behind, f.ID)
-		}
-		if got.Conclude, err = overBudget(ctx, tx, got.Run.ID, got.Run.Epoch > 0); err != nil {
-			return err
-		}
-		if got.Conclude != "" && got.Run.Epoch == 0 {
-			return endRun(ctx, tx, &got.Run, ops.RunFailed, "not started: "+got.Conclude)
-		}
-		timeout := c.Timeout
-		if got.Agent.Limits.Duration > 0 {
-			timeout = got.Agent.Limits.Duration + time.Minute // to conclude in
-		}
-		got.Run.Epoch++
-		got.Run.State, got.Run.Worker, got.Run.Agent = ops.RunRunning, c.Worker, got.Agent.ID
-		if err := tx.QueryRow(ctx, `UPDATE runs SET state = 'running', epoch = $2, worker = $3, provider_id = $4,
-				lease_until = now() + $5, deadline = now() + $6, started_at = coalesce(started_at, now()),
-				gateway_token_hash = $7, proxy_token_hash = $8, fallback_ids = $9
-			WHERE id = $1 RETURNING deadline, lease_until, started_at, coalesce(waiting_since, now())`,
-			got.Run.ID, got.Run.Epoch, c.Worker, got.Provider.ID, c.Lease, timeout, c.GatewayTokenHash, c.ProxyTokenHash, behind).
-			Scan(&got.Deadline, &got.Run.LeaseUntil, &got.Run.StartedAt, &got.WaitUntil); err != nil {
-			return err
-		}
-		if got.WaitUntil = got.WaitUntil.Add(time.Duration(got.Provider.Wait) * time.Minute); got.Provider.Wait == 0 {
-			got.WaitUntil = time.Time{}
-		}
-		e := ops.NewEvent(ops.EventRunStarted, ops.RunChange{State: ops.RunRunning, Worker: c.Worker, Epoch: got.Run.Epoch})
-		e.RunID = got.Run.ID
-		if _, err := appendEvents(ctx, tx, got.Run.IncidentID, e); err != nil {
-			return err
-		}
-		if err := setInvestigation(ctx, tx, got.Run.IncidentID, got.Run.ID, ops.RunRunning, ""); err != nil {
-			return err
-		}
-		out = &got
-		if got.Run.Epoch > 1 {
-			return nil
-		}
-		if err := tally(ctx, tx, got.Run.IncidentID, 1, 0, 0, 0, 0); err != nil {
-			return err
-		}
-		return (&usagePart{kind: "agent", name: got.Run.Agent, n: 1}).store(ctx, tx)
+		return err
 	})
 	if err != nil || out == nil {
 		return nil, err
 	}
+	return out, db.fill(ctx, out)
+}
+
+// assign gives a run that the transaction has locked to a worker. If the run cannot
+// start it has ended instead.
+func assign(ctx context.Context, tx pgx.Tx, got *ClaimedRun, parked int, c ClaimRun) (given bool, err error) {
+	if lost := got.Run.Epoch - parked; lost >= MaxClaims {
+		return false, endRun(ctx, tx, &got.Run, ops.RunFailed, fmt.Sprintf("given up after %d workers lost it", lost))
+	}
+	got.Provider, err = provider(ctx, tx, got.Agent.Provider)
+	if ops.CodeOf(mapError(err)) == ops.CodeNotFound {
+		return false, endRun(ctx, tx, &got.Run, ops.RunFailed, "no LLM provider is configured for the agent")
+	}
+	if err != nil {
+		return false, err
+	}
+	if got.Fallbacks, err = fallbacks(ctx, tx, got.Provider); err != nil {
+		return false, err
+	}
+	behind := []string{}
+	for _, f := range got.Fallbacks {
+		behind = append(behind, f.ID)
+	}
+	// A run that another has asked for is no investigation of its own in the budget.
+	asked := got.Assigned != nil
+	if got.Conclude, err = overBudget(ctx, tx, got.Run.ID, asked || got.Run.Epoch > 0); err != nil {
+		return false, err
+	}
+	if got.Conclude != "" && got.Run.Epoch == 0 {
+		return false, endRun(ctx, tx, &got.Run, ops.RunFailed, "not started: "+got.Conclude)
+	}
+	timeout := c.Timeout
+	if got.Agent.Limits.Duration > 0 {
+		timeout = got.Agent.Limits.Duration + time.Minute // to conclude in
+	}
+	got.Run.Epoch++
+	got.Run.State, got.Run.Worker, got.Run.Agent = ops.RunRunning, c.Worker, got.Agent.ID
+	if err := tx.QueryRow(ctx, `UPDATE runs SET state = 'running', epoch = $2, worker = $3, provider_id = $4,
+			lease_until = now() + $5, deadline = now() + $6, started_at = coalesce(started_at, now()),
+			gateway_token_hash = $7, proxy_token_hash = $8, fallback_ids = $9
+		WHERE id = $1 RETURNING deadline, lease_until, started_at, coalesce(waiting_since, now())`,
+		got.Run.ID, got.Run.Epoch, c.Worker, got.Provider.ID, c.Lease, timeout, c.GatewayTokenHash, c.ProxyTokenHash, behind).
+		Scan(&got.Deadline, &got.Run.LeaseUntil, &got.Run.StartedAt, &got.WaitUntil); err != nil {
+		return false, err
+	}
+	// A run that another has asked for does not wait for a model: the other one may.
+	if got.WaitUntil = got.WaitUntil.Add(time.Duration(got.Provider.Wait) * time.Minute); got.Provider.Wait == 0 || asked {
+		got.WaitUntil = time.Time{}
+	}
+	e := ops.NewEvent(ops.EventRunStarted, ops.RunChange{State: ops.RunRunning, Worker: c.Worker, Epoch: got.Run.Epoch})
+	e.RunID = got.Run.ID
+	if _, err := appendEvents(ctx, tx, got.Run.IncidentID, e); err != nil {
+		return false, err
+	}
+	if err := setInvestigation(ctx, tx, got.Run.IncidentID, got.Run.ID, ops.RunRunning, ""); err != nil {
+		return false, err
+	}
+	if got.Run.Epoch > 1 {
+		return true, nil
+	}
+	if !asked {
+		if err := tally(ctx, tx, got.Run.IncidentID, 1, 0, 0, 0, 0); err != nil {
+			return false, err
+		}
+	}
+	return true, (&usagePart{kind: "agent", name: got.Run.Agent, n: 1}).store(ctx, tx)
+}
+
+// fill reads what a worker needs to know of the run that it was given.
+func (db *DB) fill(ctx context.Context, out *ClaimedRun) (err error) {
 	if out.Roles, err = db.RolesOfActor(ctx, out.Run.Actor); err != nil {
-		return nil, err
+		return err
+	}
+	if out.SubAgents, err = db.subAgents(ctx, out); err != nil {
+		return err
 	}
 	if out.Incident, err = db.Incident(ctx, out.Run.IncidentID); err != nil {
-		return nil, err
+		return err
 	}
 	if out.Alerts, err = db.IncidentAlerts(ctx, out.Run.IncidentID); err != nil {
-		return nil, err
+		return err
 	}
 	if out.Transcript, err = db.transcript(ctx, out.Run.ID); err != nil {
-		return nil, err
+		return err
 	}
 	if out.Messages, err = db.messagesOf(ctx, out.Run.ID); err != nil {
-		return nil, err
+		return err
 	}
 	if out.Waiting, err = db.waitingCalls(ctx, out.Run.ID); err != nil {
-		return nil, err
+		return err
 	}
 	if out.History, err = db.history(ctx, out.Run.Parent); err != nil {
-		return nil, err
+		return err
 	}
-	if !slices.ContainsFunc(out.Transcript, func(e ops.Event) bool { return e.Kind == ops.EventBriefing }) {
+	if out.Assigned == nil && !slices.ContainsFunc(out.Transcript, func(e ops.Event) bool { return e.Kind == ops.EventBriefing }) {
 		known, err := db.Context(ctx, out.Incident, out.Alerts)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := db.offer(ctx, out.Run.ID, known.Memories); err != nil {
-			return nil, err
+			return err
 		}
 		out.Context = &known
 	}
-	return out, nil
+	return nil
 }
 
 // history gives the conversation that begins with the first of the runs before
@@ -254,7 +283,7 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		fresh := make([]ops.Event, 0, len(events))
 		var end *ops.RunChange
 		var spent []ops.Usage
-		parked, away := false, false
+		parked, away, turns := false, false, 0
 		for _, e := range events {
 			if e.RunSeq <= acked {
 				continue
@@ -272,6 +301,9 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 			case ops.EventMessage, ops.EventCompaction:
 				if spent, err = addUsage(spent, e); err != nil {
 					return err
+				}
+				if e.Kind == ops.EventMessage {
+					turns++
 				}
 			case ops.EventApplied:
 				if err := applyMessage(ctx, tx, run, e); err != nil {
@@ -291,7 +323,7 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 				if err := json.Unmarshal(e.Data, end); err != nil || !end.State.Final() {
 					return ops.Errorf(ops.CodeInvalid, "run.ended with state %q", end.State)
 				}
-				if end.State == ops.RunConcluded {
+				if end.State == ops.RunConcluded && run.AskedBy == "" { // else it is an answer, and no conclusion
 					if err := downgrade(ctx, tx, c.Run, end); err != nil {
 						return err
 					}
@@ -308,8 +340,8 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		if _, err := appendEvents(ctx, tx, run.IncidentID, fresh...); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `UPDATE runs SET acked_seq = $2, waiting_since = CASE WHEN $3 THEN NULL ELSE waiting_since END WHERE id = $1`,
-			c.Run, acked, len(spent) > 0); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE runs SET acked_seq = $2, turns = turns + $4, waiting_since = CASE WHEN $3 THEN NULL ELSE waiting_since END WHERE id = $1`,
+			c.Run, acked, len(spent) > 0, turns); err != nil {
 			return err
 		}
 		switch {
@@ -360,12 +392,13 @@ func lockRun(ctx context.Context, tx pgx.Tx, id string) (*ops.Run, error) {
 		return nil, err
 	}
 	r := &ops.Run{}
-	err := tx.QueryRow(ctx, `SELECT id, incident_id, agent_id, state, epoch, worker, acked_seq, actor FROM runs WHERE id = $1 FOR UPDATE`, id).
-		Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Epoch, &r.Worker, &r.AckedSeq, &r.Actor)
+	err := tx.QueryRow(ctx, `SELECT id, incident_id, agent_id, state, epoch, worker, acked_seq, actor, coalesce(parent_run::text, '') FROM runs WHERE id = $1 FOR UPDATE`, id).
+		Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Epoch, &r.Worker, &r.AckedSeq, &r.Actor, &r.AskedBy)
 	return r, err
 }
 
-// storeFindings checks and stores the findings of e and gives its new data.
+// storeFindings checks the findings of e and gives its new data. Those of a run
+// that another has asked for are an answer to that one, and not the incident's.
 func storeFindings(ctx context.Context, tx pgx.Tx, run *ops.Run, e ops.Event) (json.RawMessage, error) {
 	var f ops.Finding
 	if err := json.Unmarshal(e.Data, &f); err != nil {
@@ -381,6 +414,9 @@ func storeFindings(ctx context.Context, tx pgx.Tx, run *ops.Run, e ops.Event) (j
 		return nil, err
 	}
 	f = ops.CheckFindings(f, outputs)
+	if run.AskedBy != "" {
+		return json.Marshal(f)
+	}
 	if err := storeFinding(ctx, tx, run, e.At, f); err != nil {
 		return nil, err
 	}
@@ -405,7 +441,8 @@ func downgrade(ctx context.Context, tx pgx.Tx, run string, end *ops.RunChange) e
 	return nil
 }
 
-// finishRun sets the final state and makes the run's tokens useless.
+// finishRun sets the final state and makes the run's tokens useless. What it has
+// asked for ends with it.
 func finishRun(ctx context.Context, tx pgx.Tx, run *ops.Run, state ops.RunState, reason string) error {
 	if _, err := tx.Exec(ctx, `UPDATE runs SET state = $2, reason = $3, ended_at = now(), lease_until = NULL,
 			gateway_token_hash = NULL, proxy_token_hash = NULL WHERE id = $1`, run.ID, state, reason); err != nil {
@@ -419,6 +456,9 @@ func finishRun(ctx context.Context, tx pgx.Tx, run *ops.Run, state ops.RunState,
 		return err
 	}
 	run.State = state
+	if err := endChildren(ctx, tx, run); err != nil {
+		return err
+	}
 	return handOn(ctx, tx, run)
 }
 
@@ -438,9 +478,15 @@ func setInvestigation(ctx context.Context, tx pgx.Tx, incident, run string, stat
 	return err
 }
 
+// Held is a claim that still holds.
+type Held struct {
+	Acked int64 // the number up to which its events are stored
+	Child bool  // another run has asked for it
+}
+
 // Renew extends the leases of the claims that are still the newest, and returns
-// for each of those the stored number. A claim that is not in the answer is lost.
-func (db *DB) Renew(ctx context.Context, claims []RunClaim, lease time.Duration) (map[string]int64, error) {
+// those. A claim that is not in the answer is lost.
+func (db *DB) Renew(ctx context.Context, claims []RunClaim, lease time.Duration) (map[string]Held, error) {
 	runs, workers, epochs := make([]string, len(claims)), make([]string, len(claims)), make([]int, len(claims))
 	for i, c := range claims {
 		runs[i], workers[i], epochs[i] = c.Run, c.Worker, c.Epoch
@@ -449,14 +495,14 @@ func (db *DB) Renew(ctx context.Context, claims []RunClaim, lease time.Duration)
 	rows, err := db.pool.Query(ctx, `UPDATE runs r SET lease_until = CASE WHEN cancel_requested = '' THEN now() + $4 ELSE lease_until END
 		FROM unnest($1::uuid[], $2::text[], $3::int[]) AS c (run, worker, epoch)
 		WHERE r.id = c.run AND r.worker = c.worker AND r.epoch = c.epoch AND r.state = 'running'
-		RETURNING r.id, r.acked_seq`, runs, workers, epochs, lease)
+		RETURNING r.id, r.acked_seq, r.parent_run IS NOT NULL`, runs, workers, epochs, lease)
 	if err != nil {
 		return nil, mapError(err)
 	}
-	held := make(map[string]int64, len(claims))
+	held := make(map[string]Held, len(claims))
 	var id string
-	var acked int64
-	_, err = pgx.ForEachRow(rows, []any{&id, &acked}, func() error { held[id] = acked; return nil })
+	var one Held
+	_, err = pgx.ForEachRow(rows, []any{&id, &one.Acked, &one.Child}, func() error { held[id] = one; return nil })
 	return held, mapError(err)
 }
 
@@ -506,26 +552,35 @@ func (db *DB) RequeueExpired(ctx context.Context) (int, error) {
 			if overdue {
 				return endRun(ctx, tx, run, ops.RunFailed, "its time was up and its worker did not end it")
 			}
-			if _, err := tx.Exec(ctx, `UPDATE runs SET state = 'queued', worker = '', lease_until = NULL, available_at = now(),
-					gateway_token_hash = NULL, proxy_token_hash = NULL WHERE id = $1`, id); err != nil {
-				return err
-			}
-			e := ops.NewEvent(ops.EventRunRequeued, ops.RunChange{State: ops.RunQueued, Worker: run.Worker, Epoch: run.Epoch,
-				Reason: "its worker was not heard of in time"})
-			e.RunID = id
-			if _, err := appendEvents(ctx, tx, run.IncidentID, e); err != nil {
-				return err
-			}
-			if err := setInvestigation(ctx, tx, run.IncidentID, id, ops.RunQueued, ""); err != nil {
-				return err
-			}
-			return notify(ctx, tx, ChannelRuns, id)
+			return requeue(ctx, tx, run)
 		})
 		if err != nil {
 			return n, err
 		}
 	}
 	return n, nil
+}
+
+// requeue takes a run from its worker, and what it has asked for with it: those go
+// on when whoever gets the run asks for them again.
+func requeue(ctx context.Context, tx pgx.Tx, run *ops.Run) error {
+	if _, err := tx.Exec(ctx, `UPDATE runs SET state = 'queued', worker = '', lease_until = NULL, available_at = now(),
+			gateway_token_hash = NULL, proxy_token_hash = NULL WHERE id = $1`, run.ID); err != nil {
+		return err
+	}
+	e := ops.NewEvent(ops.EventRunRequeued, ops.RunChange{State: ops.RunQueued, Worker: run.Worker, Epoch: run.Epoch,
+		Reason: "its worker was not heard of in time"})
+	e.RunID = run.ID
+	if _, err := appendEvents(ctx, tx, run.IncidentID, e); err != nil {
+		return err
+	}
+	if err := eachChild(ctx, tx, run, []ops.RunState{ops.RunRunning}, func(c *ops.Run) error { return requeue(ctx, tx, c) }); err != nil {
+		return err
+	}
+	if err := setInvestigation(ctx, tx, run.IncidentID, run.ID, ops.RunQueued, ""); err != nil {
+		return err
+	}
+	return notify(ctx, tx, ChannelRuns, run.ID)
 }
 
 // Investigate queues a new run for an incident. A live run is a conflict.
@@ -584,7 +639,7 @@ func (db *DB) CancelRun(ctx context.Context, incident, reason string) error {
 
 func cancelRun(ctx context.Context, tx pgx.Tx, incident, reason string) error {
 	var id string
-	err := tx.QueryRow(ctx, `SELECT id FROM runs WHERE incident_id = $1 AND state IN ('queued', 'running', 'waiting_approval')`, incident).Scan(&id)
+	err := tx.QueryRow(ctx, `SELECT id FROM runs WHERE incident_id = $1 AND state IN ('queued', 'running', 'waiting_approval') AND parent_run IS NULL`, incident).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ops.Errorf(ops.CodeConflict, "nothing investigates the incident now")
 	}
@@ -604,9 +659,10 @@ func cancelRun(ctx context.Context, tx pgx.Tx, incident, reason string) error {
 		}
 		return endRun(ctx, tx, run, ops.RunCancelled, reason)
 	}
-	// The tokens die now, whatever the worker does.
+	// The tokens die now, whatever the worker does, and those of all that it has asked for.
 	if _, err := tx.Exec(ctx, `UPDATE runs SET cancel_requested = $2, gateway_token_hash = NULL, proxy_token_hash = NULL,
-		lease_until = least(lease_until, now() + interval '10 seconds') WHERE id = $1`, id, reason); err != nil {
+		lease_until = least(lease_until, now() + interval '10 seconds')
+		WHERE (id = $1 OR root_run = $1) AND state IN ('queued', 'running', 'waiting_approval')`, id, reason); err != nil {
 		return err
 	}
 	return notify(ctx, tx, ChannelCancel, id)
@@ -627,14 +683,22 @@ func (db *DB) Cancelled(ctx context.Context, runs []string) (map[string]string, 
 // Runs gives the runs of an incident, newest first.
 func (db *DB) Runs(ctx context.Context, incident string) ([]ops.Run, error) {
 	rows, err := db.pool.Query(ctx, `SELECT id, incident_id, agent_id, state, reason, epoch, worker, acked_seq, created_at,
-		started_at, ended_at, lease_until, actor, coalesce(parent::text, ''), input_tokens, output_tokens, usd, unpriced FROM runs WHERE incident_id = $1 ORDER BY created_at DESC LIMIT 100`, incident)
+		started_at, ended_at, lease_until, actor, coalesce(parent::text, ''), input_tokens, output_tokens, usd, unpriced,
+		coalesce(parent_run::text, ''), coalesce(parent_call, ''), coalesce(root_run::text, ''), depth, turns, task FROM runs WHERE incident_id = $1 ORDER BY created_at DESC LIMIT 100`, incident)
 	if err != nil {
 		return nil, mapError(err)
 	}
 	runs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ops.Run, err error) {
 		var started, ended, lease *time.Time
+		var task []byte
 		err = row.Scan(&r.ID, &r.IncidentID, &r.Agent, &r.State, &r.Reason, &r.Epoch, &r.Worker, &r.AckedSeq, &r.CreatedAt,
-			&started, &ended, &lease, &r.Actor, &r.Parent, &r.InputTokens, &r.OutputTokens, &r.USD, &r.Unpriced)
+			&started, &ended, &lease, &r.Actor, &r.Parent, &r.InputTokens, &r.OutputTokens, &r.USD, &r.Unpriced,
+			&r.AskedBy, &r.AskedIn, &r.Root, &r.Depth, &r.Turns, &task)
+		if err == nil && task != nil {
+			var a ops.Assignment
+			err = json.Unmarshal(task, &a)
+			r.Task = a.Text
+		}
 		r.StartedAt, r.EndedAt, r.LeaseUntil = orZero(started), orZero(ended), orZero(lease)
 		return r, err
 	})
@@ -643,7 +707,7 @@ func (db *DB) Runs(ctx context.Context, incident string) ([]ops.Run, error) {
 
 // QueueDepth counts runs by state: how many wait and how many run.
 func (db *DB) QueueDepth(ctx context.Context) (queued, running int, err error) {
-	err = db.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM runs WHERE state = 'queued'), (SELECT count(*) FROM runs WHERE state = 'running')`).
+	err = db.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM runs WHERE state = 'queued' AND parent_run IS NULL), (SELECT count(*) FROM runs WHERE state = 'running')`).
 		Scan(&queued, &running)
 	return queued, running, mapError(err)
 }

@@ -21,7 +21,7 @@ const threatsFile = "../internal/policy/testdata/threats.txt"
 
 // reached is how many rows of a group have a test; less than that fails. Raise
 // it with each row that gets one.
-var reached = map[string]int{"A": 6, "B": 26, "C": 10, "D": 7, "E": 6, "F": 13, "G": 8, "H": 4, "J": 5, "N": 4}
+var reached = map[string]int{"A": 6, "B": 26, "C": 10, "D": 7, "E": 6, "F": 13, "G": 8, "H": 4, "J": 5, "K": 8, "N": 4}
 
 // TestThreatsAreCovered says which rows have a test. A test covers a row by
 // naming its id:

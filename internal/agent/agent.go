@@ -271,7 +271,13 @@ func (a *Agent) start(ctx context.Context, task wire.Task) error {
 		}
 		a.forgetLocked(old, errLost)
 	}
-	if len(a.runs) >= 2*a.cfg.Slots { // a task may cross with a ready; more is an error
+	taken := 0
+	for _, r := range a.runs {
+		if r.task.Asked == nil {
+			taken++
+		}
+	}
+	if task.Asked == nil && taken >= 2*a.cfg.Slots { // a task may cross with a ready; more is an error
 		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "more runs than were asked for"}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -281,6 +287,15 @@ func (a *Agent) start(ctx context.Context, task wire.Task) error {
 		asks: newAsks(a.wake), askWaits: a.cfg.ApprovalWait,
 		limits: task.Agent.Limits.OrDefault(),
 		log:    a.cfg.Log.With("run", task.Run, "epoch", task.Epoch, "incident", task.Incident),
+	}
+	r.errands.wake = a.wake
+	if task.Asked != nil {
+		parent := a.runs[task.Asked.By]
+		if parent == nil || !parent.errands.begin(task.Asked.Call, r) {
+			cancel(errLost)
+			r.log.Info("a run is left alone: nobody waits for it any more", "asked_by", task.Asked.By)
+			return nil // the api ends it with the one that asked for it
+		}
 	}
 	a.runs[task.Run] = r
 	a.metrics.held.Set(float64(len(a.runs)))
@@ -306,6 +321,11 @@ func (a *Agent) forgetLocked(r *run, why error) {
 	r.out.close()
 	if a.runs[r.ref.Run] == r {
 		delete(a.runs, r.ref.Run)
+		if asked := r.task.Asked; asked != nil {
+			if parent := a.runs[asked.By]; parent != nil {
+				parent.errands.over(asked.Call, r)
+			}
+		}
 		a.metrics.held.Set(float64(len(a.runs)))
 		a.wake()
 	}
@@ -321,17 +341,22 @@ func (a *Agent) find(ref wire.RunRef) *run {
 	return nil
 }
 
-// held gives the runs on this worker and how many more it would take.
+// held gives the runs on this worker and how many more it would take. Those that
+// its own runs ask for take no slot.
 func (a *Agent) held() (runs []*run, free int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	free = a.cfg.Slots
 	for _, r := range a.runs {
 		runs = append(runs, r)
+		if r.task.Asked == nil {
+			free--
+		}
 	}
-	if !a.stopping {
-		free = max(0, a.cfg.Slots-len(runs))
+	if a.stopping {
+		free = 0
 	}
-	return runs, free
+	return runs, max(0, free)
 }
 
 func (a *Agent) welcome(yes bool) {

@@ -61,6 +61,7 @@ type run struct {
 	// askWaits is how long a call is held for people.
 	askWaits time.Duration
 	inbox    inbox
+	errands  errands
 	log      *slog.Logger
 
 	// Of the goroutine of work alone:
@@ -148,6 +149,7 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 	if r.t, err = replay(r.task.Transcript, r.task.Messages); err != nil {
 		return verdict{}, err
 	}
+	r.t.isAsked = r.task.Asked != nil
 	for _, p := range r.task.History {
 		past, err := replay(p.Transcript, p.Messages)
 		if err != nil {
@@ -184,6 +186,9 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 		return r.orTime(ctx, near, err)
 	}
 	r.known = map[string]bool{submitFindings: true}
+	if len(r.task.SubAgents) > 0 {
+		r.tools = append(r.tools, askTool(r.task.SubAgents))
+	}
 	for _, t := range r.tools {
 		r.known[t.Name] = true
 	}
@@ -395,7 +400,7 @@ func (r *run) limit(near context.Context) string {
 	switch {
 	case near.Err() != nil:
 		return "The time for this investigation is nearly up."
-	case len(r.t.turns) >= r.limits.Steps-1:
+	case len(r.t.turns)+r.t.theirTurns >= r.limits.Steps-1:
 		return fmt.Sprintf("The limit of %d turns is reached.", r.limits.Steps)
 	case r.t.calls >= r.limits.ToolCalls:
 		return fmt.Sprintf("The limit of %d tool calls is reached.", r.limits.ToolCalls)
@@ -539,7 +544,7 @@ func (r *run) number(c ops.ToolUse) int {
 	return r.t.calls
 }
 
-// call makes one call, at the gateway or in the shell. The result of one that has
+// call makes one call, at the gateway, in the shell or of another agent. The result of one that has
 // no answer when the time for work is over is unknown, which is not an error.
 func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, error) {
 	if _, err := r.emit(ctx, ops.EventToolCall, ops.ToolCallStarted{ID: c.ID, Name: c.Name, Arguments: c.Arguments}); err != nil {
@@ -551,8 +556,13 @@ func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, er
 	live := &trickle{emit: func(s string) { _, _ = r.emit(ctx, ops.EventToolOutput, ops.ToolOutput{ID: c.ID, Text: storable(s)}) }}
 	began := time.Now()
 	tool := r.gateway.call
-	if own(c.Name) != nil {
+	switch {
+	case own(c.Name) != nil:
 		tool = r.shell.call
+	case c.Name == ops.AskAgent:
+		tool = func(ctx context.Context, use ops.ToolUse, _ func(string)) (ops.ToolResult, error) {
+			return r.askAgent(ctx, use)
+		}
 	}
 	res, err := tool(work, c, live.add)
 	live.close()
@@ -586,6 +596,9 @@ func (r *run) judge(c ops.ToolUse) (f ops.Finding, why string) {
 	if dropped := ops.CheckFindings(f, r.t.outputs).Dropped; len(dropped) > 0 && !r.t.corrected {
 		if tool := r.t.citesOwn(f); tool != "" {
 			dropped = append([]string{"calls of " + tool + " are no evidence: cite the calls whose output they worked on"}, dropped...)
+		}
+		if r.t.cites(f, ops.AskAgent) {
+			dropped = append([]string{"what another agent says is no evidence: make the call that shows it yourself, and cite that"}, dropped...)
 		}
 		return f, correction + "\n- " + strings.Join(dropped[:min(len(dropped), 20)], "\n- ") +
 			"\nCite ids of finished calls, copy excerpts letter by letter, and submit once more. What is not backed then is removed."

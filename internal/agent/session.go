@@ -106,6 +106,13 @@ func (s *session) send(ctx context.Context) error {
 				}
 			}
 		}
+		for _, r := range runs {
+			for _, f := range r.errands.due() {
+				if err := s.conn.Send(ctx, wire.Frame{Delegate: &f}); err != nil {
+					return err
+				}
+			}
+		}
 		if s.draining.Load() {
 			free = 0
 		}
@@ -158,7 +165,9 @@ func (s *session) handle(_ context.Context, f wire.Frame) error {
 	case f.Welcome != nil:
 		return s.welcome(f.Welcome)
 	case f.Task != nil:
-		s.taken.Store(true)
+		if f.Task.Asked == nil {
+			s.taken.Store(true)
+		}
 		defer s.agent.wake()
 		return s.start(*f.Task)
 	case f.Ack != nil:
@@ -187,6 +196,11 @@ func (s *session) handle(_ context.Context, f wire.Frame) error {
 	case f.Decision != nil:
 		if r := s.agent.find(f.Decision.RunRef); r != nil {
 			r.asks.decide(*f.Decision)
+		}
+		return nil
+	case f.Delegated != nil:
+		if r := s.agent.find(f.Delegated.RunRef); r != nil {
+			r.errands.done(f.Delegated.Call, f.Delegated.Result)
 		}
 		return nil
 	case f.Drain != nil:
@@ -223,6 +237,7 @@ func (s *session) welcome(w *wire.Welcome) error {
 		}
 		r.out.rewind()
 		r.asks.rewind()
+		r.errands.again()
 		if err := s.ack(wire.Ack{RunRef: r.ref, Seq: seq}); err != nil {
 			return err
 		}

@@ -28,6 +28,11 @@ type transcript struct {
 		usd    float64
 	}
 
+	// isAsked says that another agent has asked for this run: words alone answer it.
+	isAsked bool
+	// theirTurns are those of agents that this run has asked.
+	theirTurns int
+
 	turns   []*turn
 	calls   int               // of all turns
 	asked   map[string]string // tool and arguments to the id of the first such call
@@ -148,11 +153,11 @@ func (t *transcript) hear(m ops.RunMessage) {
 	t.useless = 0
 }
 
-// answered says that the last turn answers in words what a person has asked
-// behind the end of another run. Nothing is left to be done then.
+// answered says that the last turn answers in words what another agent has asked,
+// or a person behind the end of another run. Nothing is left to be done then.
 func (t *transcript) answered() bool {
 	n := t.last()
-	return n != nil && len(t.past) > 0 && len(t.heard) == 0 && len(n.Calls) == 0 && !n.Cut && strings.TrimSpace(n.Text) != ""
+	return n != nil && (t.isAsked || len(t.past) > 0) && len(t.heard) == 0 && len(n.Calls) == 0 && !n.Cut && strings.TrimSpace(n.Text) != ""
 }
 
 // shorten shows the model less from now on.
@@ -182,11 +187,16 @@ func (t *transcript) result(r ops.ToolResult) {
 		}
 		n.results[r.ID] = r
 		switch tool := own(c.Name); {
-		case tool == nil && r.State == ops.CallDone:
+		// What another agent says, the api has no record of as evidence either.
+		case tool == nil && c.Name != ops.AskAgent && r.State == ops.CallDone:
 			t.outputs[r.ID] = r.Text
 		case tool != nil && tool.writes && r.State != ops.CallDenied: // the api has no record of these
 			t.wrote = true
 			maps.DeleteFunc(t.asked, func(_, id string) bool { return own(t.tool(id)) != nil }) // which may give something else now
+		}
+		if r.Child != nil { // what it has cost is cost of this run, too
+			t.spend(ops.Usage{InputTokens: r.Child.InputTokens, OutputTokens: r.Child.OutputTokens, CostUSD: &r.Child.USD})
+			t.theirTurns += r.Child.Turns
 		}
 		if c.Name == submitFindings && strings.HasPrefix(r.Text, correction) {
 			t.corrected = true
@@ -207,6 +217,15 @@ func (t *transcript) tool(id string) string {
 		}
 	}
 	return ""
+}
+
+// cites says whether findings cite a call of that tool.
+func (t *transcript) cites(f ops.Finding, tool string) bool {
+	cited := slices.Clone(f.Evidence)
+	for _, h := range f.Hypotheses {
+		cited = append(cited, h.Evidence...)
+	}
+	return slices.ContainsFunc(cited, func(c ops.Citation) bool { return t.tool(c.Call) == tool })
 }
 
 // citesOwn gives the name of a tool of the run's own folder whose call findings

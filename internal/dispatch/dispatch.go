@@ -15,7 +15,9 @@
 //     asks, the risk and the rules are found out here, and what the rules deny is
 //     not asked.
 //   - A worker is never given more runs than it has slots, however often it
-//     says that it is ready.
+//     says that it is ready. A run that one of its runs asks for takes no slot, so
+//     that workers whose slots are all taken do not wait for each other; how many
+//     these can be is bounded by [ops.MaxChildren] and [ops.MaxTree].
 //
 // # Wake-ups
 //
@@ -65,11 +67,13 @@ const (
 	pollEvery   = time.Second
 	drainFor    = time.Second      // between the drain frame and the end of a connection
 	helloWithin = 10 * time.Second // of the upgrade
-	runTimeout  = 30 * time.Minute // of an attempt whose agent names no duration
 	dbTimeout   = 10 * time.Second
 	maxWorkers  = 1000
 	maxSlots    = 256 // of one worker
 )
+
+// runTimeout bounds an attempt whose agent names no duration.
+func runTimeout() time.Duration { return ops.Limits{}.OrDefault().Duration + time.Minute }
 
 // Config says what a dispatcher needs; all fields but Lease are required.
 type Config struct {

@@ -53,6 +53,7 @@ type hold struct {
 	epoch     int
 	since     time.Time
 	cancelled bool
+	child     bool  // another run has asked for it: it takes no slot
 	told      bool  // to conclude
 	said      int64 // the number of the newest message that it was sent
 }
@@ -109,6 +110,8 @@ func (s *session) receive(ctx context.Context, f wire.Frame) error {
 		return s.renew(ctx, f.Heartbeat.Runs)
 	case f.Ask != nil:
 		return s.ask(ctx, *f.Ask)
+	case f.Delegate != nil:
+		return s.delegate(ctx, *f.Delegate)
 	}
 	return &wire.CloseError{Code: wire.CloseProtocol, Reason: "not a frame that a worker sends"}
 }
@@ -132,9 +135,9 @@ func (s *session) welcome(ctx context.Context, h wire.Hello) error {
 	w := wire.Welcome{Version: wire.Version, Lease: s.d.lease}
 	var lost []wire.RunRef
 	for _, r := range h.Runs {
-		if seq, ok := stored[r.Run]; ok {
-			w.Acked = append(w.Acked, wire.Ack{RunRef: r, Seq: seq})
-			s.held[r.Run] = hold{epoch: r.Epoch, since: time.Now()}
+		if one, ok := stored[r.Run]; ok {
+			w.Acked = append(w.Acked, wire.Ack{RunRef: r, Seq: one.Acked})
+			s.held[r.Run] = hold{epoch: r.Epoch, since: time.Now(), child: one.Child}
 		} else {
 			lost = append(lost, r)
 		}
@@ -249,7 +252,13 @@ func (s *session) forget(run string) {
 func (s *session) room() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.draining && !s.sending && s.free > 0 && len(s.held) < s.slots
+	taken := 0
+	for _, h := range s.held {
+		if !h.child {
+			taken++
+		}
+	}
+	return !s.draining && !s.sending && s.free > 0 && taken < s.slots
 }
 
 func (s *session) runs() []string {
@@ -369,7 +378,7 @@ func (s *session) claim(ctx context.Context) error {
 	gateway, proxy := ops.NewToken(ops.GatewayTokenPrefix), ops.NewToken(ops.ProxyTokenPrefix)
 	dbctx, cancel := context.WithTimeout(ctx, dbTimeout)
 	defer cancel()
-	run, err := s.d.db.Claim(dbctx, postgres.ClaimRun{Worker: s.worker, Lease: s.d.lease, Timeout: runTimeout,
+	run, err := s.d.db.Claim(dbctx, postgres.ClaimRun{Worker: s.worker, Lease: s.d.lease, Timeout: runTimeout(),
 		GatewayTokenHash: ops.HashToken(gateway), ProxyTokenHash: ops.HashToken(proxy)})
 	if err != nil {
 		if ctx.Err() == nil {
@@ -418,7 +427,7 @@ func claims(worker string, runs []wire.RunRef) []postgres.RunClaim {
 }
 
 func validRuns(runs []wire.RunRef) bool {
-	return len(runs) <= 2*maxSlots && !slices.ContainsFunc(runs, func(r wire.RunRef) bool {
+	return len(runs) <= 2*maxSlots*(1+ops.MaxTree) && !slices.ContainsFunc(runs, func(r wire.RunRef) bool {
 		return !ops.ValidID(r.Run) || r.Epoch < 1 || r.Epoch > 1<<30
 	})
 }

@@ -30,6 +30,8 @@ func (d *Dispatcher) task(c *postgres.ClaimedRun, gateway, proxy ops.Secret) *wi
 		RoleDeny:     c.Roles.Deny,
 		RoleAllow:    c.Roles.Allow,
 		Messages:     c.Messages,
+		Asked:        asked(c),
+		SubAgents:    c.SubAgents,
 		History:      fitHistory(c.History, maxHistoryBytes),
 		Waiting:      c.Waiting,
 		Context:      c.Context,

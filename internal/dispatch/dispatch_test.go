@@ -193,7 +193,7 @@ func TestTaskIsSelfContained(t *testing.T) {
 	require.Equal(t, "http://proxy/llm/"+providers[0].ID, got.Model.BaseURL)
 	require.Equal(t, "m", got.Model.Model)
 	require.NotEqual(t, got.GatewayToken, got.Model.Token)
-	require.True(t, got.Deadline.After(time.Now().Add(20*time.Minute)))
+	require.True(t, got.Deadline.After(time.Now().Add(9*time.Minute)))
 
 	grant, err := r.db.GrantByToken(t.Context(), ops.HashToken(ops.NewSecret(got.GatewayToken)))
 	require.NoError(t, err)

@@ -144,6 +144,10 @@ func summary(e ops.Event) string {
 		if d, ok := data[ops.ToolCallStarted](e); ok {
 			return d.ID + " → " + d.Name + " " + arguments(d.Arguments)
 		}
+	case ops.EventAgentAsked:
+		if d, ok := data[ops.AgentAsked](e); ok {
+			return phrase(d.CallID+" → asks agent "+d.Agent, d.Task)
+		}
 	case ops.EventNotice:
 		if d, ok := data[ops.Notice](e); ok {
 			return "note: " + d.Text

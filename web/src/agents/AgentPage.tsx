@@ -63,13 +63,14 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
   return (
     <Page
       title={inert(base.id)}
-      lead={base.built_in ? "The default agent: what alerts open, it investigates." : "An agent of your own. Grouping rules and people start it by its name."}
+      lead={base.built_in ? "The default agent: what alerts open, it investigates." : base.starter
+            ? "It came with Akmatori. Other agents ask it, and people start it by its name."
+            : "An agent of your own. Grouping rules, people and other agents start it by its name."}
       action={
         mayChange && (
           <div className={css.acts}>
-            {base.built_in ? (
-              <Reset id={base.id} done={stored} />
-            ) : (
+            {base.starter && <Reset id={base.id} done={stored} />}
+            {!base.built_in && (
               <>
                 <Button variant="default" size="compact-sm" loading={toggle.isPending} onClick={() => toggle.mutate()}>
                   {base.disabled_at ? "Enable" : "Disable"}
@@ -145,6 +146,32 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
             readOnly={!mayChange}
             classNames={{ input: css.code }}
           />
+          <TextInput
+            label="May ask"
+            description="Other agents, with blanks between: it can give them tasks, if who started it may start them too. Never in a circle."
+            placeholder="reviewer"
+            value={draft.sub_agents}
+            onChange={(e) => change({ sub_agents: e.currentTarget.value })}
+            spellCheck={false}
+            autoCapitalize="none"
+            readOnly={!mayChange}
+            classNames={{ input: css.code }}
+          />
+          <div className={css.pair}>
+            {names.map(([field, label, description]) => (
+              <TextInput
+                key={field}
+                label={label}
+                description={description}
+                value={draft[field]}
+                onChange={(e) => change({ [field]: e.currentTarget.value })}
+                spellCheck={false}
+                autoCapitalize="none"
+                readOnly={!mayChange}
+                classNames={{ input: css.code }}
+              />
+            ))}
+          </div>
           <Textarea
             label="Prompt"
             description="What it is told. Empty: as it comes with Akmatori."
@@ -174,6 +201,8 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
             <TextInput label="Turns at most" placeholder="As it comes" type="number" min={0} max={1000} value={draft.steps} onChange={(e) => change({ steps: e.currentTarget.value })} readOnly={!mayChange} />
             <TextInput label="Tool calls at most" placeholder="As it comes" type="number" min={0} max={10_000} value={draft.tool_calls} onChange={(e) => change({ tool_calls: e.currentTarget.value })} readOnly={!mayChange} />
             <TextInput label="Minutes at most" placeholder="As it comes" type="number" min={0} max={1440} step="any" value={draft.minutes} onChange={(e) => change({ minutes: e.currentTarget.value })} readOnly={!mayChange} />
+            <TextInput label="Tokens at most" placeholder="As it comes" type="number" min={0} max={1_000_000_000} value={draft.tokens} onChange={(e) => change({ tokens: e.currentTarget.value })} readOnly={!mayChange} />
+            <TextInput label="US dollars at most" placeholder="As it comes" type="number" min={0} max={10_000} step="any" value={draft.usd} onChange={(e) => change({ usd: e.currentTarget.value })} readOnly={!mayChange} />
           </div>
           {save.error && <Problem what="Nothing was saved." error={save.error} />}
           {toggle.error && <Problem what="Nothing was changed." error={toggle.error} />}
@@ -201,6 +230,13 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
     </Page>
   );
 }
+
+/** Where and with what its tools work, and what it may read. */
+const names = [
+  ["targets", "Targets", "Names or globs. Empty: all."],
+  ["credentials", "Credentials", "Names or globs. Empty: all."],
+  ["skills", "Skills", "Names. * is all, empty is none."],
+] as const;
 
 /** Asks once more in place: the second press is the decision. */
 function Reset({ id, done }: { id: string; done: (now: Agent) => void }) {

@@ -64,6 +64,7 @@ function Row({ agent: a }: { agent: Agent }) {
         <p className="faint">
           {rules.length === 0 ? "Everything is asked." : `${count("allow")} rules allow, ${count("ask")} ask, ${count("deny")} deny; all else is asked.`}
           {(a.tools ?? []).length > 0 && ` Has ${(a.tools ?? []).map(inert).join(", ")}.`}
+          {(a.sub_agents ?? []).length > 0 && ` May ask ${(a.sub_agents ?? []).map(inert).join(", ")}.`}
         </p>
       </div>
       <span className="faint">

@@ -8,8 +8,13 @@ const agent: Agent = {
   prompt: "p",
   rules: ["allow:ssh_hosts", "deny:*"],
   tools: ["ssh_*"],
-  limits: { steps: 3, seconds: 90, usd: 2 },
-  built_in: false, starter: false,
+  skills: ["*"],
+  sub_agents: ["reviewer", "summarizer"],
+  targets: ["web-*"],
+  credentials: ["web-login"],
+  limits: { steps: 3, seconds: 90, usd: 2, output_chars: 5 },
+  built_in: false,
+  starter: false,
   created_at: "2026-01-01T00:00:00Z",
   updated_at: "2026-01-01T00:00:00Z",
   warnings: [],
@@ -24,7 +29,11 @@ describe("an agent as texts", () => {
       provider: "",
       rules: agent.rules,
       tools: agent.tools,
-      limits: { steps: 3, tool_calls: 0, seconds: 90, usd: 2 },
+      skills: agent.skills,
+      sub_agents: agent.sub_agents,
+      targets: agent.targets,
+      credentials: agent.credentials,
+      limits: { steps: 3, tool_calls: 0, seconds: 90, usd: 2, tokens: 0, output_chars: 5 },
     });
   });
   it("has a rule a line and names between blanks", () => {

@@ -7,12 +7,18 @@ export interface Draft {
   provider: string;
   rules: string;
   tools: string;
+  skills: string;
+  sub_agents: string;
+  targets: string;
+  credentials: string;
   steps: string;
   tool_calls: string;
   minutes: string;
+  tokens: string;
+  usd: string;
 }
 
-export const noDraft: Draft = { description: "", prompt: "", provider: "", rules: "", tools: "", steps: "", tool_calls: "", minutes: "" };
+export const noDraft: Draft = { description: "", prompt: "", provider: "", rules: "", tools: "", skills: "", sub_agents: "", targets: "", credentials: "", steps: "", tool_calls: "", minutes: "", tokens: "", usd: "" };
 
 export function draftOf(a: Agent): Draft {
   const n = (v: number | undefined) => (v ? String(v) : "");
@@ -22,9 +28,15 @@ export function draftOf(a: Agent): Draft {
     provider: a.provider ?? "",
     rules: (a.rules ?? []).join("\n"),
     tools: (a.tools ?? []).join(" "),
+    skills: (a.skills ?? []).join(" "),
+    sub_agents: (a.sub_agents ?? []).join(" "),
+    targets: (a.targets ?? []).join(" "),
+    credentials: (a.credentials ?? []).join(" "),
     steps: n(a.limits?.steps),
     tool_calls: n(a.limits?.tool_calls),
     minutes: n(a.limits?.seconds && a.limits.seconds / 60),
+    tokens: n(a.limits?.tokens),
+    usd: n(a.limits?.usd),
   };
 }
 
@@ -47,7 +59,11 @@ export function bodyOf(d: Draft, was?: Agent): Omit<Body<"ChangedAgentBody">, "d
     provider: d.provider,
     rules: linesOf(d.rules),
     tools: namesOf(d.tools),
-    limits: { ...was?.limits, steps: n(d.steps), tool_calls: n(d.tool_calls), seconds: Math.round(n(d.minutes) * 60) },
+    skills: namesOf(d.skills),
+    sub_agents: namesOf(d.sub_agents),
+    targets: namesOf(d.targets),
+    credentials: namesOf(d.credentials),
+    limits: { ...was?.limits, steps: n(d.steps), tool_calls: n(d.tool_calls), seconds: Math.round(n(d.minutes) * 60), tokens: n(d.tokens), usd: n(d.usd) },
   };
 }
 

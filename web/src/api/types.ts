@@ -104,6 +104,16 @@ export interface EventData {
   briefing: { text: string };
   applied: { seq: number };
   compaction: Compaction;
+  "agent.asked": AgentAsked;
+}
+
+/** A run has asked for another one, by its call. */
+export interface AgentAsked {
+  call_id: string;
+  run: string;
+  agent: string;
+  task: string;
+  depth: number;
 }
 
 export interface IncidentChange {

@@ -20,6 +20,7 @@ import { Chip, InvestigationMark, isLive, SeverityMark, severityTone, StatusMark
 import { Alerts } from "./Alerts";
 import { type Change, ChangeForm } from "./Changes";
 import { Export } from "./Export";
+import { Family } from "./Family";
 import { Findings } from "./Findings";
 import { Say } from "./Say";
 import { Similar } from "./Similar";
@@ -200,6 +201,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
           loading={alerts.isFetchingNextPage}
         />
         <Similar id={id} />
+        <Family runs={runs.data ?? noCalls} root={incident.run_id ?? ""} />
         <Timeline
           data={timeline}
           state={state}

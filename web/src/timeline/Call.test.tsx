@@ -19,6 +19,7 @@ const row: CallRow = {
   asks: false,
   live: "",
   result: null,
+  asked: null,
 };
 const record: ToolCall = {
   run_id: "r",

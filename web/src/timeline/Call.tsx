@@ -165,6 +165,8 @@ function Running({ since }: { since: string }) {
 
 /** Until the gateway has its canonical form, the command is what the model asked for. */
 function commandOf(args: unknown): string {
+  const agent = field(args, "agent");
+  if (agent && field(args, "task")) return `ask ${agent}`;
   return field(args, "command") || field(args, "cmd") || (args && Object.keys(args).length > 0 ? JSON.stringify(args) : "");
 }
 

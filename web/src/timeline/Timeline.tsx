@@ -8,7 +8,7 @@ import { Empty, LoadingRows } from "../ui/parts";
 import { SafeMarkdown } from "../ui/SafeMarkdown";
 import { InvestigationMark, SeverityShape, StatusMark } from "../ui/state";
 import { Call, type Focus } from "./Call";
-import { callKey, type Row, type Timeline as Data } from "./rows";
+import { callKey, type CallRow, folded, type Row, type Timeline as Data } from "./rows";
 import type { StreamState } from "./stream";
 import css from "./Timeline.module.css";
 
@@ -38,7 +38,7 @@ interface TimelineProps {
 
 /** What happened, oldest first, growing at its end. */
 export function Timeline({ data, state, calls, liveRun, focus, baseline, children }: TimelineProps) {
-  const { rows } = data;
+  const { top: rows, below } = useMemo(() => folded(data), [data]);
   const records = useMemo(() => new Map(calls.map((c) => [callKey(c.run_id ?? "", c.id), c])), [calls]);
   const [limit, setLimit] = useState(batch);
   const focused = focus ? rows.findIndex((r) => r.key === focus.key) : -1;
@@ -84,6 +84,8 @@ export function Timeline({ data, state, calls, liveRun, focus, baseline, childre
                   record={row.row === "call" ? records.get(row.key) : undefined}
                   focus={focus?.key === row.key ? focus : null}
                   running={row.runId !== "" && row.runId === liveRun}
+                  below={below}
+                  records={records}
                 />
               );
             })}
@@ -151,9 +153,20 @@ interface EntryProps {
   record: ToolCall | undefined;
   focus: Focus | null;
   running: boolean;
+  /** What the runs did that calls have asked for, by call. */
+  below: ReadonlyMap<string, Row[]>;
+  records: ReadonlyMap<string, ToolCall>;
 }
 
-const Entry = memo(function Entry({ row, newDay, record, focus, running }: EntryProps) {
+/** An entry is drawn again when it has changed, or when something below it has. */
+function same(a: EntryProps, b: EntryProps): boolean {
+  const asks = b.row.row === "call" && b.row.asked !== null;
+  return (
+    a.row === b.row && a.newDay === b.newDay && a.record === b.record && a.focus === b.focus && a.running === b.running && (!asks || (a.below === b.below && a.records === b.records))
+  );
+}
+
+const Entry = memo(function Entry({ row, newDay, record, focus, running, below, records }: EntryProps) {
   return (
     <>
       {newDay && <div className={css.day}>{day(row.at)}</div>}
@@ -161,11 +174,53 @@ const Entry = memo(function Entry({ row, newDay, record, focus, running }: Entry
         <time className={css.time} dateTime={row.at} title={absolute(row.at)}>
           {clock(row.at)}
         </time>
-        <div>{content(row, record, focus, running)}</div>
+        <div>
+          {content(row, record, focus, running)}
+          {row.row === "call" && row.asked && <Asked row={row} running={running} below={below} records={records} />}
+        </div>
       </div>
     </>
   );
-});
+}, same);
+
+/** What another agent did that a call has asked, folded. */
+function Asked({ row, running, below, records }: { row: CallRow; running: boolean; below: ReadonlyMap<string, Row[]>; records: ReadonlyMap<string, ToolCall> }) {
+  const [open, setOpen] = useState(false);
+  const rows = below.get(row.key) ?? [];
+  const asked = row.asked;
+  if (!asked) return null;
+  const ended = rows.findLast((r) => r.row === "run" && r.kind === "run.ended");
+  const child = row.result?.child;
+  return (
+    <details className={css.asked} open={open} onToggle={(e) => setOpen(e.currentTarget.open)}>
+      <summary>
+        <span>
+          Agent <strong>{inert(asked.agent)}</strong>
+        </span>
+        {ended?.row === "run" ? <InvestigationMark value={ended.change.state} /> : running && <span className="faint">is at work</span>}
+        <span className={css.task}>{inert(asked.task)}</span>
+        {child && <span className="faint num">{`${child.turns} turns, ${(child.input_tokens + child.output_tokens).toLocaleString()} tokens`}</span>}
+      </summary>
+      {open && (
+        <div className={css.list}>
+          {rows.length > batch && <p className="faint">Its newest {batch} entries.</p>}
+          {rows.slice(-batch).map((r) => (
+            <Entry
+              key={r.key}
+              row={r}
+              newDay={false}
+              record={r.row === "call" ? records.get(r.key) : undefined}
+              focus={null}
+              running={running && !ended}
+              below={below}
+              records={records}
+            />
+          ))}
+        </div>
+      )}
+    </details>
+  );
+}
 
 function content(row: Row, record: ToolCall | undefined, focus: Focus | null, running: boolean): ReactNode {
   switch (row.row) {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { EventData, TimelineEvent } from "../api/types";
-import { type CallRow, RowBuilder, type TextRow } from "./rows";
+import { type CallRow, callKey, folded, RowBuilder, type TextRow } from "./rows";
 
 function script() {
   let seq = 0;
@@ -146,6 +146,27 @@ describe("RowBuilder", () => {
     const after = b.add(Array.from({ length: 100 }, () => e("tool.output", { id: "c1", text: "x".repeat(1024) }))).rows;
     expect(after[0]).toBe(before[0]);
     expect((after[1] as CallRow).live.length).toBe(64 * 1024);
+  });
+
+  it("folds what another agent did under the call that asked it, at any depth", () => {
+    const e = script();
+    const of = (run: string, event: TimelineEvent): TimelineEvent => ({ ...event, run_id: run });
+    const asked = (run: string) => e("agent.asked", { call_id: "c1", run, agent: "reviewer", task: "look", depth: 1 });
+    const t = new RowBuilder().add([
+      e("tool.call", { id: "c1", name: "ask_agent", arguments: { agent: "reviewer", task: "look" } }),
+      asked("child"),
+      of("child", e("notice", { text: "in it" })),
+      of("child", e("tool.call", { id: "c1", name: "ask_agent" })),
+      of("child", asked("grandchild")),
+      of("grandchild", e("notice", { text: "deep" })),
+      e("notice", { text: "after" }),
+    ]);
+    const { top, below } = folded(t);
+    expect(top).toMatchObject([{ row: "call", id: "c1", asked: { run: "child", agent: "reviewer" } }, { row: "notice", text: "after" }]);
+    expect(below.get(callKey("r", "c1"))).toMatchObject([{ row: "notice", text: "in it" }, { row: "call", asked: { run: "grandchild" } }]);
+    expect(below.get(callKey("child", "c1"))).toMatchObject([{ row: "notice", text: "deep" }]);
+    const plain = new RowBuilder().add([e("notice", { text: "n" })]);
+    expect(folded(plain).top).toBe(plain.rows);
   });
 
   it("ignores kinds it does not know", () => {

@@ -1,4 +1,5 @@
 import type {
+  AgentAsked,
   AlertChange,
   ApprovalChange,
   Compaction,
@@ -71,6 +72,8 @@ export interface CallRow extends RowHead {
   /** Output seen while it runs; the tail only, since the result brings all of it. */
   live: string;
   result: ToolResult | null;
+  /** The run that it has asked for, if it is a call of another agent. */
+  asked: AgentAsked | null;
 }
 export interface NoticeRow extends RowHead {
   row: "notice";
@@ -119,15 +122,35 @@ export interface Timeline {
   rows: Row[];
   lastSeq: number;
   usage: Spent;
+  /** The call that has asked for a run, by that run's id. */
+  askedBy: ReadonlyMap<string, string>;
 }
 
-export const emptyTimeline: Timeline = { rows: [], lastSeq: 0, usage: { input_tokens: 0, output_tokens: 0, cost_usd: 0, unpriced: 0 } };
+export const emptyTimeline: Timeline = { rows: [], lastSeq: 0, askedBy: new Map(), usage: { input_tokens: 0, output_tokens: 0, cost_usd: 0, unpriced: 0 } };
 
 /** How much of a running call's output is kept. The beginning goes first. */
 const liveLimit = 64 * 1024;
 
 export function callKey(runId: string, callId: string): string {
   return `call-${runId}-${callId}`;
+}
+
+/** The rows that stand for themselves, and those that are folded under the call that has asked for their run. */
+export function folded({ rows, askedBy }: Pick<Timeline, "rows" | "askedBy">): { top: Row[]; below: ReadonlyMap<string, Row[]> } {
+  if (askedBy.size === 0) return { top: rows, below: new Map() };
+  const top: Row[] = [];
+  const below = new Map<string, Row[]>();
+  for (const row of rows) {
+    const call = askedBy.get(row.runId);
+    if (call === undefined) {
+      top.push(row);
+      continue;
+    }
+    const list = below.get(call);
+    if (list) list.push(row);
+    else below.set(call, [row]);
+  }
+  return { top, below };
 }
 
 /** The agent's own tool: its accepted call is the findings, so only a refused one has a row. */
@@ -149,6 +172,7 @@ export class RowBuilder {
   /** Calls that were made in a message and have no row. */
   private readonly unshown = new Map<string, ToolUse>();
   private lastSeq = 0;
+  private askedBy: ReadonlyMap<string, string> = emptyTimeline.askedBy;
   private usage: Spent = emptyTimeline.usage;
 
   add(events: TimelineEvent[]): Timeline {
@@ -158,7 +182,7 @@ export class RowBuilder {
       this.lastSeq = event.seq;
       this.one(event);
     }
-    return { rows: this.rows, lastSeq: this.lastSeq, usage: this.usage };
+    return { rows: this.rows, lastSeq: this.lastSeq, usage: this.usage, askedBy: this.askedBy };
   }
 
   private one(event: TimelineEvent): void {
@@ -223,6 +247,9 @@ export class RowBuilder {
         return this.put({ ...head, row: "feedback", feedback: event.data });
       case "briefing":
         return this.put({ ...head, row: "briefing", text: event.data.text });
+      case "agent.asked":
+        this.askedBy = new Map(this.askedBy).set(event.data.run, callKey(runId, event.data.call_id));
+        return this.call(head, event.data.call_id, { asked: event.data });
       case "compaction":
         this.spend(event.data.usage);
         return this.put({ ...head, row: "compaction", compaction: event.data });
@@ -290,7 +317,7 @@ export class RowBuilder {
     }
     const use = this.unshown.get(key);
     this.unshown.delete(key);
-    const blank = { name: use?.name ?? "", arguments: use?.arguments, started: false, asks: false, live: "", result: null };
+    const blank = { name: use?.name ?? "", arguments: use?.arguments, started: false, asks: false, live: "", result: null, asked: null };
     this.put({ ...head, key, row: "call", id, ...blank, ...change });
   }
 

@@ -20,6 +20,8 @@ function staleAfter(kind: TimelineEvent["kind"]): string[] {
       return ["findings", ""];
     case "feedback":
       return ["feedback"];
+    case "agent.asked":
+      return ["runs"];
     case "run.queued":
     case "run.started":
     case "run.requeued":

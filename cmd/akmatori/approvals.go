@@ -128,8 +128,8 @@ func (w *world) decide(ctx context.Context, c *client, approval string, in map[s
 	var a ops.Approval
 	path := "approvals/" + url.PathEscape(approval) + "/decision"
 	err := c.call(ctx, http.MethodPost, path, nil, in, &a)
-	if asked(err, "body.proof") { // what is risky needs the password, and a token has none
-		_, _ = fmt.Fprint(w.stderr, "Your password: ")
+	if asked(err, "body.proof") { // what is risky needs the password or a code, and a token has neither
+		_, _ = fmt.Fprint(w.stderr, "Your password, or a code of your authenticator app: ")
 		var password string
 		password, err = w.readPassword()
 		_, _ = fmt.Fprintln(w.stderr)

@@ -39,6 +39,7 @@ type fakeAPI struct {
 	breakAfter int
 	audit      map[string][]ops.AuditRecord
 	auditKeys  ops.AuditKeys
+	second     string // the code that signing in takes
 }
 
 func newAPI(t *testing.T) *fakeAPI {
@@ -52,8 +53,30 @@ func newAPI(t *testing.T) *fakeAPI {
 			problem(w, http.StatusUnauthorized, "wrong username or password")
 			return
 		}
+		if a.second != "" {
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: "half", Secure: true, Path: "/", HttpOnly: true})
+			reply(w, map[string]any{"code_due": true})
+			return
+		}
 		http.SetCookie(w, &http.Cookie{Name: "session", Value: "s1", Secure: true, Path: "/", HttpOnly: true})
 		reply(w, map[string]any{"user": map[string]string{"id": "1", "username": "admin"}})
+	})
+	mux.HandleFunc("POST /api/v1/auth/second", func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ Code string }
+		_ = json.NewDecoder(r.Body).Decode(&in)
+		if c, err := r.Cookie("session"); err != nil || c.Value != "half" || in.Code != a.second {
+			problem(w, http.StatusForbidden, "the code is wrong")
+			return
+		}
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: "s1", Secure: true, Path: "/", HttpOnly: true})
+		reply(w, map[string]any{"user": map[string]string{"id": "1", "username": "admin"}})
+	})
+	mux.HandleFunc("GET /api/v1/auth/session", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+goodToken {
+			problem(w, http.StatusUnauthorized, "the token is unknown")
+			return
+		}
+		reply(w, map[string]any{"user": map[string]string{"id": "1", "username": "olga"}})
 	})
 	mux.HandleFunc("POST /api/v1/auth/logout", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("POST /api/v1/tokens", func(w http.ResponseWriter, r *http.Request) {
@@ -273,6 +296,34 @@ func TestLoginStoresATokenForOneURL(t *testing.T) {
 	require.Equal(t, exitSignedOut, cli(t, env, "", "incidents").code)
 	require.Empty(t, other.requests, "the token went to another host")
 	env[envToken] = goodToken
+	require.Equal(t, 0, cli(t, env, "", "incidents").code)
+}
+
+// TestLoginWithMoreThanAPassword: with a code, or with a token that was made on the page.
+func TestLoginWithMoreThanAPassword(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.second = "123456"
+	env := map[string]string{"XDG_CONFIG_HOME": t.TempDir()}
+	got := cli(t, env, "pass word", "login", a.URL, "-u", "admin", "--password-stdin")
+	require.NotEqual(t, 0, got.code, "the terminal gives another code")
+	require.Contains(t, got.err, "the code is wrong")
+	a.second = "pass word" // which is what the terminal gives
+	got = cli(t, env, "pass word", "login", a.URL, "-u", "admin", "--password-stdin")
+	require.Equal(t, 0, got.code, got.err)
+	require.Contains(t, got.err, "Code of your authenticator app")
+	require.Equal(t, 0, cli(t, env, "", "incidents").code)
+
+	env["XDG_CONFIG_HOME"] = t.TempDir()
+	got = cli(t, env, "wrong", "login", a.URL, "-u", "olga", "--password-stdin")
+	require.Equal(t, exitSignedOut, got.code)
+	require.Contains(t, got.err, "--token-stdin")
+	require.Equal(t, exitSignedOut, cli(t, env, "akm_wrong\n", "login", a.URL, "--token-stdin").code)
+	require.Equal(t, exitSignedOut, cli(t, env, "", "incidents").code, "nothing was stored")
+	got = cli(t, env, goodToken+"\n", "login", a.URL, "--token-stdin")
+	require.Equal(t, 0, got.code, got.err)
+	require.Contains(t, got.err, "as olga")
+	require.NotContains(t, got.out+got.err, goodToken)
 	require.Equal(t, 0, cli(t, env, "", "incidents").code)
 }
 

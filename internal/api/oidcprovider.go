@@ -52,9 +52,13 @@ type linkInput struct {
 // oidcOperations are about the provider that people sign in with.
 func (s *API) oidcOperations(api huma.API) {
 	const tag = "accounts"
-	handle(s, api, operation{id: "get-oidc-provider", method: http.MethodGet, path: "/oidc-provider", summary: "The OpenID Connect provider that people sign in with", tag: tag},
+	handle(s, api, operation{id: "get-oidc-provider", method: http.MethodGet, path: "/oidc-provider", summary: "The OpenID Connect provider that people sign in with; without a name if there is none", tag: tag},
 		func(ctx context.Context, _ caller, _ *nothing) (*answer[shownOIDC], error) {
 			p, err := s.db.OIDC(ctx)
+			if ops.CodeOf(err) == ops.CodeNotFound {
+				p, err = ops.OIDCProvider{Groups: []ops.GroupRoles{}}, nil
+				p.Complete()
+			}
 			return &answer[shownOIDC]{s.shownOIDC(p)}, err
 		})
 	handle(s, api, operation{id: "put-oidc-provider", method: http.MethodPut, path: "/oidc-provider", summary: "Set it", tag: tag}, s.putOIDC)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +31,7 @@ type File struct {
 	Providers   []FileProvider   `yaml:"providers"`
 	Agents      []FileAgent      `yaml:"agents"`
 	ToolServers []FileToolServer `yaml:"tool_servers"`
+	OIDC        *FileOIDC        `yaml:"oidc"`
 }
 
 // FileSource is a sender of alerts.
@@ -113,6 +116,22 @@ type FileAgent struct {
 	USD          float64       `yaml:"usd"`
 }
 
+// FileOIDC is the OpenID Connect provider that people sign in with, as of
+// [ops.OIDCProvider].
+type FileOIDC struct {
+	Name          string              `yaml:"name"`
+	Issuer        string              `yaml:"issuer"`
+	ClientID      string              `yaml:"client_id"`
+	ClientSecret  ops.Secret          `yaml:"client_secret"`
+	Scopes        []string            `yaml:"scopes"`
+	UsernameClaim string              `yaml:"username_claim"`
+	GroupsClaim   string              `yaml:"groups_claim"`
+	Provision     bool                `yaml:"provision"`
+	Disabled      bool                `yaml:"disabled"`
+	Passwords     string              `yaml:"passwords"`
+	Groups        map[string][]string `yaml:"groups"` // the roles of each
+}
+
 // ReadFile reads a configuration file.
 func ReadFile(path string) (*File, error) {
 	f, err := os.Open(path)
@@ -179,7 +198,37 @@ func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
 			return fmt.Errorf("tool server %q: %w", t.Name, err)
 		}
 	}
+	if c.OIDC != nil {
+		if err := c.OIDC.apply(ctx, db, state); err != nil {
+			return fmt.Errorf("oidc: %w", err)
+		}
+	}
 	return c.applyAgents(ctx, db)
+}
+
+// apply stores the provider, with its secret sealed for the zone api.
+func (f *FileOIDC) apply(ctx context.Context, db *postgres.DB, state *State) error {
+	p := ops.OIDCProvider{Name: f.Name, Issuer: f.Issuer, ClientID: f.ClientID, Scopes: f.Scopes, UsernameClaim: f.UsernameClaim, GroupsClaim: f.GroupsClaim,
+		Provision: f.Provision, Enabled: !f.Disabled, Passwords: f.Passwords}
+	for _, group := range slices.Sorted(maps.Keys(f.Groups)) {
+		p.Groups = append(p.Groups, ops.GroupRoles{Group: group, Roles: f.Groups[group]})
+	}
+	p.Complete()
+	if err := p.Check(); err != nil {
+		return err
+	}
+	return db.PutOIDC(ctx, p, func(ops.OIDCProvider) (string, []byte, error) {
+		p.ID = ops.NewID()
+		if f.ClientSecret.Empty() {
+			return p.ID, nil, nil
+		}
+		ring, err := seal.ParseRing(ops.ZoneAPI, state.APIKey)
+		if err != nil {
+			return "", nil, err
+		}
+		secret, err := ring.Public().Seal(p.SecretCredential(nil), f.ClientSecret)
+		return p.ID, secret, err
+	})
 }
 
 // applyProviders stores all of them before the fallbacks, which may name any.

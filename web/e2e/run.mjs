@@ -5,6 +5,7 @@
 //   SHOTS                          a folder for screenshots (optional)
 import { accessibility, assert, check, launch, narrow, report, reportViolations, shot, until, watch, wide } from "./browser.mjs";
 import { craftChecks } from "./craft.mjs";
+import { accountChecks } from "./accounts.mjs";
 import { hostChecks } from "./hosts.mjs";
 import { listChecks } from "./lists.mjs";
 import { memoryChecks } from "./memory.mjs";
@@ -263,6 +264,8 @@ await toolChecks({ context, page, watched, base });
 await memoryChecks({ context, page, base });
 
 await overviewChecks({ context, page, base, incident });
+
+await accountChecks({ browser, context, page, base });
 
 const pages = [
   ["dashboard", "/"],

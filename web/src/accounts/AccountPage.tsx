@@ -7,6 +7,7 @@ import { NotifySettings } from "../notify/NotifySettings";
 import { inert } from "../text/visible";
 import { Card, Page, Problem } from "../ui/parts";
 import css from "./accounts.module.css";
+import { SecondFactor } from "./SecondFactor";
 import { OwnSessions } from "./Sessions";
 import { ordered, type Permission, permissions, useUser } from "./may";
 
@@ -43,6 +44,7 @@ export function AccountPage() {
         </div>
       </Card>
       <NotifySettings />
+      <SecondFactor />
       <OwnSessions />
       <Card label="Change your password">
         <form ref={form} className={css.section} onSubmit={submit} aria-label="Change your password">

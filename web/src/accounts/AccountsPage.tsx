@@ -1,5 +1,6 @@
 import { Page } from "../ui/parts";
 import { Actors } from "./Actors";
+import { Provider } from "./Provider";
 import { Roles } from "./Roles";
 import { Users } from "./Users";
 
@@ -11,6 +12,7 @@ export function AccountsPage() {
       lead="A user has the powers of all their roles together. Changes count from their next request on. Everything here is in the audit log."
     >
       <Users />
+      <Provider />
       <Roles />
       <Actors />
     </Page>

@@ -86,6 +86,7 @@ function SessionText({ session: s }: { session: Session }) {
       <strong title={inert(s.browser)}>{inert(browserOf(s.browser))}</strong> {s.current && <Chip tone="accent">This one</Chip>}
       <div className="faint">
         from <span className="mono">{inert(s.address)}</span>, used <Ago at={s.last_seen_at} suffix=" ago" />, signed in <Ago at={s.created_at} suffix=" ago" />
+        {s.method === "oidc" && " with the provider"}
       </div>
     </div>
   );

@@ -13,6 +13,7 @@ import { Chip } from "../ui/state";
 import css from "./accounts.module.css";
 import { SessionsOf } from "./Sessions";
 import { useUser } from "./may";
+import { howSignsIn, SignIn } from "./SignIn";
 
 /** An invitation, as long as it is on the screen: its link is answered only once. */
 interface Invitation {
@@ -154,6 +155,7 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
   const me = useUser();
   const [editing, setEditing] = useState(false);
   const [where, setWhere] = useState(false); // whether it shows where they are signed in
+  const [signIn, setSignIn] = useState(false); // whether it shows how they sign in
   const [chosen, setChosen] = useState(u.roles);
   const [sure, setSure] = useState(false);
   const refresh = useRefresh();
@@ -178,11 +180,13 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
     <li className={css.row}>
       <div className={css.who}>
         <h3>
-          {inert(u.username)} {u.id === me.id && <Chip tone="accent">You</Chip>} {u.invited && <Chip tone="warning">Invited</Chip>} {disabled && <Chip tone="quiet">Disabled</Chip>}
+          {inert(u.username)} {u.id === me.id && <Chip tone="accent">You</Chip>} {u.invited && <Chip tone="warning">Invited</Chip>} {u.second_factor && <Chip tone="good">Second factor</Chip>} {disabled && <Chip tone="quiet">Disabled</Chip>}
         </h3>
         <p className="dim">
           {u.roles.map(inert).join(", ") || "no roles"}
           <span className="faint">
+            {" · "}
+            {howSignsIn(u)}
             {" · "}made <Ago at={u.created_at} suffix=" ago" />
           </span>
         </p>
@@ -196,6 +200,8 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
               setChosen(u.roles);
               setEditing(true);
             }}
+            disabled={u.roles_by_groups}
+            title={u.roles_by_groups ? "Their groups at the provider give the roles." : undefined}
             aria-label={`Roles of ${inert(u.username)}`}
           >
             Roles
@@ -203,7 +209,10 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
           <Button variant="default" size="compact-sm" aria-expanded={where} onClick={() => setWhere(!where)} aria-label={`Sessions of ${inert(u.username)}`}>
             Sessions
           </Button>
-          <Button variant="default" size="compact-sm" loading={invite.isPending} onClick={() => invite.mutate()} title="With it they set a new password; the one they have works until then." aria-label={`New link for ${inert(u.username)}`}>
+          <Button variant="default" size="compact-sm" aria-expanded={signIn} onClick={() => setSignIn(!signIn)} aria-label={`Sign-in of ${inert(u.username)}`}>
+            Sign-in
+          </Button>
+          <Button variant="default" size="compact-sm" disabled={!u.password && !!u.oidc_subject} loading={invite.isPending} onClick={() => invite.mutate()} title="With it they set a new password; the one they have works until then." aria-label={`New link for ${inert(u.username)}`}>
             New link
           </Button>
           <Button
@@ -238,6 +247,11 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
             </Button>
           </div>
         </form>
+      )}
+      {signIn && (
+        <div className={css.inline}>
+          <SignIn user={u} refresh={refresh} />
+        </div>
       )}
       {where && (
         <div className={css.inline}>

@@ -1,6 +1,7 @@
 import { Button } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { overview } from "../api/calls";
 import type { Setup } from "../api/types";
@@ -41,13 +42,15 @@ export function WizardPage() {
         <p className={css.lead}>Four steps to the first investigated incident. You can leave at any time: what is done stays, and the dashboard leads back here.</p>
       </header>
       {query.error && <Problem what="How far the set-up has come could not be read." error={query.error} retry={() => void query.refetch()} />}
-      {state ? <Steps state={state} chosen={search.step ?? firstOpen(state)} /> : !query.error && <LoadingRows rows={6} height={24} />}
+      {state ? <Steps state={state} asked={search.step} /> : !query.error && <LoadingRows rows={6} height={24} />}
     </div>
   );
 }
 
-function Steps({ state, chosen }: { state: Setup; chosen: StepName }) {
+function Steps({ state, asked }: { state: Setup; asked?: StepName }) {
   const navigate = useNavigate();
+  const [began] = useState(() => firstOpen(state)); // a step that gets done does not slip away from under a hand
+  const chosen = asked ?? began;
   const go = (step: StepName) => void navigate({ to: "/wizard", search: { step } });
   const at = steps.findIndex((s) => s.name === chosen);
   const step = steps[at];

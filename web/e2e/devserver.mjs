@@ -150,6 +150,7 @@ async function handle(state, request, response) {
     state.sessions.add(session);
     return json({ user: { id: "u1", username: body.username, roles: ["admin"], actions: state.actions } }, 200, { "Set-Cookie": `session=${session}; HttpOnly; SameSite=Lax; Path=/` });
   }
+  if (route === "GET /auth/methods") return json({ passwords: "everybody" });
   const session = /session=([^;]+)/.exec(request.headers.cookie ?? "")?.[1];
   if (!state.sessions.has(session)) return problem(401, "sign in first");
   if (route === "GET /auth/session") return json({ user: { id: "u1", username: "admin", roles: ["admin"], actions: state.actions } });
@@ -210,6 +211,7 @@ async function handle(state, request, response) {
       const found = (state.events.get(incident.id) ?? []).filter((e) => e.kind === "findings");
       return list(found.map((e) => ({ run_id: e.run_id, at: e.at, finding: e.data })));
     }
+    if (["feedback", "similar"].includes(part)) return list([]);
     if (part === "stream") return stream(state, incident, request, response);
   }
   if (request.method === "POST") {
@@ -238,7 +240,7 @@ async function handle(state, request, response) {
 }
 
 /** What this api has none of. */
-const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles", "memories", "memory-rules"].map((name) => `GET /${name}`));
+const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles", "memories", "memory-rules", "actors", "agents", "audit", "audit/chains", "auth/sessions", "tools", "views"].map((name) => `GET /${name}`));
 
 const same = (x) => ({ shown: x, kept: x });
 const creators = {

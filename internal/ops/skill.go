@@ -104,13 +104,9 @@ var guideName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 // letters, digits and single hyphens between them, 64 at most.
 func ValidGuideName(s string) bool { return len(s) <= 64 && guideName.MatchString(s) }
 
-// HasSkill says whether an agent whose list is given has a skill: it is named,
-// or begins with what stands before a final *.
-func HasSkill(list []string, name string) bool {
-	return slices.ContainsFunc(list, func(want string) bool {
-		prefix, glob := strings.CutSuffix(want, "*")
-		return glob && strings.HasPrefix(name, prefix) || want == name
-	})
+// HasSkill says whether an agent may read a skill.
+func (a AgentDef) HasSkill(name string) bool {
+	return slices.Contains(a.Skills, name) || slices.Contains(a.Skills, "*")
 }
 
 // skillSegment is a name that means the same on every file system, and no option

@@ -249,6 +249,9 @@ func putAgent(ctx context.Context, tx pgx.Tx, a ops.AgentDef, onConflict string)
 			return 0, ops.Errorf(ops.CodeInvalid, "there is no LLM provider %q", a.Provider)
 		}
 	}
+	if err := checkSkills(ctx, tx, a.Skills); err != nil {
+		return 0, err
+	}
 	tag, err := tx.Exec(ctx, `INSERT INTO agents (id, description, prompt, provider, rules, tools, limits, skills, sub_agents, targets, credentials)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`+onConflict,
 		a.ID, a.Description, a.Prompt, a.Provider, orNone(a.Rules), orNone(a.Tools), json.RawMessage(limits),

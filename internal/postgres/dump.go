@@ -17,8 +17,9 @@ import (
 const versionTable = "goose_db_version"
 
 // untouched are the tables that may have rows before anybody has used the
-// database: what a migration made, and the link for the first admin.
-var untouched = []string{"agents", "roles", "grouping_version", "tools_version", "chores", "setup_tokens", "actor_roles", "gatekeeper", "installation"}
+// database: what a migration made, what the api brings, and the link for the first admin.
+var untouched = []string{"agents", "roles", "grouping_version", "tools_version", "chores", "setup_tokens", "actor_roles", "gatekeeper", "installation",
+	"skills", "skill_versions", "skill_files", "starters", "runbooks", "runbook_versions"}
 
 // Contents says what a dump holds, beside the rows.
 type Contents struct {

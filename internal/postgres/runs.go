@@ -58,6 +58,9 @@ type ClaimedRun struct {
 	Context *ops.Context
 	// Conclude says why the run may do nothing more but conclude, if it may not.
 	Conclude string
+	// Skills are those of the agent, Runbooks those for the incident ([DB.Guidance]).
+	Skills   []ops.SkillRef
+	Runbooks []ops.RunbookRef
 }
 
 // PastRun is the conversation of a run that has ended.
@@ -189,6 +192,9 @@ func (db *DB) fill(ctx context.Context, out *ClaimedRun) (err error) {
 		return err
 	}
 	if out.Alerts, err = db.IncidentAlerts(ctx, out.Run.IncidentID); err != nil {
+		return err
+	}
+	if out.Skills, out.Runbooks, err = db.Guidance(ctx, out.Agent, out.Incident, out.Alerts); err != nil {
 		return err
 	}
 	if out.Transcript, err = db.transcript(ctx, out.Run.ID); err != nil {

@@ -18,6 +18,7 @@ const (
 	maxSearchAlerts = 200
 	maxSearchLabels = 200
 	maxSearchWords  = 300
+	maxRunbookWords = 2000
 	maxWord         = 64  // runes; longer ones are cut, in a query as well
 	maxLabel        = 200 // bytes, key and value; longer ones are cut, in a filter as well
 )
@@ -156,15 +157,18 @@ func searchLabel(key, value string) string {
 //   - A name with dots, such as db-1.example.com, is also kept from each dot to
 //     its end, so that any stretch of it is the beginning of a word.
 //   - Scripts that are written without spaces give each pair of neighbouring characters.
-func searchWords(texts ...string) []string {
+func searchWords(texts ...string) []string { return wordsOf(maxSearchWords, texts...) }
+
+// wordsOf gives the first words, at most most of them.
+func wordsOf(most int, texts ...string) []string {
 	found := map[string]bool{}
 	add := func(word string) {
-		if word != "" && len(found) < maxSearchWords {
+		if word != "" && len(found) < most {
 			found[word] = true
 		}
 	}
 	for _, text := range texts {
-		if len(found) == maxSearchWords {
+		if len(found) == most {
 			break
 		}
 		for _, piece := range pieces(text) {

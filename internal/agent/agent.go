@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -81,7 +82,8 @@ type Agent struct {
 	registry *prometheus.Registry
 	metrics  *metrics
 	sandbox  *sandbox.Sandbox // nil: runs have no shell
-	changed  chan struct{}    // holds one: there is something to send
+	library  *library
+	changed  chan struct{} // holds one: there is something to send
 
 	mu       sync.Mutex
 	runs     map[string]*run
@@ -140,12 +142,24 @@ func New(ctx context.Context, cfg Config) (_ *Agent, err error) {
 			}
 		}()
 	}
+	if a.library, err = newLibrary(cfg.libraryDir(), a.wake); err != nil {
+		return nil, err
+	}
 	if cfg.OpsListen != "" {
 		if a.listener, err = serve.Listen(ctx, "ops", cfg.OpsListen); err != nil {
 			return nil, err
 		}
 	}
 	return a, nil
+}
+
+// libraryDir is where commands of the workspace read skills: beside the workspace,
+// which is emptied whenever a worker takes it. Without one it is nowhere.
+func (c Config) libraryDir() string {
+	if c.Workspace == "" {
+		return ""
+	}
+	return filepath.Clean(c.Workspace) + ".library"
 }
 
 // ID is what the api knows this worker by.
@@ -179,6 +193,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	a.working.Wait()
+	err = errors.Join(err, a.library.close())
 	if a.sandbox != nil {
 		err = errors.Join(err, a.sandbox.Close())
 	}
@@ -282,7 +297,7 @@ func (a *Agent) start(ctx context.Context, task wire.Task) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &run{
-		ref: task.RunRef, task: task, worker: a.id, cancel: cancel, backoff: a.cfg.backoff, metrics: a.metrics, sandbox: a.sandbox,
+		ref: task.RunRef, task: task, worker: a.id, cancel: cancel, backoff: a.cfg.backoff, metrics: a.metrics, sandbox: a.sandbox, library: a.library,
 		out:  newOutbox(task.NextSeq, a.wake),
 		asks: newAsks(a.wake), askWaits: a.cfg.ApprovalWait,
 		limits: task.Agent.Limits.OrDefault(),

@@ -152,7 +152,9 @@ func callLine(use ops.ToolUse, r ops.ToolResult, prefix string) string {
 		how += fmt.Sprintf(", exit code %d", *r.ExitCode)
 	}
 	again := "not shown any more"
-	if prefix == "" && own(use.Name) == nil && use.Name != ops.AskAgent {
+	if prefix == "" && use.Name == guidanceRead {
+		again = "not shown any more; " + guidanceRead + " shows it again"
+	} else if prefix == "" && own(use.Name) == nil && use.Name != ops.AskAgent {
 		again = "not shown any more; evidence_read shows it again, if you have that tool"
 	}
 	return fmt.Sprintf("[%s%s: %s, %s, %d lines, %s]", prefix, use.ID, callText(use), how, 1+strings.Count(strings.TrimSpace(r.Text), "\n"), again)

@@ -54,7 +54,10 @@ type testAPI struct {
 	deaf     bool // stores and acks nothing, as if it died before the commit
 	mute     bool // stores and does not ack, as if it died behind it
 	version  int
-	newEvent chan struct{} // closed and replaced
+	bundles  map[string][]ops.SkillFile // by digest
+	fetched  []string                   // names of skills
+	silent   bool                       // does not answer a fetch
+	newEvent chan struct{}              // closed and replaced
 	asked    []wire.Ask
 	decide   func(wire.Ask) []wire.Decision // what is said at once; nil: nothing
 }
@@ -111,6 +114,16 @@ func (a *testAPI) handle(ctx context.Context, conn *wire.Conn, f wire.Frame) err
 		return a.hand(ctx, conn)
 	case f.Heartbeat != nil:
 		a.beats++
+	case f.Fetch != nil:
+		a.fetched = append(a.fetched, f.Fetch.Skill)
+		if a.silent {
+			return nil
+		}
+		b := &wire.Bundle{RunRef: f.Fetch.RunRef, Digest: f.Fetch.Digest, Files: a.bundles[f.Fetch.Digest]}
+		if b.Files == nil {
+			b.Problem = "that version is not kept any more"
+		}
+		return conn.Send(ctx, wire.Frame{Bundle: b})
 	case f.Events != nil:
 		return a.store(ctx, conn, *f.Events)
 	case f.Ask != nil:

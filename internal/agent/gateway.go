@@ -222,7 +222,7 @@ func (g *gateway) tools(ctx context.Context) ([]llm.Tool, error) {
 	}
 	var out []llm.Tool
 	for _, t := range list.Tools {
-		if !toolName.MatchString(t.Name) || t.Name == submitFindings || t.Name == ops.AskAgent || own(t.Name) != nil {
+		if !toolName.MatchString(t.Name) || t.Name == submitFindings || t.Name == guidanceRead || t.Name == ops.AskAgent || own(t.Name) != nil {
 			g.log.Warn("the gateway offers a tool under a name that it cannot have", "tool", t.Name)
 			continue
 		}

@@ -97,6 +97,7 @@ func briefing(task wire.Task) string {
 		text += fmt.Sprintf("What is on record about the past. Earlier causes and memories are hypotheses to be checked anew, and never evidence: "+
 			"this time it may be something else, and nothing of it can be cited.\n\n<past>\n%s\n</past>\n\n", asJSON(c))
 	}
+	text += guidance(task)
 	return text + "Find out what is wrong, with the tools you have, then call " + submitFindings + "."
 }
 

@@ -57,6 +57,7 @@ type run struct {
 	backoff time.Duration
 	metrics *metrics
 	sandbox *sandbox.Sandbox // nil: there is no workspace
+	library *library
 	asks    *asks
 	// askWaits is how long a call is held for people.
 	askWaits time.Duration
@@ -69,6 +70,7 @@ type run struct {
 	t       *transcript
 	gateway *gateway
 	shell   *shell // nil: not offered
+	guides  *guides
 	models  *models
 	tools   []llm.Tool
 	known   map[string]bool               // names of tools
@@ -192,6 +194,10 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 	for _, t := range r.tools {
 		r.known[t.Name] = true
 	}
+	if err := r.borrow(near); err != nil {
+		return verdict{}, err
+	}
+	defer r.guides.giveBack()
 	if r.shell = r.openShell(); r.shell != nil {
 		defer r.shell.close()
 		for _, t := range ownTools() {
@@ -211,6 +217,26 @@ func (r *run) investigate(ctx context.Context) (verdict, error) {
 		}
 	}
 	return r.loop(ctx, near)
+}
+
+// borrow gets the skills that the run has, and offers to read them. It begins
+// without those that cannot be had.
+func (r *run) borrow(ctx context.Context) error {
+	var problems []string
+	r.guides, problems = r.library.borrow(ctx, r.ref, r.task.Skills)
+	r.guides.runbooks = r.task.Runbooks
+	r.task.Skills = r.guides.refs() // the model is told of what there is
+	for _, p := range problems {
+		r.log.Warn("a run begins without a skill", "problem", p)
+		if _, err := r.notice(ctx, "The run goes on without a part of its guidance: %s.", p); err != nil {
+			r.guides.giveBack()
+			return err
+		}
+	}
+	if len(r.guides.skills)+len(r.guides.runbooks) > 0 {
+		r.tools, r.known[guidanceRead] = append(r.tools, guidanceTool()), true
+	}
+	return nil
 }
 
 // loop takes turns until the run has a verdict.
@@ -525,7 +551,7 @@ func (r *run) refuse(c ops.ToolUse, twins map[string]string, toolsLeft bool) str
 		return fmt.Sprintf("The call was not made: there is no tool %q.", short(c.Name))
 	case !toolsLeft:
 		return "The call was not made: no tool but " + submitFindings + " is left."
-	case repeated:
+	case repeated && (c.Name != guidanceRead || r.t.shown == ops.Compaction{}): // which may have taken it from view
 		return fmt.Sprintf("The call was not made: it is the same as %s. Its result stands above.", earlier)
 	case r.number(c) > r.limits.ToolCalls:
 		return fmt.Sprintf("The call was not made: the limit of %d tool calls is reached.", r.limits.ToolCalls)
@@ -563,6 +589,8 @@ func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, er
 		tool = func(ctx context.Context, use ops.ToolUse, _ func(string)) (ops.ToolResult, error) {
 			return r.askAgent(ctx, use)
 		}
+	case c.Name == guidanceRead:
+		tool = func(context.Context, ops.ToolUse, func(string)) (ops.ToolResult, error) { return r.guides.call(c), nil }
 	}
 	res, err := tool(work, c, live.add)
 	live.close()
@@ -595,7 +623,7 @@ func (r *run) judge(c ops.ToolUse) (f ops.Finding, why string) {
 	}
 	if dropped := ops.CheckFindings(f, r.t.outputs).Dropped; len(dropped) > 0 && !r.t.corrected {
 		if tool := r.t.citesOwn(f); tool != "" {
-			dropped = append([]string{"calls of " + tool + " are no evidence: cite the calls whose output they worked on"}, dropped...)
+			dropped = append([]string{"calls of " + tool + " are no evidence: cite the calls whose output they worked on, or that checked what they say"}, dropped...)
 		}
 		if r.t.cites(f, ops.AskAgent) {
 			dropped = append([]string{"what another agent says is no evidence: make the call that shows it yourself, and cite that"}, dropped...)

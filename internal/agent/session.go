@@ -113,6 +113,11 @@ func (s *session) send(ctx context.Context) error {
 				}
 			}
 		}
+		for _, f := range s.agent.library.unasked(s) {
+			if err := s.conn.Send(ctx, wire.Frame{Fetch: f}); err != nil {
+				return err
+			}
+		}
 		if s.draining.Load() {
 			free = 0
 		}
@@ -202,6 +207,9 @@ func (s *session) handle(_ context.Context, f wire.Frame) error {
 		if r := s.agent.find(f.Delegated.RunRef); r != nil {
 			r.errands.done(f.Delegated.Call, f.Delegated.Result)
 		}
+		return nil
+	case f.Bundle != nil:
+		s.agent.library.deliver(f.Bundle)
 		return nil
 	case f.Drain != nil:
 		s.agent.cfg.Log.Info("the api drains", "reason", f.Drain.Reason)

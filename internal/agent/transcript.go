@@ -188,7 +188,7 @@ func (t *transcript) result(r ops.ToolResult) {
 		n.results[r.ID] = r
 		switch tool := own(c.Name); {
 		// What another agent says, the api has no record of as evidence either.
-		case tool == nil && c.Name != ops.AskAgent && r.State == ops.CallDone:
+		case tool == nil && c.Name != guidanceRead && c.Name != ops.AskAgent && r.State == ops.CallDone:
 			t.outputs[r.ID] = r.Text
 		case tool != nil && tool.writes && r.State != ops.CallDenied: // the api has no record of these
 			t.wrote = true
@@ -228,8 +228,8 @@ func (t *transcript) cites(f ops.Finding, tool string) bool {
 	return slices.ContainsFunc(cited, func(c ops.Citation) bool { return t.tool(c.Call) == tool })
 }
 
-// citesOwn gives the name of a tool of the run's own folder whose call findings
-// cite, if they do.
+// citesOwn gives the name of a tool of the run's own folder, or of its guidance,
+// whose call findings cite, if they do.
 func (t *transcript) citesOwn(f ops.Finding) string {
 	cited := slices.Clone(f.Evidence)
 	for _, h := range f.Hypotheses {
@@ -237,7 +237,7 @@ func (t *transcript) citesOwn(f ops.Finding) string {
 	}
 	for _, n := range t.turns {
 		for _, use := range n.Calls {
-			if own(use.Name) != nil && slices.ContainsFunc(cited, func(c ops.Citation) bool { return c.Call == use.ID }) {
+			if (own(use.Name) != nil || use.Name == guidanceRead) && slices.ContainsFunc(cited, func(c ops.Citation) bool { return c.Call == use.ID }) {
 				return use.Name
 			}
 		}

@@ -603,3 +603,45 @@ func TestFitTask(t *testing.T) {
 	require.NotContains(t, string(fit[1].Data), big)
 	require.Contains(t, string(fit[2].Data), big)
 }
+
+// A worker gets the files of a skill for a run that it has, and a reason where
+// there are none; nothing that it asks for ends the connection but nonsense.
+func TestSkillsOfATask(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	files := []ops.SkillFile{{Path: ops.SkillMain, Content: []byte("x\xff\x00")}, {Path: "scripts/empty.sh", Content: []byte{}}}
+	_, err := r.db.PutSkill(t.Context(), postgres.SkillContent{About: ops.SkillAbout{Name: "disk", Description: "About disks", Match: []string{`title=~"disk.*"`}},
+		Files: files, Digest: ops.SkillDigest(files), Author: "user:ann"}, postgres.NotThere)
+	require.NoError(t, err)
+	_, err = r.db.PutRunbook(t.Context(), ops.Runbook{Slug: "full", Title: "Disk full", Text: "Call Ann."}, postgres.NotThere)
+	require.NoError(t, err)
+	r.incident("disk full")
+	w, got := r.working("w1")
+	require.Equal(t, []ops.SkillRef{{Name: "disk", Version: 1, Digest: ops.SkillDigest(files), Description: "About disks", Fit: ops.FitWords}}, got.Skills)
+	require.Equal(t, []ops.RunbookRef{{Slug: "full", Title: "Disk full", Version: 1, Text: "Call Ann.", Fit: ops.FitWords}}, got.Runbooks)
+
+	ask := func(ref wire.RunRef, version int) *wire.Bundle {
+		w.send(wire.Frame{Fetch: &wire.Fetch{RunRef: ref, Skill: "disk", Version: version, Digest: ops.SkillDigest(files)}})
+		return next(w, func(f wire.Frame) *wire.Bundle { return f.Bundle })
+	}
+	b := ask(got.RunRef, 1)
+	require.Empty(t, b.Problem)
+	require.Equal(t, got.RunRef, b.RunRef)
+	require.Equal(t, ops.SkillDigest(files), ops.SkillDigest(b.Files))
+	require.Contains(t, ask(got.RunRef, 2).Problem, "not kept any more")
+	other := got.RunRef
+	other.Epoch++
+	b = ask(other, 1)
+	require.Contains(t, b.Problem, "not this worker's")
+	require.Empty(t, b.Files)
+	other.Run = ops.NewID()
+	require.Contains(t, ask(other, 1).Problem, "not this worker's")
+
+	w.send(wire.Frame{Fetch: &wire.Fetch{RunRef: got.RunRef, Skill: "../disk", Version: 1}})
+	select {
+	case err := <-w.ended:
+		require.ErrorContains(t, err, "malformed fetch")
+	case <-time.After(soon):
+		require.FailNow(t, "the connection lives")
+	}
+}

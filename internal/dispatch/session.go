@@ -112,6 +112,8 @@ func (s *session) receive(ctx context.Context, f wire.Frame) error {
 		return s.ask(ctx, *f.Ask)
 	case f.Delegate != nil:
 		return s.delegate(ctx, *f.Delegate)
+	case f.Fetch != nil:
+		return s.bundle(ctx, *f.Fetch)
 	}
 	return &wire.CloseError{Code: wire.CloseProtocol, Reason: "not a frame that a worker sends"}
 }
@@ -198,6 +200,33 @@ func (s *session) store(ctx context.Context, e wire.Events) error {
 		s.budget(ctx, e.Run)
 	}
 	return err
+}
+
+// bundle sends the files of a skill, for a run that the worker holds. A problem
+// is the answer: the run goes on without the skill.
+func (s *session) bundle(ctx context.Context, f wire.Fetch) error {
+	if !validRuns([]wire.RunRef{f.RunRef}) || !ops.ValidGuideName(f.Skill) || f.Version < 1 || f.Version > 1<<30 || len(f.Digest) > 100 || strings.ContainsRune(f.Digest, 0) {
+		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "malformed fetch"}
+	}
+	answer := &wire.Bundle{RunRef: f.RunRef, Digest: f.Digest}
+	s.mu.Lock()
+	h, ok := s.held[f.Run]
+	s.mu.Unlock()
+	if !ok || h.epoch != f.Epoch {
+		answer.Problem = "the run is not this worker's"
+		return s.conn.Send(ctx, wire.Frame{Bundle: answer})
+	}
+	files, err := s.d.db.SkillBundle(ctx, f.Skill, f.Version, f.Digest)
+	switch {
+	case err == nil:
+		answer.Files = files
+	case ops.CodeOf(err) == ops.CodeNotFound:
+		answer.Problem = "that version is not kept any more"
+	default:
+		s.log.Warn("a skill was not read", "skill", f.Skill, "version", f.Version, "err", err)
+		answer.Problem = "the api could not read it"
+	}
+	return s.conn.Send(ctx, wire.Frame{Bundle: answer})
 }
 
 func (s *session) renew(ctx context.Context, runs []wire.RunRef) error {

@@ -35,6 +35,8 @@ func (d *Dispatcher) task(c *postgres.ClaimedRun, gateway, proxy ops.Secret) *wi
 		History:      fitHistory(c.History, maxHistoryBytes),
 		Waiting:      c.Waiting,
 		Context:      c.Context,
+		Skills:       c.Skills,
+		Runbooks:     c.Runbooks,
 		Conclude:     c.Conclude,
 		NextSeq:      c.Run.AckedSeq + 1,
 		Deadline:     c.Deadline,

@@ -21,6 +21,8 @@
 //	api → worker   decision   they are asked, or what they said
 //	worker → api   delegate   a run asks for another agent, under the key of its call
 //	api → worker   delegated  the result of that call; while there is none, a task
+//	worker → api   fetch      the files of a skill of a run that it has not yet
+//	api → worker   bundle     these files, or that there are none any more
 //	api → worker   drain      take no more; sent before the api stops
 //
 // A run ends with an event of kind run.ended; once that is acked both sides
@@ -97,6 +99,8 @@ type Frame struct {
 	Decision  *Decision  `json:"decision,omitempty"`
 	Delegate  *Delegate  `json:"delegate,omitempty"`
 	Delegated *Delegated `json:"delegated,omitempty"`
+	Fetch     *Fetch     `json:"fetch,omitempty"`
+	Bundle    *Bundle    `json:"bundle,omitempty"`
 	Drain     *Drain     `json:"drain,omitempty"`
 }
 
@@ -159,6 +163,10 @@ type Task struct {
 	// Waiting are calls of the run's own tools that people are asked about, or have
 	// allowed, and that nobody has started.
 	Waiting []string `json:"waiting,omitempty"`
+	// Skills are those of the agent, without their files: see Fetch. Runbooks are
+	// those that fit the incident.
+	Skills   []ops.SkillRef   `json:"skills,omitempty"`
+	Runbooks []ops.RunbookRef `json:"runbooks,omitempty"`
 	// Conclude says why the run may do nothing more but conclude; empty if it may.
 	Conclude string `json:"conclude,omitempty"`
 	// NextSeq is the number of the next event of this run.
@@ -299,6 +307,23 @@ type Delegated struct {
 	RunRef
 	Call   string         `json:"call"`
 	Result ops.ToolResult `json:"result"`
+}
+
+// Fetch asks for the files of a skill, on behalf of a run that the worker has.
+type Fetch struct {
+	RunRef
+	Skill   string `json:"skill"`
+	Version int    `json:"version"`
+	Digest  string `json:"digest"`
+}
+
+// Bundle answers Fetch, once each. Whoever gets it checks the digest.
+type Bundle struct {
+	RunRef
+	Digest string `json:"digest"`
+	// Files are missing where Problem says why.
+	Files   []ops.SkillFile `json:"files,omitempty"`
+	Problem string          `json:"problem,omitempty"`
 }
 
 // Drain asks the worker to ask for no more runs on this connection.

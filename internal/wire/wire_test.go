@@ -62,6 +62,8 @@ func frames() map[string]Frame {
 		"cancel":    {Cancel: &Cancel{RunRef: ref, Reason: "r", Lost: true}},
 		"message":   {Message: &Message{RunRef: ref, Message: ops.RunMessage{Seq: 4, Actor: "user:ada", Text: "look at web-2"}}},
 		"conclude":  {Conclude: &Conclude{RunRef: ref, Reason: "r"}},
+		"fetch":     {Fetch: &Fetch{RunRef: ref, Skill: "disk", Version: 2, Digest: "sha256:00"}},
+		"bundle":    {Bundle: &Bundle{RunRef: ref, Digest: "sha256:00", Files: []ops.SkillFile{{Path: "SKILL.md", Content: []byte("\x00\xff")}}}},
 		"drain":     {Drain: &Drain{Reason: "r"}},
 	}
 }

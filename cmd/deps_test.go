@@ -30,7 +30,7 @@ var links = map[string][]string{
 	// a model, it asks how risky an asked call is, through the proxy and without a key.
 	"cmd/api": {
 		"cmd/internal/process", "deploy/zabbix", "internal/anchor", "internal/api", "internal/casefile", "internal/dispatch", "internal/grouping", "internal/ingest", "internal/llm", "internal/llm/catalogue", "internal/ops", "internal/policy", "internal/postgres",
-		"internal/seal", "internal/serve", "internal/tool/catalogue", "internal/toolspec", "internal/wire", "migrations", "web",
+		"internal/seal", "internal/serve", "internal/skill", "internal/skill/starter", "internal/tool/catalogue", "internal/toolspec", "internal/wire", "migrations", "web",
 	},
 	// Opens the zone "tools". It has no way to the agents but their calls.
 	"cmd/mcp": {
@@ -113,6 +113,8 @@ var reaches = []struct {
 	{"internal/toolspec", []string{"github.com/santhosh-tekuri/jsonschema/v6", "internal/ops", "internal/policy"}, "pure: definitions of tools"},
 	{"internal/casefile", []string{"github.com/goccy/go-yaml", "internal/ops"}, "pure: files of cases, and runs that have ended, to cases"},
 	{"internal/tool/catalogue", nil, "files"},
+	{"internal/skill", []string{"github.com/goccy/go-yaml", "internal/grouping", "internal/ops"}, "pure: archives and texts to skills"},
+	{"internal/skill/starter", nil, "files"},
 	{"internal/reach", []string{"code.dny.dev/ssrf"}, "it dials and knows nothing of what is said"},
 	{"internal/llm/catalogue", []string{"internal/ops"}, "a table: who wants to know a price links no vendor's library"},
 	{"internal/sandbox", []string{"golang.org/x/sys", "internal/plain"}, "it confines and decides nothing"},

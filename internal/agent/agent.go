@@ -132,7 +132,7 @@ func New(ctx context.Context, cfg Config) (_ *Agent, err error) {
 		return nil, err
 	}
 	if cfg.Workspace != "" {
-		a.sandbox, err = sandbox.Open(ctx, sandbox.Config{Root: cfg.Workspace, WithoutLandlock: cfg.WithoutLandlock, Log: cfg.Log})
+		a.sandbox, err = sandbox.Open(ctx, sandbox.Config{Root: cfg.Workspace, Library: cfg.libraryDir(), WithoutLandlock: cfg.WithoutLandlock, Log: cfg.Log})
 		if err != nil {
 			return nil, err
 		}

@@ -86,7 +86,10 @@ func (r *run) openShell() *shell {
 	work := filepath.Join(s.folder.Dir(), "work")
 	s.place = &policy.Place{Workspace: s.folder.Dir(), Home: work, Dir: work, Bounded: true, Link: s.link}
 	s.moved.Store(r.t.wrote)
-	if err := s.fill(r.task, r.t.outputs); err != nil {
+	if err = s.fill(r.task, r.t.outputs); err == nil {
+		err = r.guides.place(s.folder.Dir())
+	}
+	if err != nil {
 		r.log.Error("a run has no workspace", "err", err)
 		s.close()
 		return nil

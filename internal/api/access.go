@@ -37,6 +37,8 @@ var accessOf = map[string]access{
 	"credentials":         {ops.CanManageInventory, ops.CanManageInventory},
 	"llm-providers":       {ops.CanRead, ops.CanManageInventory},
 	"agents":              {ops.CanRead, ops.CanManageAgents},
+	"skills":              {ops.CanRead, ops.CanManageAgents},
+	"runbooks":            {ops.CanRead, ops.CanManageAgents},
 	"changes":             {ops.CanRead, ops.CanRespond},
 	"memories":            {ops.CanRead, ops.CanRespond},
 	"memory-rules":        {ops.CanRead, ops.CanManageAgents},

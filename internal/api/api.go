@@ -164,6 +164,9 @@ func New(ctx context.Context, c Config) (*API, error) {
 		err = s.bind(ctx, c)
 	}
 	if err == nil {
+		err = s.installStarters(ctx)
+	}
+	if err == nil {
 		err = s.armSetup(ctx)
 	}
 	if err != nil {

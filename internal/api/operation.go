@@ -25,6 +25,7 @@ type operation struct {
 	stream    bool // an event stream
 	lines     bool // JSON lines
 	markdown  bool
+	maxBody   int64 // bytes; 0 means huma's MiB
 }
 
 // answer is a JSON body.
@@ -52,7 +53,7 @@ type nothing struct{}
 // handle registers an operation. Its handler gets the caller as a parameter; an
 // operation that is not anonymous is never called without one.
 func handle[I, O any](s *API, api huma.API, o operation, h func(context.Context, caller, *I) (*O, error)) {
-	op := huma.Operation{OperationID: o.id, Method: o.method, Path: "/api/v1" + o.path, Summary: o.summary, DefaultStatus: o.status,
+	op := huma.Operation{OperationID: o.id, Method: o.method, Path: "/api/v1" + o.path, Summary: o.summary, DefaultStatus: o.status, MaxBodyBytes: o.maxBody,
 		Tags: []string{o.tag}, Security: []map[string][]string{{"token": {}}, {"session": {}}}}
 	if o.anonymous {
 		op.Security = []map[string][]string{}
@@ -129,6 +130,8 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.signInOperations(api)
 	s.actorOperations(api)
 	s.agentOperations(api)
+	s.skillOperations(api)
+	s.runbookOperations(api)
 	s.gatekeeperOperations(api)
 	s.incidentOperations(api)
 	s.editOperations(api)

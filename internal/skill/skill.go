@@ -240,21 +240,6 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckList refuses, with code invalid, an agent's list of skills that has anything
-// in it but names and prefix*.
-func CheckList(list []string) error {
-	for _, name := range list {
-		prefix, glob := strings.CutSuffix(name, "*")
-		if glob && (prefix == "" || ops.ValidGuideName(strings.TrimSuffix(prefix, "-"))) {
-			continue
-		}
-		if glob || !ops.ValidGuideName(name) {
-			return ops.Errorf(ops.CodeInvalid, "skills: %.80q is neither the name of a skill nor what one begins with and a *", name)
-		}
-	}
-	return nil
-}
-
 func check(a ops.SkillAbout) error {
 	if err := CheckName(a.Name); err != nil {
 		return err

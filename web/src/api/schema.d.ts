@@ -1374,6 +1374,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/{id}/runs/{run}/case": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * An investigation that has ended as a case for akmatori eval, without what looks like a secret
+         * @description Needs the permission "read".
+         */
+        get: operations["export-case"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/{id}/similar": {
         parameters: {
             query?: never;
@@ -1682,7 +1702,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The OpenID Connect provider that people sign in with
+         * The OpenID Connect provider that people sign in with; without a name if there is none
          * @description Needs the permission "accounts.manage".
          */
         get: operations["get-oidc-provider"];
@@ -3063,6 +3083,19 @@ export interface components {
             tools?: components["schemas"]["ToolInput"][];
             /** @description What the paths of the tools are below, or the endpoint of MCP: https://HOST/PATH */
             url: string;
+        };
+        ChildRun: {
+            agent: string;
+            /** Format: int64 */
+            input_tokens: number;
+            /** Format: int64 */
+            output_tokens: number;
+            run: string;
+            state: string;
+            /** Format: int64 */
+            turns: number;
+            /** Format: double */
+            usd: number;
         };
         Citation: {
             call: string;
@@ -5163,6 +5196,7 @@ export interface components {
             name: string;
         };
         ToolResult: {
+            child?: components["schemas"]["ChildRun"];
             data?: unknown;
             /** Format: int64 */
             duration_ns: number;
@@ -8087,6 +8121,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListRun"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "export-case": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+                /** @description The id of one of its investigations, or newest. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Content-Disposition"?: string;
+                    "Content-Type"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/yaml": string;
                 };
             };
             /** @description Error */

@@ -1826,6 +1826,118 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runbooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Runbooks without their texts
+         * @description Needs the permission "read".
+         */
+        get: operations["list-runbooks"];
+        put?: never;
+        /**
+         * Write a runbook
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["create-runbook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runbooks/{slug}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One runbook
+         * @description Needs the permission "read".
+         */
+        get: operations["get-runbook"];
+        /**
+         * Make a new version of a runbook
+         * @description Needs the permission "agents.manage".
+         */
+        put: operations["edit-runbook"];
+        post?: never;
+        /**
+         * Remove a runbook with all its versions
+         * @description Needs the permission "agents.manage".
+         */
+        delete: operations["delete-runbook"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runbooks/{slug}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is kept of a runbook, newest first, without texts
+         * @description Needs the permission "read".
+         */
+        get: operations["list-runbook-versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runbooks/{slug}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One version of a runbook
+         * @description Needs the permission "read".
+         */
+        get: operations["get-runbook-version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runbooks/{slug}/versions/{version}/use": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a version that is kept the current one
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["use-runbook-version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/setup": {
         parameters: {
             query?: never;
@@ -1848,6 +1960,162 @@ export interface paths {
          * @description Needs the permission "inventory.manage".
          */
         patch: operations["change-setup"];
+        trace?: never;
+    };
+    "/api/v1/skills": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All skills, each by its current version
+         * @description Needs the permission "read".
+         */
+        get: operations["list-skills"];
+        put?: never;
+        /**
+         * Write a skill
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["create-skill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/skills/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take the skills of a zip or tar.gz: each folder with a SKILL.md in it is one
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["import-skills"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/skills/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One skill with its files
+         * @description Needs the permission "read".
+         */
+        get: operations["get-skill"];
+        /**
+         * Make a version of the current one with some files changed
+         * @description Needs the permission "agents.manage".
+         */
+        put: operations["edit-skill"];
+        post?: never;
+        /**
+         * Remove a skill with all its versions
+         * @description Needs the permission "agents.manage".
+         */
+        delete: operations["delete-skill"];
+        options?: never;
+        head?: never;
+        /**
+         * Say whether agents get a skill
+         * @description Needs the permission "agents.manage".
+         */
+        patch: operations["enable-skill"];
+        trace?: never;
+    };
+    "/api/v1/skills/{name}/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A skill as a zip
+         * @description Needs the permission "read".
+         */
+        get: operations["download-skill"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/skills/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is kept of a skill, newest first
+         * @description Needs the permission "read".
+         */
+        get: operations["list-skill-versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/skills/{name}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One version of a skill with its files
+         * @description Needs the permission "read".
+         */
+        get: operations["get-skill-version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/skills/{name}/versions/{version}/use": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a version that is kept the current one
+         * @description Needs the permission "agents.manage".
+         */
+        post: operations["use-skill-version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/sources": {
@@ -3559,6 +3827,13 @@ export interface components {
             /** @enum {string} */
             verdict: "confirmed" | "refuted" | "open";
         };
+        ImportedSkill: {
+            name: string;
+            /** @description False: these files are the current version already. */
+            stored: boolean;
+            /** Format: int64 */
+            version: number;
+        };
         Incident: {
             /** Format: int64 */
             alert_count: number;
@@ -3725,6 +4000,11 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListImportedSkill: {
+            items: components["schemas"]["ImportedSkill"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListIncident: {
             items: components["schemas"]["Incident"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
@@ -3760,6 +4040,11 @@ export interface components {
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
+        ListRunbook: {
+            items: components["schemas"]["Runbook"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
         ListServerView: {
             items: components["schemas"]["ServerView"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
@@ -3782,6 +4067,11 @@ export interface components {
         };
         ListSimilarIncident: {
             items: components["schemas"]["SimilarIncident"][];
+            /** @description Give it as cursor to get the next page; empty on the last one. */
+            next_cursor: string;
+        };
+        ListSkill: {
+            items: components["schemas"]["Skill"][];
             /** @description Give it as cursor to get the next page; empty on the last one. */
             next_cursor: string;
         };
@@ -4099,11 +4389,25 @@ export interface components {
             /** @description With the password, for basic authentication. */
             username?: string;
         };
+        NewRunbookBody: {
+            /** @description Sets of matchers, as in grouping rules: it is for an incident one of whose alerts fulfils all of one set. Words of title and text count besides. */
+            match?: string[];
+            /** @description Its name; one is made of the title if it is left out. */
+            slug?: string;
+            /** @description Markdown. */
+            text: string;
+            title: string;
+        };
         NewSecretBody: {
             /** @description The secret before it counts no more at once, and not after 24 hours. */
             revoke_old?: boolean;
             /** @description One is made if there is none. */
             secret?: string;
+        };
+        NewSkillBody: {
+            comment?: string;
+            /** @description Texts, SKILL.md among them; its frontmatter names the skill. */
+            files: components["schemas"]["SkillFileIn"][];
         };
         NewSourceBody: {
             /**
@@ -4613,6 +4917,30 @@ export interface components {
             usd: number;
             worker?: string;
         };
+        Runbook: {
+            author: string;
+            /** Format: date-time */
+            created_at: string;
+            current: boolean;
+            match?: string[];
+            slug: string;
+            text?: string;
+            title: string;
+            /** Format: int64 */
+            version: number;
+        };
+        RunbookEditBody: {
+            /**
+             * Format: int64
+             * @description The version that the edit was made on: it must still be the current one.
+             */
+            base: number;
+            /** @description Sets of matchers, as in grouping rules: it is for an incident one of whose alerts fulfils all of one set. Words of title and text count besides. */
+            match?: string[];
+            /** @description Markdown. */
+            text: string;
+            title: string;
+        };
         RunningNow: {
             agent: string;
             incident: components["schemas"]["Incident"];
@@ -4857,6 +5185,85 @@ export interface components {
             /** @enum {string} */
             status: "triggered" | "acknowledged" | "resolved" | "closed" | "merged";
             title: string;
+        };
+        Skill: {
+            allowed_tools?: string[];
+            author: string;
+            /** Format: int64 */
+            bytes: number;
+            comment?: string;
+            compatibility?: string;
+            /** Format: date-time */
+            created_at: string;
+            current: boolean;
+            description: string;
+            digest: string;
+            enabled: boolean;
+            /** Format: int64 */
+            files: number;
+            license?: string;
+            match?: string[];
+            metadata?: {
+                [key: string]: string;
+            };
+            name: string;
+            starter: boolean;
+            /** Format: int64 */
+            version: number;
+        };
+        SkillChangeBody: {
+            /** @description Whether agents get it. */
+            enabled: boolean;
+        };
+        SkillEditBody: {
+            /**
+             * Format: int64
+             * @description The version that the edit was made on: it must still be the current one.
+             */
+            base: number;
+            comment?: string;
+            /** @description Texts that are new or changed; all other files stay. */
+            files?: components["schemas"]["SkillFileIn"][];
+            /** @description Paths of files that go. */
+            remove?: string[];
+        };
+        SkillFile: {
+            /** @description It is no text, or too long to be shown; the archive has it. */
+            readonly binary?: boolean;
+            path: string;
+            /** Format: int64 */
+            readonly size: number;
+            text?: string;
+        };
+        SkillFileIn: {
+            path: string;
+            text: string;
+        };
+        SkillView: {
+            allowed_tools?: string[];
+            author: string;
+            /** Format: int64 */
+            bytes: number;
+            comment?: string;
+            compatibility?: string;
+            contents: components["schemas"]["SkillFile"][];
+            /** Format: date-time */
+            created_at: string;
+            current: boolean;
+            description: string;
+            digest: string;
+            enabled: boolean;
+            /** Format: int64 */
+            files: number;
+            license?: string;
+            match?: string[];
+            metadata?: {
+                [key: string]: string;
+            };
+            name: string;
+            starter: boolean;
+            /** Format: int64 */
+            version: number;
         };
         Source: {
             /**
@@ -9193,6 +9600,261 @@ export interface operations {
             };
         };
     };
+    "list-runbooks": {
+        parameters: {
+            query?: {
+                /** @description Words that are all in it. */
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListRunbook"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-runbook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRunbookBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runbook"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-runbook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                slug: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runbook"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "edit-runbook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                slug: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunbookEditBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runbook"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-runbook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                slug: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-runbook-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                slug: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListRunbook"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-runbook-version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                slug: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runbook"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "use-runbook-version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                slug: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runbook"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     "get-setup": {
         parameters: {
             query?: never;
@@ -9242,6 +9904,365 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SetupState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-skills": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListSkill"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "create-skill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSkillBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SkillView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "import-skills": {
+        parameters: {
+            query?: {
+                /** @description Whether a skill that is there already gets a new version; else that is a conflict. */
+                replace?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListImportedSkill"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-skill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SkillView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "edit-skill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SkillEditBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SkillView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-skill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "enable-skill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SkillChangeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SkillView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "download-skill": {
+        parameters: {
+            query?: {
+                /** @description 0 is the current one. */
+                version?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Content-Disposition"?: string;
+                    "Content-Type"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "list-skill-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListSkill"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-skill-version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SkillView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "use-skill-version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SkillView"];
                 };
             };
             /** @description Error */

@@ -143,7 +143,7 @@ func (a *errands) done(call string, res ops.ToolResult) {
 func (r *run) askAgent(ctx context.Context, use ops.ToolUse) (ops.ToolResult, error) {
 	f, err := readAsk(use.Arguments)
 	if err != nil {
-		return ops.ToolResult{ID: use.ID, State: ops.CallDenied, Text: "The agent was not asked: " + err.Error() + "."}, nil //nolint:nilerr // what is wrong with a call is its result
+		return ops.ToolResult{ID: use.ID, State: ops.CallDenied, Text: "The agent was not asked: " + err.Error() + "."}, nil
 	}
 	f.RunRef, f.Call = r.ref, use.ID
 	one := r.errands.put(f)

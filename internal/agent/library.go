@@ -252,7 +252,7 @@ func (l *library) shelve(g heldSkill) (string, error) {
 func removeShelf(dir string) error {
 	err := filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
-			err = os.Chmod(name, 0o755) //nolint:gosec // a folder, which its owner is about to remove
+			err = os.Chmod(name, 0o755)
 		}
 		return err
 	})

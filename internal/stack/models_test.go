@@ -121,7 +121,7 @@ func TestModelAwayForAnHour(t *testing.T) {
 		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM runs WHERE `+where).Scan(&n))
 		return n
 	}
-	require.Eventually(t, func() bool { return down.Load() }, 90*time.Second, 50*time.Millisecond)
+	require.Eventually(t, down.Load, 90*time.Second, 50*time.Millisecond)
 	waiting := `state = 'queued' AND waiting_since IS NOT NULL AND worker = ''`
 	done := count(`state = 'concluded'`)
 	require.Eventually(t, func() bool { done = count(`state = 'concluded'`); return count(waiting)+done == incidents }, 120*time.Second, 100*time.Millisecond,

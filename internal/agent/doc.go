@@ -77,6 +77,20 @@
 // run that goes on with what was found, and pays for none of it again. Ids of
 // earlier calls are marked, and an answer in words alone ends such a run.
 //
+// # Guidance
+//
+// The briefing names the skills and runbooks that the agent has, those that fit the
+// alerts first; the text is read with guidance_read, from a library that the worker
+// fills over the WebSocket, by digest. It is bounded, and guidance is no evidence.
+//
+// # Other agents
+//
+// An agent that may ask others has ask_agent. The worker says to the api whom it
+// wants and what for; the api decides, stores the child under the call's id, and
+// gives it to the same worker as a task of its own, without a slot, so that full
+// workers cannot wait for each other. The result comes from the database, be it that
+// the child ended here or at a worker before. A child ends with its parent.
+//
 // # A run always ends
 //
 // Turns, calls, time, tokens and money are limited, the last two so that the

@@ -110,7 +110,7 @@ test-scale: ## lists, facets, search and pages of a large database (SCALE=1: lar
 	$(WITHPG) $(GO) test -count=1 -v -timeout 30m -tags scale -run '^TestScale$$' ./internal/api
 
 .PHONY: test-peers
-test-peers: web/dist/index.html $(MCP_SUITE)/node_modules/.package-lock.json ## the whole flow against real Alertmanager, Prometheus, OpenSSH and Zabbix, MCP conformance (root)
+test-peers: web/dist/index.html $(MCP_SUITE)/node_modules/.package-lock.json ## the whole flow against real Alertmanager, Prometheus, OpenSSH, Zabbix and OpenID Connect, MCP conformance (root)
 	@deploy/peers/packages.sh peers
 	$(WITHPG) $(GO) test -race -count=1 -timeout 15m -tags peers ./internal/stack/... ./internal/gateway/...
 
@@ -125,8 +125,9 @@ test-compose: ## the images and docker-compose.yml in a Docker engine of its own
 
 .PHONY: check
 check: $(LINT) web/node_modules/.package-lock.json ## format, vet, lint, import rules, types; under a minute when warm
-	@bad=$$(gofmt -l cmd internal migrations web/*.go); [ -z "$$bad" ] || { echo "not gofmt'ed:"; echo "$$bad"; exit 1; }
+	@bad=$$(gofmt -l cmd deploy internal migrations web/*.go); [ -z "$$bad" ] || { echo "not gofmt'ed:"; echo "$$bad"; exit 1; }
 	$(GO) vet -tags peers,chaos,compose,scale ./...
+	cd deploy/peers/oidc && $(GO) vet .
 	$(LINT) run
 	$(GO) test ./cmd/
 	cd web && npx --no-install tsc --noEmit && npx --no-install tsc --noEmit -p tsconfig.node.json && npm run --silent lint

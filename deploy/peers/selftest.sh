@@ -33,7 +33,7 @@ request() {                                       # N JQ-EXPRESSION: of the Nth 
 }
 finish() {
   local x
-  for x in prometheus:prom alertmanager:am zabbix:zbx sshd:ssh browser:br postgres:pg listener:l; do
+  for x in prometheus:prom alertmanager:am zabbix:zbx sshd:ssh browser:br oidc:oidc postgres:pg listener:l; do
     ./"${x%%:*}".sh stop "$W/${x##*:}" >/dev/null 2>&1
   done
 }
@@ -85,6 +85,14 @@ check 'update webhook' "$(request 2 '[.body.event_update_status,.body.event_upda
 timed 'zabbix recover' ./zabbix.sh recover "$W/zbx"
 check 'recovery webhook' "$(request 3 '[.body.event_status,.body.event_value,.body.event_id]|join(" ")')" "RESOLVED 0 $E"
 timed 'zabbix stop' ./zabbix.sh stop "$W/zbx"
+
+timed 'oidc start' env OIDC_REDIRECT_URL="$L/back" ./oidc.sh start "$W/oidc"
+timed 'oidc start again (running)' env OIDC_REDIRECT_URL="$L/back" ./oidc.sh start "$W/oidc"
+O=$(value oidc OIDC_ISSUER)
+check 'oidc issuer' "$(curl --noproxy '*' -fsS "$O/.well-known/openid-configuration" | jq -r .issuer)" "$O"
+timed 'oidc groups' ./oidc.sh groups "$W/oidc" pavel sre
+check 'oidc pavel' "$(jq -c .u2 "$W/oidc/groups.json")" '["sre"]'
+timed 'oidc stop' ./oidc.sh stop "$W/oidc"
 
 timed 'browser install' ./browser.sh install "$W/br"
 timed 'browser shot' ./browser.sh shot "$W/br" "$(value prom PROMETHEUS_URL)/graph" "$W/prometheus.png"

@@ -214,6 +214,9 @@ func (h *SSHHost) exec(ctx context.Context, command string, ch ssh.Channel) uint
 		}
 		return h.conf.Answer(ctx, command, ch, stdout, stderr)
 	}
+	if command == "exit 0" {
+		return 0 // how a login is tried; no program, so it is not in the list
+	}
 	argv, ok := allowedCommand(command)
 	if !ok {
 		_, _ = fmt.Fprintln(stderr, "command not allowed on the demo host")

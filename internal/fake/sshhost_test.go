@@ -83,6 +83,9 @@ func TestSSHHostRunsDiagnostics(t *testing.T) {
 		require.NoError(t, err, command)
 		require.Contains(t, string(out), want)
 	}
+	s, err := client.NewSession()
+	require.NoError(t, err)
+	require.NoError(t, s.Run("exit 0"), "a login can be tried")
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	require.Len(t, d.executed, 8)
@@ -94,7 +97,7 @@ func TestSSHHostRefusesOtherCommands(t *testing.T) {
 	client, err := d.dial(t, d.client)
 	require.NoError(t, err)
 	for _, command := range []string{
-		"", "rm -rf /", "df; id", "df && id", "df | sh", "df $(id)", "df `id`", "df > /tmp/x", "df\nid", "df -h /*", "df ~",
+		"", "rm -rf /", "exit 1", "exit 0; id", "df; id", "df && id", "df | sh", "df $(id)", "df `id`", "df > /tmp/x", "df\nid", "df -h /*", "df ~",
 		"cat /etc/passwd", "cat /proc/self/environ", "cat /proc/1/environ", "cat /proc/net/../1/environ", "ps auxe", "ps e", "ps -eo pid,environ",
 		"FOO=1 df", "/usr/bin/df", "sh -c df", "vmstat 1", "df --output=source", "df 'x", "df \\-h", "df\x00", "df #x", "\"df -h\"", "ss -K dst 10.0.0.1",
 	} {

@@ -13,6 +13,7 @@ import { overviewChecks } from "./overview.mjs";
 import { sourceChecks } from "./sources.mjs";
 import { toolChecks } from "./tools.mjs";
 import { viewerChecks } from "./viewer.mjs";
+import { wizardChecks } from "./wizard.mjs";
 import { workChecks } from "./work.mjs";
 
 const setupURL = process.env.SETUP_URL;
@@ -266,6 +267,8 @@ await memoryChecks({ context, page, base });
 await overviewChecks({ context, page, base, incident });
 
 await accountChecks({ browser, context, page, base });
+
+await wizardChecks({ browser, base });
 
 const pages = [
   ["dashboard", "/"],

@@ -191,14 +191,17 @@ func (c *cluster) configure(f stack.File) {
 }
 
 // demoHost starts a managed host that counts what it executes.
-func (c *cluster) demoHost() {
+func (c *cluster) demoHost() { c.host(nil) }
+
+// host is demoHost with what it prints, if it is not to run anything.
+func (c *cluster) host(answer fake.Answer) {
 	t := c.t
 	hostKey, hostPublic, err := fake.NewSSHKey()
 	require.NoError(t, err)
 	login, loginPublic, err := fake.NewSSHKey()
 	require.NoError(t, err)
 	host, err := fake.NewSSHHost(t.Context(), fake.SSHHostConfig{Listen: "127.0.0.1:0", HostKey: hostKey, AuthorizedKey: loginPublic,
-		OnExec: c.executed, Log: slog.New(slog.DiscardHandler)})
+		OnExec: c.executed, Answer: answer, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -141,7 +141,8 @@ func (s *API) stream(ctx context.Context, who caller, in *streamQuery) (*huma.St
 	}}, nil
 }
 
-// follow writes events until something ends it.
+// follow writes events until something ends it. Whether the caller may still
+// read is asked in the midst of a long backlog, too.
 func (s *API) follow(r *http.Request, out *eventWriter, incident string, after int64, woken <-chan struct{}) {
 	ctx := r.Context()
 	poll, check, beat := time.NewTicker(streamPoll), time.NewTicker(streamCheck), time.NewTicker(streamBeat)
@@ -150,6 +151,13 @@ func (s *API) follow(r *http.Request, out *eventWriter, incident string, after i
 	defer beat.Stop()
 	for {
 		for more := true; more; {
+			select {
+			case <-check.C:
+				if !s.mayStillRead(r) {
+					return
+				}
+			default:
+			}
 			events, err := s.eventsBehind(ctx, incident, after)
 			if err != nil {
 				return // the reader connects again and goes on where it was
@@ -192,8 +200,8 @@ func (s *API) eventsBehind(ctx context.Context, incident string, after int64) ([
 func (s *API) mayStillRead(r *http.Request) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), queryWithin)
 	defer cancel()
-	_, err := s.identify(r.WithContext(ctx))
-	return err == nil
+	who, err := s.identify(r.WithContext(ctx))
+	return err == nil && permit(who, ops.CanRead) == nil
 }
 
 // eventWriter writes server-sent events. A reader that takes nothing for

@@ -232,7 +232,7 @@ func (s *API) importSkills(ctx context.Context, who caller, in *skillImport) (*a
 	}
 	out := make([]importedSkill, 0, len(skills))
 	for _, sk := range skills {
-		stored, err := s.storeSkill(ctx, who, "skill.imported", sk, "", base)
+		stored, err := s.storeSkill(ctx, who, "skill.imported", sk, "imported", base)
 		if err != nil {
 			return nil, err
 		}

@@ -240,7 +240,7 @@ async function handle(state, request, response) {
 }
 
 /** What this api has none of. */
-const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles", "memories", "memory-rules", "actors", "agents", "audit", "audit/chains", "auth/sessions", "tools", "views"].map((name) => `GET /${name}`));
+const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles", "memories", "memory-rules", "actors", "agents", "audit", "audit/chains", "auth/sessions", "tools", "views", "skills", "runbooks"].map((name) => `GET /${name}`));
 
 const same = (x) => ({ shown: x, kept: x });
 const creators = {

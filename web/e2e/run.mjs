@@ -10,6 +10,7 @@ import { hostChecks } from "./hosts.mjs";
 import { listChecks } from "./lists.mjs";
 import { memoryChecks } from "./memory.mjs";
 import { overviewChecks } from "./overview.mjs";
+import { skillChecks } from "./skills.mjs";
 import { sourceChecks } from "./sources.mjs";
 import { toolChecks } from "./tools.mjs";
 import { viewerChecks } from "./viewer.mjs";
@@ -263,6 +264,7 @@ await workChecks({ browser, context, page, watched, base });
 await hostChecks({ context, page, base });
 await toolChecks({ context, page, watched, base });
 await memoryChecks({ context, page, base });
+await skillChecks({ context, page, base });
 
 await overviewChecks({ context, page, base, incident });
 
@@ -293,6 +295,10 @@ const pages = [
   ["tools", "/tools"],
   ["agents", "/agents"],
   ["agent", "/agents/investigator"],
+  ["skills", "/skills"],
+  ["skill", "/skills/disk"],
+  ["runbooks", "/runbooks"],
+  ["runbook", `/runbooks/${(await api("/runbooks")).items[0].slug}`],
   ["memory", "/memory"],
   ["audit", "/audit"],
   ["credentials", "/credentials"],

@@ -35,6 +35,8 @@ await check("empty pages say what to do next", async () => {
     ["/grouping", "No rules yet"],
     ["/maintenance", "No windows yet"],
     ["/targets", "No targets yet"],
+    ["/skills", "No skills yet"],
+    ["/runbooks", "No runbooks yet"],
     ["/credentials", "No credentials yet"],
     ["/providers", "No LLM providers yet"],
     ["/tokens", "No API tokens yet"],

@@ -231,6 +231,30 @@ const agent = createRoute({
   component: lazyRouteComponent(() => import("./agents/AgentPage"), "AgentPage"),
 });
 
+const skills = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/skills",
+  component: lazyRouteComponent(() => import("./skills/SkillsPage"), "SkillsPage"),
+});
+
+const skill = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/skills/$name",
+  component: lazyRouteComponent(() => import("./skills/SkillPage"), "SkillPage"),
+});
+
+const runbooks = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/runbooks",
+  component: lazyRouteComponent(() => import("./skills/RunbooksPage"), "RunbooksPage"),
+});
+
+const runbook = createRoute({
+  getParentRoute: () => signedIn,
+  path: "/runbooks/$slug",
+  component: lazyRouteComponent(() => import("./skills/RunbookPage"), "RunbookPage"),
+});
+
 const credentials = createRoute({
   getParentRoute: () => signedIn,
   path: "/credentials",
@@ -261,7 +285,7 @@ export function makeRouter(client: QueryClient) {
       login,
       setup,
       accept,
-      signedIn.addChildren([grouping, maintenance, accounts, account, audit, home, wizard, alerts, usage, system, changes, incidents, incident, approvals, sources, source, agents, agent, memory, targets, tools, toolServer, credentials, providers, tokens, docs]),
+      signedIn.addChildren([grouping, maintenance, accounts, account, audit, home, wizard, alerts, usage, system, changes, incidents, incident, approvals, sources, source, agents, agent, skills, skill, runbooks, runbook, memory, targets, tools, toolServer, credentials, providers, tokens, docs]),
     ]),
     context: { client },
     defaultPreload: "intent",

@@ -260,6 +260,41 @@ export const agents = {
   reset: (id: string) => ok(api.POST("/api/v1/agents/{id}/reset", one(id))),
   remove: (id: string) => ok(api.DELETE("/api/v1/agents/{id}", one(id))),
 };
+const skill = (name: string) => ({ params: { path: { name } } });
+export const skills = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/skills", { signal }))).items,
+  get: (name: string, { signal }: Signal) => ok(api.GET("/api/v1/skills/{name}", { ...skill(name), signal })),
+  create: (body: Body<"NewSkillBody">) => ok(api.POST("/api/v1/skills", { body })),
+  edit: (name: string, body: Body<"SkillEditBody">) => ok(api.PUT("/api/v1/skills/{name}", { ...skill(name), body })),
+  enable: (name: string, enabled: boolean) => ok(api.PATCH("/api/v1/skills/{name}", { ...skill(name), body: { enabled } })),
+  remove: (name: string) => ok(api.DELETE("/api/v1/skills/{name}", skill(name))),
+  versions: async (name: string, { signal }: Signal) => (await ok(api.GET("/api/v1/skills/{name}/versions", { ...skill(name), signal }))).items,
+  version: (name: string, version: number, { signal }: Signal) => ok(api.GET("/api/v1/skills/{name}/versions/{version}", { params: { path: { name, version } }, signal })),
+  use: (name: string, version: number) => ok(api.POST("/api/v1/skills/{name}/versions/{version}/use", { params: { path: { name, version } } })),
+  /** Sends an archive as it is: the bytes of a file are what the description calls a string. */
+  upload: async (archive: Blob) =>
+    (
+      await ok(
+        api.POST("/api/v1/skills/import", {
+          body: archive as unknown as string,
+          bodySerializer: (body) => body as unknown as BodyInit,
+          headers: { "Content-Type": "application/octet-stream" },
+        }),
+      )
+    ).items,
+  archiveURL: (name: string) => `/api/v1/skills/${encodeURIComponent(name)}/archive`,
+};
+const runbook = (slug: string) => ({ params: { path: { slug } } });
+export const runbooks = {
+  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/runbooks", { signal }))).items,
+  get: (slug: string, { signal }: Signal) => ok(api.GET("/api/v1/runbooks/{slug}", { ...runbook(slug), signal })),
+  create: (body: Body<"NewRunbookBody">) => ok(api.POST("/api/v1/runbooks", { body })),
+  edit: (slug: string, body: Body<"RunbookEditBody">) => ok(api.PUT("/api/v1/runbooks/{slug}", { ...runbook(slug), body })),
+  remove: (slug: string) => ok(api.DELETE("/api/v1/runbooks/{slug}", runbook(slug))),
+  versions: async (slug: string, { signal }: Signal) => (await ok(api.GET("/api/v1/runbooks/{slug}/versions", { ...runbook(slug), signal }))).items,
+  version: (slug: string, version: number, { signal }: Signal) => ok(api.GET("/api/v1/runbooks/{slug}/versions/{version}", { params: { path: { slug, version } }, signal })),
+  use: (slug: string, version: number) => ok(api.POST("/api/v1/runbooks/{slug}/versions/{version}/use", { params: { path: { slug, version } } })),
+};
 export const policy = {
   explain: (body: Body<"ExplainInputBody">, { signal }: Signal) => ok(api.POST("/api/v1/policy/explain", { body, signal })),
   dryRun: (body: Body<"DryRunInputBody">) => ok(api.POST("/api/v1/policy/dry-run", { body })),

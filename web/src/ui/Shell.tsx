@@ -8,7 +8,7 @@ import type { User } from "../api/types";
 import { Notifier } from "../notify/Notifier";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
-import { AgentIcon, AlertsIcon, ApproveIcon, AuditIcon, AutoIcon, ChangesIcon, CloseIcon, CostIcon, DashboardIcon, DocsIcon, GroupIcon, HealthIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MemoryIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
+import { AgentIcon, AlertsIcon, ApproveIcon, AuditIcon, AutoIcon, ChangesIcon, CloseIcon, CostIcon, DashboardIcon, DocsIcon, GroupIcon, HealthIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MemoryIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, RunbookIcon, SkillIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
 import { keys } from "./keys";
 import { Palette } from "./Palette";
 import { Empty } from "./parts";
@@ -28,6 +28,8 @@ const settings = [
   { to: "/grouping", label: "Grouping rules", icon: <GroupIcon />, needs: "read" },
   { to: "/maintenance", label: "Maintenance", icon: <MaintenanceIcon />, needs: "read" },
   { to: "/agents", label: "Agents", icon: <AgentIcon />, needs: "read" },
+  { to: "/skills", label: "Skills", icon: <SkillIcon />, needs: "read" },
+  { to: "/runbooks", label: "Runbooks", icon: <RunbookIcon />, needs: "read" },
   { to: "/memory", label: "Memory", icon: <MemoryIcon />, needs: "read" },
   { to: "/targets", label: "Targets", icon: <TargetIcon />, needs: "read" },
   { to: "/tools", label: "Tools", icon: <ToolIcon />, needs: "read" },

@@ -77,3 +77,5 @@ export const AlertsIcon = icon(<path d="M4 11V7.500a4 4 0 0 1 8 0V11l1.200 1.500
 export const CostIcon = icon(<path d="M8 1.8v12.400M11 4.600C10.400 3.700 9.300 3.300 8 3.300c-1.700 0-3 .8-3 2.200 0 3.200 6 1.600 6 4.900 0 1.500-1.300 2.300-3 2.300-1.400 0-2.600-.5-3.200-1.500" />);
 export const HealthIcon = icon(<path d="M1.500 8.500h3l1.500-5 3.500 9.500 2-4.500h3" />);
 export const ChangesIcon = icon(<path d="M8 14V5M4.500 8 8 4.500 11.500 8M3 2h10" />);
+export const SkillIcon = icon(<path d="M8 4.2C6.600 3 4.500 2.700 2 2.800v9.600c2.500-.1 4.600.2 6 1.400 1.400-1.200 3.500-1.500 6-1.400V2.800c-2.500-.1-4.600.2-6 1.400ZM8 4.200v9.600" />);
+export const RunbookIcon = icon(<path d="M3.500 2.500h9v11h-9zM5.800 5.600l.8.800 1.300-1.500M9.600 5.800h1M5.800 9.900l.8.800 1.300-1.500M9.600 10.100h1" />);

@@ -52,7 +52,7 @@ func (db *DB) CountNoise(ctx context.Context) error {
 			SELECT * FROM (
 				SELECT h.at, s.id,
 					(SELECT count(*) FROM deliveries d WHERE d.source_id = s.id AND d.received_at >= h.at AND d.received_at < h.at + interval '1 hour') AS deliveries,
-					(SELECT count(*) FROM alerts a WHERE a.source_id = s.id AND a.id >= h.low AND a.id < h.high) AS alerts,
+					(SELECT count(*) FROM alerts a WHERE a.source_id::text = s.id::text AND a.id >= h.low AND a.id < h.high) AS alerts,
 					coalesce(i.n, 0) AS incidents
 				FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[]) AS h (at, low, high) CROSS JOIN sources s
 				LEFT JOIN (SELECT date_trunc('hour', opened_at, 'UTC') AS at, source_id, count(*) AS n FROM incidents WHERE opened_at >= $4 GROUP BY 1, 2) AS i

@@ -54,7 +54,7 @@ func (db *DB) AlertFeed(ctx context.Context, f AlertFilter) (AlertFeed, error) {
 	look := statement{}
 	near := `x.id < ` + look.arg(f.Before) + `::uuid`
 	if len(f.Sources) == 1 {
-		near += ` AND x.source_id::text = ` + look.arg(f.Sources[0])
+		near += ` AND x.source_id::text = ` + look.arg(strings.ToLower(f.Sources[0]))
 	}
 	if unresolved(f.Statuses) {
 		near += ` AND x.status IN ('firing', 'acknowledged')` // as alerts_unresolved says it

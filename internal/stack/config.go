@@ -32,6 +32,12 @@ type File struct {
 	Agents      []FileAgent      `yaml:"agents"`
 	ToolServers []FileToolServer `yaml:"tool_servers"`
 	OIDC        *FileOIDC        `yaml:"oidc"`
+	// Skills are folders of skills, each a folder with a SKILL.md, or one itself;
+	// Runbooks are folders of *.md files. Both are relative to the configuration file.
+	Skills   []string `yaml:"skills"`
+	Runbooks []string `yaml:"runbooks"`
+
+	guidance guidance // what was read of these
 }
 
 // FileSource is a sender of alerts.
@@ -143,6 +149,15 @@ func ReadFile(path string) (*File, error) {
 	if err := yaml.NewDecoder(f, yaml.Strict()).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("configuration %s: %w", path, err)
 	}
+	beside := func(name string) string {
+		if filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(filepath.Dir(path), name)
+	}
+	if err := c.guidance.read(c.Skills, c.Runbooks, beside); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
 	for i, cred := range c.Credentials {
 		if cred.SecretFile == "" {
 			continue
@@ -150,11 +165,7 @@ func ReadFile(path string) (*File, error) {
 		if !cred.Secret.Empty() {
 			return nil, fmt.Errorf("configuration %s: credential %s has secret and secret_file", path, cred.Name)
 		}
-		name := cred.SecretFile
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(filepath.Dir(path), name)
-		}
-		data, err := os.ReadFile(name)
+		data, err := os.ReadFile(beside(cred.SecretFile))
 		if err != nil {
 			return nil, fmt.Errorf("configuration %s: credential %s: %w", path, cred.Name, err)
 		}
@@ -202,6 +213,9 @@ func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
 		if err := c.OIDC.apply(ctx, db, state); err != nil {
 			return fmt.Errorf("oidc: %w", err)
 		}
+	}
+	if err := c.guidance.apply(ctx, db); err != nil {
+		return err
 	}
 	return c.applyAgents(ctx, db)
 }

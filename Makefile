@@ -130,6 +130,7 @@ check: $(LINT) web/node_modules/.package-lock.json ## format, vet, lint, import 
 	cd deploy/peers/oidc && $(GO) vet .
 	$(LINT) run
 	$(GO) test ./cmd/
+	@cd web && npx --no-install openapi-typescript openapi.json 2>/dev/null | cmp -s - src/api/schema.d.ts || { echo "web/src/api/schema.d.ts is not of web/openapi.json; run: npm --prefix web run types"; exit 1; }
 	cd web && npx --no-install tsc --noEmit && npx --no-install tsc --noEmit -p tsconfig.node.json && npm run --silent lint
 	@for script in .ci/* deploy/peers/*.sh deploy/images/*.sh; do bash -n $$script; done
 

@@ -274,7 +274,8 @@ func (s *API) oidcRefused(ctx context.Context, problem string, who postgres.OIDC
 	return s.notSignedIn(problem), nil
 }
 
-func short(text string) string { return text[:min(len(text), 300)] }
+// short cuts a text of a provider to what fits into a record, which takes whole characters alone.
+func short(text string) string { return strings.ToValidUTF8(text[:min(len(text), 300)], "") }
 
 // notSignedIn sends a browser back to where people sign in.
 func (s *API) notSignedIn(problem string) *redirection {

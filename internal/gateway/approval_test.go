@@ -96,6 +96,14 @@ func TestApproval(t *testing.T) {
 		used, err := w.api.Approval(t.Context(), a.ID)
 		require.NoError(t, err)
 		require.False(t, used.UsedAt.IsZero())
+		// Nobody had noted the request when it was decided: it is on the timeline all the same, and first.
+		events, err := w.api.Events(t.Context(), a.IncidentID, 0, 100)
+		require.NoError(t, err)
+		var kinds []ops.EventKind
+		for _, e := range events {
+			kinds = append(kinds, e.Kind)
+		}
+		require.Equal(t, []ops.EventKind{ops.EventApprovalAsked, ops.EventApprovalDecided}, kinds[len(kinds)-2:])
 	})
 
 	t.Run("denied", func(t *testing.T) {

@@ -272,12 +272,24 @@ func lockApproval(ctx context.Context, tx pgx.Tx, id string) (a ops.Approval, ru
 	return a, run, err
 }
 
-// noteDecision writes a decision to the timeline.
+// noteRequest writes a request to the timeline if it is not there yet. The
+// transaction has the approval's lock.
+func noteRequest(ctx context.Context, tx pgx.Tx, a ops.Approval) (bool, error) {
+	tag, err := tx.Exec(ctx, `UPDATE approvals SET noted = true WHERE id = $1 AND NOT noted`, a.ID)
+	if err != nil || tag.RowsAffected() == 0 || a.IncidentID == "" {
+		return false, err
+	}
+	_, err = appendEvents(ctx, tx, a.IncidentID, approvalEvent(ops.EventApprovalAsked, a))
+	return err == nil, err
+}
+
+// noteDecision writes a decision to the timeline, behind its request, which who
+// decides quickly may have seen before NoteApprovals did.
 func noteDecision(ctx context.Context, tx pgx.Tx, a ops.Approval, state ops.ApprovalState, by, reason string) error {
 	if a.IncidentID == "" {
 		return nil
 	}
-	if _, err := tx.Exec(ctx, `UPDATE approvals SET noted = true WHERE id = $1`, a.ID); err != nil {
+	if _, err := noteRequest(ctx, tx, a); err != nil {
 		return err
 	}
 	e := approvalEvent(ops.EventApprovalDecided, a)
@@ -373,11 +385,7 @@ func (db *DB) NoteApprovals(ctx context.Context) (int, error) {
 			if err != nil {
 				return err
 			}
-			tag, err := tx.Exec(ctx, `UPDATE approvals SET noted = true WHERE id = $1 AND NOT noted`, id)
-			if err != nil || tag.RowsAffected() == 0 || a.IncidentID == "" {
-				return err
-			}
-			if _, err := appendEvents(ctx, tx, a.IncidentID, approvalEvent(ops.EventApprovalAsked, a)); err != nil {
+			if fresh, err := noteRequest(ctx, tx, a); err != nil || !fresh {
 				return err
 			}
 			return setInvestigationOf(ctx, tx, a)

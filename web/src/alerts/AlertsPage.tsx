@@ -1,13 +1,13 @@
-import { Button, Loader, NativeSelect, TextInput } from "@mantine/core";
+import { Button, Loader, NativeSelect } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useRef } from "react";
 import { alerts, sources } from "../api/calls";
 import type { FeedAlert } from "../api/types";
 import { absolute } from "../text/time";
 import { inert } from "../text/visible";
 import { useHotkeys } from "../ui/hotkeys";
-import { SearchIcon } from "../ui/icons";
+import { SearchBox } from "../ui/SearchBox";
 import { Ago, Empty, LoadingRows, OutLink, Problem, useTitle } from "../ui/parts";
 import { Chip, SeverityMark } from "../ui/state";
 import css from "./alerts.module.css";
@@ -49,7 +49,15 @@ export function AlertsPage() {
           <p>What senders told, whichever incident it is in.</p>
         </div>
         <div className={css.tools} role="search">
-          <Words field={box} value={search.q ?? ""} onChange={(q) => change({ q: q || undefined })} />
+          <SearchBox
+            ref={box}
+            className={css.search}
+            label="Search alerts"
+            placeholder="Part of a text, host or label"
+            rest={300}
+            value={search.q ?? ""}
+            onChange={(q) => change({ q: q || undefined })}
+          />
           <NativeSelect
             aria-label="State"
             value={search.status ?? ""}
@@ -133,39 +141,6 @@ export function AlertsPage() {
         ) : null}
       </div>
     </div>
-  );
-}
-
-/** Typing searches after a moment of rest. */
-function Words({ field, value, onChange }: { field: React.RefObject<HTMLInputElement | null>; value: string; onChange: (q: string) => void }) {
-  const [text, setText] = useState(value);
-  const [from, setFrom] = useState(value);
-  if (from !== value) {
-    setFrom(value);
-    setText(value);
-  }
-  const changed = useRef(onChange);
-  useEffect(() => {
-    changed.current = onChange;
-  });
-  useEffect(() => {
-    if (text.trim() === value) return;
-    const id = setTimeout(() => changed.current(text.trim()), 300);
-    return () => clearTimeout(id);
-  }, [text, value]);
-  return (
-    <TextInput
-      ref={field}
-      type="search"
-      className={css.search}
-      aria-label="Search alerts"
-      placeholder="Part of a text, host or label"
-      leftSection={<SearchIcon />}
-      maxLength={200}
-      value={text}
-      onChange={(e) => setText(e.currentTarget.value)}
-      onKeyDown={(e) => e.key === "Escape" && e.currentTarget.blur()}
-    />
   );
 }
 

@@ -1,12 +1,13 @@
-import { Button, Loader, NativeSelect, TextInput } from "@mantine/core";
+import { Button, Loader, NativeSelect } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { useCallback, useEffect, useRef, useState } from "react";
+import { useCallback, useRef, useState } from "react";
 import { useMay } from "../accounts/may";
 import { incidents } from "../api/calls";
 import type { FacetValue, Incident } from "../api/types";
 import { useHotkeys } from "../ui/hotkeys";
-import { CheckIcon, SearchIcon } from "../ui/icons";
+import { CheckIcon } from "../ui/icons";
+import { SearchBox } from "../ui/SearchBox";
 import { Empty, LoadingRows, Problem, useTitle } from "../ui/parts";
 import { Bulk } from "./Bulk";
 import { Facets } from "./Facets";
@@ -97,7 +98,15 @@ export function IncidentsPage() {
       <header className={css.head}>
         <h1>Incidents</h1>
         <div className={css.tools} role="search">
-          <SearchBox ref={searchBox} value={search.q ?? ""} onChange={(q) => change({ q: q || undefined })} />
+          <SearchBox
+            ref={searchBox}
+            className={css.search}
+            label="Search incidents"
+            placeholder="Search"
+            rest={120}
+            value={search.q ?? ""}
+            onChange={(q) => change({ q: q || undefined })}
+          />
           <NativeSelect
             aria-label="Severity"
             value={search.severity ?? ""}
@@ -203,38 +212,5 @@ export function IncidentsPage() {
         </div>
       </div>
     </div>
-  );
-}
-
-/** Typing searches after a moment of rest. */
-function SearchBox({ ref, value, onChange }: { ref: React.RefObject<HTMLInputElement | null>; value: string; onChange: (q: string) => void }) {
-  const [text, setText] = useState(value);
-  const [from, setFrom] = useState(value);
-  if (from !== value) {
-    // The address changed from elsewhere, such as the back button.
-    setFrom(value);
-    setText(value);
-  }
-  const changed = useRef(onChange);
-  useEffect(() => {
-    changed.current = onChange;
-  });
-  useEffect(() => {
-    if (text.trim() === value) return;
-    const id = setTimeout(() => changed.current(text.trim()), 120);
-    return () => clearTimeout(id);
-  }, [text, value]);
-  return (
-    <TextInput
-      ref={ref}
-      className={css.search}
-      type="search"
-      aria-label="Search incidents"
-      placeholder="Search"
-      leftSection={<SearchIcon />}
-      value={text}
-      onChange={(e) => setText(e.currentTarget.value)}
-      onKeyDown={(e) => e.key === "Escape" && e.currentTarget.blur()}
-    />
   );
 }

@@ -170,6 +170,11 @@ func (s *API) explainPolicy(ctx context.Context, _ caller, in *explainInput) (*a
 	if policy.Local(call.Tool) {
 		call.Place = policy.Workspace()
 	}
+	shells, err := s.shells(ctx)
+	if err != nil {
+		return nil, err
+	}
+	call.Shell = shells[call.Tool]
 	d, impact := p.Decide(call), policy.Builtin().Impact(call)
 	e := explanation{Verdict: d.Verdict, Rule: d.Rule, Layer: d.Layer, Canonical: d.Canonical, Reasons: d.Reasons, WouldAllow: p.WouldAllow(call),
 		Effect: impact.Effect, Risk: ops.Risk(impact.Risk), Impact: impact.Why, Roles: roles.Roles, Warnings: unreachable(p.Agent)}
@@ -182,6 +187,24 @@ func (s *API) explainPolicy(ctx context.Context, _ caller, in *explainInput) (*a
 	return &answer[explanation]{e}, nil
 }
 
+// shells are what was declared about the commands of configured tools, by the
+// names that agents know them by.
+func (s *API) shells(ctx context.Context) (map[string]string, error) {
+	servers, _, err := s.db.ToolServers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := map[string]string{}
+	for _, server := range servers {
+		for _, t := range server.Tools {
+			if name, err := policy.ConfiguredName(server.Name, t.Name); err == nil {
+				of[name] = t.Command
+			}
+		}
+	}
+	return of, nil
+}
+
 // errEnough ends a dry run that has seen what it may.
 var errEnough = errors.New("enough calls")
 
@@ -191,6 +214,10 @@ func (s *API) dryRunPolicy(ctx context.Context, _ caller, in *dryRunInput) (*ans
 		return nil, err
 	}
 	after, _, err := s.policyOf(ctx, in.Body.Agent, draft{rules: &in.Body.Rules, actor: in.Body.Actor})
+	if err != nil {
+		return nil, err
+	}
+	shells, err := s.shells(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +236,7 @@ func (s *API) dryRunPolicy(ctx context.Context, _ caller, in *dryRunInput) (*ans
 		if err != nil {
 			return nil //nolint:nilerr // what was refused as no object then would be refused now
 		}
+		call.Shell = shells[call.Tool]
 		change := policy.Compare(before, after, call)
 		if change == nil {
 			return nil

@@ -48,6 +48,7 @@ type toolInput struct {
 	Name    string        `json:"name" minLength:"1" maxLength:"64"`
 	Enabled *bool         `json:"enabled,omitempty" doc:"Left out, it is."`
 	Mutates bool          `json:"mutates,omitempty" doc:"It may change something: every method but GET and HEAD does."`
+	Command string        `json:"command,omitempty" maxLength:"100" doc:"The argument that is a shell command, which is judged and shown as one; - if none is, whatever their names."`
 	HTTP    *ops.HTTPTool `json:"http"`
 }
 
@@ -75,9 +76,10 @@ type serverToolChange struct {
 	ID   string `path:"id" maxLength:"100"`
 	Tool string `path:"tool" maxLength:"200"`
 	Body struct {
-		Enabled bool   `json:"enabled"`
-		Mutates *bool  `json:"mutates,omitempty" doc:"Of a tool of MCP: whether it may change something. Left out, as it was; at first, it may."`
-		Accept  string `json:"accept,omitempty" maxLength:"64" doc:"The digest of what the server offers, as it was looked at: from now on that is the tool."`
+		Enabled bool    `json:"enabled"`
+		Mutates *bool   `json:"mutates,omitempty" doc:"Of a tool of MCP: whether it may change something. Left out, as it was; at first, it may."`
+		Command *string `json:"command,omitempty" maxLength:"100" doc:"The argument that is a shell command, which is judged and shown as one; - if none is, whatever their names. Left out, as it was."`
+		Accept  string  `json:"accept,omitempty" maxLength:"64" doc:"The digest of what the server offers, as it was looked at: from now on that is the tool."`
 	}
 }
 
@@ -247,7 +249,7 @@ func (s *API) fill(ctx context.Context, to *ops.ToolServer, b ToolServerBody) er
 }
 
 func (t toolInput) tool() ops.ServerTool {
-	return ops.ServerTool{Name: t.Name, Enabled: t.Enabled == nil || *t.Enabled, Mutates: t.Mutates, HTTP: t.HTTP}
+	return ops.ServerTool{Name: t.Name, Enabled: t.Enabled == nil || *t.Enabled, Mutates: t.Mutates, Command: t.Command, HTTP: t.HTTP}
 }
 
 // checkServerCredential refuses a credential that the gateway would not use there.
@@ -413,6 +415,9 @@ func (s *API) changeServerTool(ctx context.Context, who caller, in *serverToolCh
 	}
 	b := in.Body
 	detail := map[string]string{"tool": storable(in.Tool), "enabled": fmt.Sprint(b.Enabled), "accept": storable(b.Accept)}
+	if b.Command != nil {
+		detail["command"] = storable(*b.Command)
+	}
 	var after ops.ToolServer
 	err := s.audited(ctx, who, "tool_server.tool_changed", in.ID, detail, func() (err error) {
 		after, err = s.db.ChangeToolServer(ctx, in.ID, 0, func(stored *ops.ToolServer) error {
@@ -428,6 +433,9 @@ func (s *API) changeServerTool(ctx context.Context, who caller, in *serverToolCh
 			}
 			if b.Mutates != nil {
 				t.Mutates = *b.Mutates
+			}
+			if b.Command != nil {
+				t.Command = storable(*b.Command)
 			}
 			t.Enabled = b.Enabled
 			return toolspec.Check(*stored)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/toolspec"
 )
 
@@ -50,6 +51,7 @@ func TestToolServers(t *testing.T) {
 		"one for another host":     {server(set("credential", "g-key"), set("url", "https://evil.example")), "may not be used for host evil.example"},
 		"no header for it":         {server(set("credential", "h-key")), "header is needed"},
 		"a header without it":      {server(set("credential", "g-key"), set("header", "X-Key")), "header is needed"},
+		"a command that is none":   {server(set("tools", []body{{"name": "search", "command": "words", "http": tool()["http"]}})), "no parameter words"},
 		"tools of MCP":             {server(set("kind", "mcp")), "asked for them"},
 	} {
 		a := r.call("POST", root, c.in)
@@ -189,5 +191,27 @@ func TestThreatsAcceptTool(t *testing.T) {
 	require.Equal(t, 409, r.call("PUT", "/api/v1/tools/servers/"+s.ID+"/tools/find", map[string]any{"enabled": true, "accept": looked}).status)
 	require.Equal(t, 200, put("find", s.Offers["find"], true))
 	require.Equal(t, "ready", state())
-	require.Equal(t, "ann", func() string { offer("Finds. And something else again."); return s.Tools[1].AcceptedBy }())
+	// Which argument is a shell command is said of one that is a text.
+	schema := json.RawMessage(`{"type":"object","properties":{"run":{"type":"string"},"n":{"type":"number"},"m":{"type":["string","null"]}}}`)
+	_, err := r.db.ChangeToolServer(t.Context(), s.ID, 0, func(stored *ops.ToolServer) error {
+		return toolspec.Compare(stored, []toolspec.Offer{toolspec.NewOffer("find", "Finds.", schema)})
+	})
+	require.NoError(t, err)
+	r.call("GET", "/api/v1/tools/servers/"+s.ID, nil).into(t, &s)
+	require.Equal(t, 200, put("find", s.Offers["find"], true))
+	require.NoError(t, r.db.PutAgent(t.Context(), ops.AgentDef{ID: "runner", Rules: []string{"allow:*"}}))
+	explain := func() (e explanation) {
+		r.call("POST", "/api/v1/policy/explain", map[string]any{"agent": "runner", "tool": "other__find", "arguments": map[string]any{"run": "df   -h; df $(x)"}}).into(t, &e)
+		return e
+	}
+	require.Equal(t, policy.Allow, explain().Verdict)
+	for command, status := range map[string]int{"n": 422, "m": 422, "nope": 422, "\u200b": 422, "-": 200} {
+		require.Equal(t, status, r.call("PUT", "/api/v1/tools/servers/"+s.ID+"/tools/find", map[string]any{"enabled": true, "command": command}).status, command)
+	}
+	require.Equal(t, 200, r.call("PUT", "/api/v1/tools/servers/"+s.ID+"/tools/find", map[string]any{"enabled": true, "command": "run"}).status)
+	require.Equal(t, 200, put("find", "", true))
+	require.Equal(t, policy.Ask, explain().Verdict, "B30: it is a command now, and stays one")
+	offer("Finds. And something else again.")
+	require.Equal(t, 422, put("find", s.Offers["find"], true), "what it offers has no such text")
+	require.Equal(t, "ann", s.Tools[1].AcceptedBy)
 }

@@ -199,6 +199,7 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 	if err != nil {
 		return v, err
 	}
+	ask.Shell = shellOf(r.tool)
 	layers, err := g.layers(r.grant)
 	if err != nil {
 		g.log.Error("the rules of an agent or a role cannot be read", "agent", r.grant.Agent, "requester", r.grant.Requester, "err", err)

@@ -79,6 +79,14 @@ func (g *Gateway) policyVersion(grant postgres.Grant) string {
 	return hex.EncodeToString(sum[:6])
 }
 
+// shellOf is what was declared about the commands of a configured tool.
+func shellOf(t tool.Tool) string {
+	if t.Plain {
+		return policy.NoShell
+	}
+	return t.Command
+}
+
 // impactOf is what an asked call would do. What a configured tool does, the
 // tables of package policy do not know; that it changes nothing, its
 // configuration says.

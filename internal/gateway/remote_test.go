@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -607,6 +608,121 @@ func TestMCPServerThatChanges(t *testing.T) {
 	require.Equal(t, ops.CallFailed, got.State)
 	require.Contains(t, got.Text, "cannot be reached")
 	require.Equal(t, ops.CallDone, call(t, c, "c5", "ssh_hosts", args{}).State)
+}
+
+// A tool of a server of MCP that runs commands is judged, shown and sent as every
+// other one that does, once somebody has declared it; until then no wildcard
+// allows it.
+//
+// threats: B30
+func TestMCPServerThatRunsCommands(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := newMCP(t)
+	ran := make(chan string, 10)
+	shell := mcp.NewTool("run_shell", mcp.WithDescription("Runs a command."), mcp.WithString("command", mcp.Required()), mcp.WithString("host"), mcp.WithNumber("timeout"))
+	m.mcp.AddTool(shell, func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		ran <- r.GetString("command", "")
+		out, err := exec.CommandContext(ctx, "/bin/sh", "-c", r.GetString("command", "")).CombinedOutput()
+		return mcp.NewToolResultText(string(out)), err
+	})
+	s := w.serve(ops.ToolServer{Name: "other", Kind: ops.ToolServerMCP, URL: m.URL + "/mcp", AllowHTTP: true, AllowPrivate: true}, "")
+	// With everything allowed, and with a rule about its commands.
+	all, some := w.run("allow:*"), w.run("deny:other__run_shell(rm *)", "allow:other__run_shell(echo *)", "allow:other__run_shell(host=web* -- echo *)")
+	found, _ := w.discover("other")
+	w.accept(s, found.Offers)
+	all.sees("other__", "other__echo", "other__fail", "other__hang", "other__run_shell")
+	everything, rules := all.client(w.gateway), some.client(w.gateway)
+	ann := w.person("ann")
+	n := 0
+	// judged makes a call, denies what is asked and says what became of it.
+	judged := func(c *client.Client, a args) (state ops.CallState, asked ops.Approval, text string) {
+		n++
+		id := fmt.Sprintf("c%d", n)
+		done := began(t, c, id, "other__run_shell", a)
+		var got ops.ToolResult
+		require.Eventually(t, func() bool {
+			select {
+			case got = <-done:
+				return true
+			default:
+			}
+			pending, err := w.api.Approvals(t.Context(), postgres.ApprovalFilter{State: ops.ApprovalPending})
+			require.NoError(t, err)
+			if len(pending) > 0 && asked.ID == "" {
+				asked = pending[0]
+				require.Equal(t, id, asked.CallID)
+				require.NoError(t, w.decide(asked, ann, false))
+			}
+			return false
+		}, 20*time.Second, 10*time.Millisecond)
+		return got.State, asked, got.Text
+	}
+
+	// Nobody has said what it is.
+	state, asked, _ := judged(everything, args{"command": "echo hi"})
+	require.Equal(t, ops.CallDenied, state)
+	require.NotEmpty(t, asked.ID, "a wildcard does not allow what looks like a command")
+	require.Contains(t, strings.Join(asked.Reasons, "\n"), "looks like a shell command")
+	require.Empty(t, ran)
+	state, _, text := judged(rules, args{"command": "echo hi"})
+	require.Equal(t, ops.CallDenied, state, "a rule that denies some of its commands denies all while they are not known: %s", text)
+
+	w.change(s, func(s *ops.ToolServer) {
+		i := slices.IndexFunc(s.Tools, func(t ops.ServerTool) bool { return t.Name == "run_shell" })
+		s.Tools[i].Command = "command"
+	})
+	require.Eventually(t, func() bool { return strings.Contains(w.log.String(), `"version":4`) }, 20*time.Second, 10*time.Millisecond)
+	for _, c := range []struct {
+		args       args
+		all, rules string // what becomes of it: the command that ran, ask or deny
+	}{
+		{args{"command": "echo  'a'b   # comment"}, "echo ab", "echo ab"},
+		{args{"command": "echo $(id)"}, "ask", "ask"},
+		{args{"command": "echo x; rm -f /nonexistent/x"}, "echo x; rm -f /nonexistent/x", "deny"},
+		{args{"command": "timeout 5 rm  -f /nonexistent/x"}, "timeout 5 rm -f /nonexistent/x", "deny"},
+		{args{"command": "echo x | sh"}, "ask", "ask"},
+		{args{"command": "sudo reboot"}, "deny", "deny"},
+		{args{"command": "echo \u202e"}, "deny", "deny"},
+		{args{"command": "echo x", "timeout": 5}, "echo x", "echo x"},
+		{args{"command": "echo x", "host": "web1"}, "ask", "echo x"},
+		{args{"command": "echo x", "host": "db1"}, "ask", "ask"},
+	} {
+		for cl, want := range map[*client.Client]string{everything: c.all, rules: c.rules} {
+			state, asked, text := judged(cl, c.args)
+			switch want {
+			case "ask":
+				require.NotEmpty(t, asked.ID, "%v: %s", c.args, text)
+				require.NotEmpty(t, asked.Command, c.args)
+				require.Equal(t, ops.CallDenied, state)
+			case "deny":
+				require.Empty(t, asked.ID, "%v", c.args)
+				require.Equal(t, ops.CallDenied, state, c.args)
+			default:
+				require.Empty(t, asked.ID, "%v: %v", c.args, asked.Reasons)
+				require.Equal(t, ops.CallDone, state, text)
+				require.Equal(t, want, receive(t, ran), "what runs is what was judged")
+			}
+			require.Empty(t, ran)
+		}
+	}
+
+	// What people see and approve is what runs, and no other command is approved by that.
+	done := began(t, everything, "w1", "other__run_shell", args{"command": "git  -c core.pager=id   'version' "})
+	a := all.asked("w1")
+	require.Equal(t, "git -c core.pager=id version", a.Command)
+	require.Equal(t, "other", a.Target)
+	require.NoError(t, w.decide(a, ann, true))
+	require.Equal(t, ops.CallDone, receive(t, done).State)
+	require.Equal(t, "git -c core.pager=id version", receive(t, ran))
+	done = began(t, everything, "w2", "other__run_shell", args{"command": "git -c core.pager=id log"})
+	require.NotEqual(t, a.Subject, all.asked("w2").Subject)
+	require.NoError(t, w.decide(all.asked("w2"), ann, false))
+	receive(t, done)
+	stored, err := w.api.Call(t.Context(), all.id, "w1")
+	require.NoError(t, err)
+	require.Equal(t, "git -c core.pager=id version", stored.Command)
+	require.Empty(t, ran)
 }
 
 // Servers that do not behave.

@@ -53,6 +53,10 @@ type ServerTool struct {
 	// Mutates says that it may change something. Only a tool of HTTP that reads
 	// by its method, or one of MCP of which an admin says so, does not.
 	Mutates bool `json:"mutates"`
+	// Command names the argument that is a shell command, or is [NoCommand]. It is
+	// judged as every command is, and what runs there is its canonical form. Empty:
+	// nobody has said what its arguments are.
+	Command string `json:"command,omitempty"`
 	// HTTP is what a tool of an HTTP API does.
 	HTTP *HTTPTool `json:"http,omitempty"`
 	// Accepted is what an admin has seen and enabled of a tool of MCP, and Offered
@@ -64,6 +68,18 @@ type ServerTool struct {
 	Gone       bool        `json:"gone,omitempty"`
 	// Problem is why Offered cannot be accepted.
 	Problem string `json:"problem,omitempty"`
+}
+
+// NoCommand says of a tool that none of its arguments is a shell command,
+// whatever they are called.
+const NoCommand = "-"
+
+// Shell names the argument that is a shell command; empty if none is.
+func (t ServerTool) Shell() string {
+	if t.Command == NoCommand {
+		return ""
+	}
+	return t.Command
 }
 
 // Usable says whether agents may have the tool at all.

@@ -35,6 +35,8 @@
 //     same number, true and false a bool, all else is a glob for a text. A call
 //     whose argument has another type than a rule wants is denied.
 //   - @diagnostics: see below.
+//   - of a configured tool: arguments, or the command if it was declared to have
+//     one, or name=value … -- command.
 //
 // # Layers
 //
@@ -80,6 +82,18 @@
 // as that command (wrap.go); sudo too, but what it runs as another user is only
 // allowed by a rule with sudo in it, or as one of the diagnostics. Deny and ask
 // rules that name a program without a slash also match /any/path/to/it.
+//
+// # Commands of configured tools
+//
+// A configured tool runs commands if somebody has declared which of its arguments
+// is one ([Call].Shell); then that is judged as the commands of hosts are, by
+// the rules about this tool and by the platform's. Another argument that is given
+// may change what the command does (its folder, its environment, its host):
+// unless it is a number or a yes or no, no rule allows the call that does not
+// name the argument too, as in server__run(host=web* -- df *). While nobody has
+// declared it, an argument that is called command, script or the like is
+// allowed by a rule alone that has the whole of it, without wildcards; a rule
+// that denies or asks about commands of the tool is then about all of its calls.
 //
 // # Diagnostics
 //

@@ -49,6 +49,9 @@ func (ts Tools) Impact(c Call) Impact {
 	}
 	out := Impact{Reads, "low", ""}
 	for _, u := range read.units {
+		if more := besides(u, nil); more != "" {
+			return Impact{Unknown, "high", "what its argument " + more + " does is not known here"}
+		}
 		if one := impactOf(u, 0); out.Why == "" || one.over(out) {
 			out = one
 		}

@@ -80,6 +80,9 @@ func Platform() *Rules {
 	if err != nil {
 		panic(fmt.Sprintf("policy: the platform's rules: %v", err)) // they are constants
 	}
+	for i := range r.rules {
+		r.rules[i].shells = true
+	}
 	return r
 }
 

@@ -102,7 +102,14 @@ func exact(text string) (*big.Rat, bool) {
 	return new(big.Rat).SetString(text)
 }
 
-func (fs fields) matches(u unit, _ bool) bool {
+func (fs fields) matches(u unit, restricts bool) bool {
+	if u.tool.Subject == Command && !restricts {
+		return false // what the command does, they do not say
+	}
+	return fs.match(u)
+}
+
+func (fs fields) match(u unit) bool {
 	for _, f := range fs {
 		value, given := u.args[f.name]
 		if same, _ := f.is(value); !given || !same {

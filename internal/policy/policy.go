@@ -41,7 +41,7 @@ type unit struct {
 	words argv           // Command
 	path  place          // Path
 	text  string         // Name
-	args  map[string]any // Arguments
+	args  map[string]any // Arguments, and those beside a command
 	// root: it runs as somebody else than who logged in.
 	root bool
 }
@@ -71,6 +71,7 @@ func (ts Tools) read(c Call) reading {
 	if !known {
 		return reading{refused: "there is no such tool"}
 	}
+	tool = tool.told(c.Shell)
 	u := unit{tool: tool, args: c.Arguments}
 	if tool.Subject == Nothing || tool.Subject == Arguments {
 		return reading{units: []unit{u}}
@@ -84,7 +85,7 @@ func (ts Tools) read(c Call) reading {
 	}
 	switch tool.Subject {
 	case Command:
-		return ts.readCommand(tool, text, c.Place)
+		return ts.readCommand(u, text, c.Place)
 	case Path:
 		var r reading
 		if u.path, r.doubt, r.refused = locate(text, tool.Local, c.Place); r.refused == "" {
@@ -99,15 +100,15 @@ func (ts Tools) read(c Call) reading {
 	}
 }
 
-func (ts Tools) readCommand(tool Tool, text string, at *Place) reading {
-	parsed := parse(text)
+func (ts Tools) readCommand(whole unit, text string, at *Place) reading {
+	tool, parsed := whole.tool, parse(text)
 	r := reading{doubt: parsed.doubt, canonical: parsed.canonical}
 	for _, words := range parsed.commands {
-		r.units = append(r.units, unit{tool: tool, words: words})
+		r.units = append(r.units, unit{tool: tool, words: words, args: whole.args})
 	}
 	if len(r.units) == 0 {
 		// Nothing is visible: only a rule for the whole tool can speak.
-		r.units = []unit{{tool: tool}}
+		r.units = []unit{whole}
 		if r.doubt == "" {
 			r.doubt = "there is no command in it"
 		}
@@ -157,12 +158,12 @@ func (r *Rules) judge(u unit, depth int) ruling {
 	// A tail's own tails are tails of this command too, so they are not followed.
 	tails, texts := carried(u.words)
 	for _, words := range tails {
-		if in, _ := r.first(unit{tool: u.tool, words: words}); in.verdict == Deny {
+		if in, _ := r.first(unit{tool: u.tool, words: words, args: u.args}); in.verdict == Deny {
 			return in
 		}
 	}
 	for _, words := range texts {
-		if in := r.judge(unit{tool: u.tool, words: words}, depth+1); in.verdict == Deny {
+		if in := r.judge(unit{tool: u.tool, words: words, args: u.args}, depth+1); in.verdict == Deny {
 			return in
 		}
 	}
@@ -193,16 +194,18 @@ func (r *Rules) seen(u unit, depth int) ruling {
 // first gives what the first rule says that matches. It is spelled out if the
 // rule means this very command: then nothing looks behind it but denials.
 func (r *Rules) first(u unit) (d ruling, spelled bool) {
-	classes := ""
+	nearest := ""
 	for _, rule := range r.list() {
-		if f, ok := rule.match.(fields); ok && rule.names(u.tool.Name) {
+		if f := fieldsOf(rule.match); f != nil && rule.names(u.tool.Name) {
 			if name := f.mistyped(u); name != "" {
 				return ruling{verdict: Deny, matched: true, rule: rule.text, reason: name + " is not of the type that " + rule.text + " is about"}, true
 			}
 		}
 		if !rule.about(u) {
-			if c, ok := rule.match.(class); ok && rule.names(u.tool.Name) && rule.verdict == Allow {
-				classes = c.why(u)
+			if rule.verdict == Allow && rule.names(u.tool.Name) {
+				if why := nearly(u, rule.match); why != "" {
+					nearest = " (" + why + ")"
+				}
 			}
 			continue
 		}
@@ -216,14 +219,37 @@ func (r *Rules) first(u unit) (d ruling, spelled bool) {
 		return d, true
 	}
 	d = ruling{verdict: Ask, reason: noRule + u.String()}
-	if classes != "" {
-		d.reason += " (@" + diagnosticsClass + ": " + classes + ")"
-	}
+	d.reason += nearest
 	return d, false
+}
+
+// nearly says why an allowing rule does not match where its text does not show it.
+func nearly(u unit, m matcher) string {
+	switch m := m.(type) {
+	case class:
+		return "@" + diagnosticsClass + ": " + m.why(u)
+	case shellPattern:
+		if u.tool.Subject != Command {
+			return "nobody has declared which of its arguments is a command"
+		}
+		if m.about(u, false) {
+			return "its argument " + besides(u, m.args) + " may change what the command does"
+		}
+		if c, ok := m.command.(class); ok {
+			return nearly(u, c)
+		}
+	}
+	return ""
 }
 
 // beyond says what about u an allowing rule does not cover although it matches.
 func beyond(u unit, m matcher) string {
+	if odd := beside(u, m); odd != "" {
+		return odd
+	}
+	if s, ok := m.(shellPattern); ok {
+		m = s.command
+	}
 	switch m := m.(type) {
 	case class: // has looked at everything
 		return ""

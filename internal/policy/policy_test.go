@@ -276,13 +276,13 @@ func TestDecisionNamesTheStrictestRule(t *testing.T) {
 // in every such tool.
 func TestEveryShellIsJudgedAlike(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"ssh_execute", "Bash"} {
+	for _, tool := range []string{"ssh_execute", "Bash", "host__run"} {
 		r := load(t, "deny:"+tool+"(rm *)", "allow:"+tool+"(wc *)", "allow:ssh_hosts")
 		for command, want := range map[string]policy.Verdict{
 			"wc -l f": policy.Allow, "wc -l f | wc": policy.Allow, "wc f; rm f": policy.Deny, "/bin/rm f": policy.Deny,
 			"wc $(rm f)": policy.Deny, "wc < f": policy.Ask, "cat f": policy.Ask, "wc f &": policy.Ask, "wc\x00": policy.Deny,
 		} {
-			require.Equal(t, want, r.Decide(policy.Call{Tool: tool, Command: command}).Verdict, "%s %s", tool, command)
+			require.Equal(t, want, r.Decide(policy.Call{Tool: tool, Command: command, Shell: "command"}).Verdict, "%s %s", tool, command)
 		}
 	}
 	require.Equal(t, policy.Ask, load(t, "allow:ssh_execute").Decide(policy.Call{Tool: "Bash", Command: "wc f"}).Verdict)

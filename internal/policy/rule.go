@@ -26,10 +26,12 @@ type rule struct {
 	open   bool
 	prefix string
 	match  matcher // nil: whatever the arguments
+	// shells: it is also about the commands of configured tools.
+	shells bool
 }
 
-// matcher is the pattern of a rule: one of *pattern, class, *pathGlob, nameGlob
-// and fields.
+// matcher is the pattern of a rule: one of *pattern, class, *pathGlob, nameGlob,
+// fields and shellPattern.
 type matcher interface {
 	// matches says whether the pattern is about u. Rules that restrict match
 	// more than rules that allow: they also look through what a name hides.
@@ -39,7 +41,8 @@ type matcher interface {
 }
 
 func (r rule) about(u unit) bool {
-	return r.names(u.tool.Name) && (r.match == nil || r.match.matches(u, r.verdict != Allow))
+	named := r.names(u.tool.Name) || r.shells && u.tool.Subject == Command && configured(u.tool.Name)
+	return named && (r.match == nil || r.match.matches(u, r.verdict != Allow))
 }
 
 // RuleError names the rule that is wrong.
@@ -148,6 +151,10 @@ func (ts Tools) about(r *rule, subject, open, closed string) (column int, reason
 	case Name:
 		r.match, reason = parseNameGlob(text, tool.Fold)
 	case Arguments:
+		if configured(name) {
+			r.match, reason = parseConfigured(text)
+			break
+		}
 		r.match, reason = parseFields(text)
 	default:
 		reason = fmt.Sprintf("calls of %s have nothing that a pattern could match", name)

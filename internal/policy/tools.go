@@ -34,6 +34,9 @@ type Tool struct {
 	// Reads and Writes are the tools whose rules judge the files that
 	// redirections of a command read and write.
 	Reads, Writes string
+	// Plain: somebody has said of this configured tool that none of its arguments
+	// is a shell command, whatever their names.
+	Plain bool
 	// Local: paths are of the agent's own workspace. Elsewhere (on a host) there
 	// is none, so that / and // are the same there.
 	Local bool
@@ -132,6 +135,9 @@ type Call struct {
 	Arguments map[string]any
 	// Place is where the paths of a local tool are; see [Place].
 	Place *Place
+	// Shell names the argument of a configured tool that is a shell command, or is
+	// [NoShell]. Empty: nobody has said what its arguments are.
+	Shell string
 }
 
 // ReadCall makes a call of a tool's arguments, a JSON object.

@@ -47,7 +47,7 @@ func unwrap(u unit) ([]unit, bool) {
 		}
 		var units []unit
 		for _, words := range parsed.commands {
-			units = append(units, unit{tool: u.tool, words: words, root: u.root})
+			units = append(units, unit{tool: u.tool, words: words, args: u.args, root: u.root})
 		}
 		return units, len(units) > 0
 	}
@@ -95,7 +95,7 @@ func unwrap(u unit) ([]unit, bool) {
 			rest = append(rest, word{unknown: true})
 		}
 	}
-	return []unit{{tool: u.tool, words: rest, root: u.root || w.root}}, true
+	return []unit{{tool: u.tool, words: rest, args: u.args, root: u.root || w.root}}, true
 }
 
 // shellText gives the text that sh -c and the like run.

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -27,6 +29,10 @@ type FileToolServer struct {
 	Disabled     bool   `yaml:"disabled"`
 	// Tools are in the words of the public API.
 	Tools []map[string]any `yaml:"tools"`
+	// Commands says which argument of which tool of a server of MCP is a shell
+	// command, as in {run_shell: command}, or by - that none is. It may name tools
+	// that the server has not offered yet.
+	Commands map[string]string `yaml:"commands"`
 }
 
 // fileTool is a tool of an HTTP API in a file.
@@ -34,6 +40,7 @@ type fileTool struct {
 	Name     string        `json:"name"`
 	Disabled bool          `json:"disabled"`
 	Mutates  bool          `json:"mutates"`
+	Command  string        `json:"command"`
 	HTTP     *ops.HTTPTool `json:"http"`
 }
 
@@ -54,11 +61,15 @@ func applyToolServer(ctx context.Context, db *postgres.DB, f FileToolServer) err
 		if err := dec.Decode(&one); err != nil {
 			return fmt.Errorf("tool %d: %w", i+1, err)
 		}
-		want.Tools = append(want.Tools, ops.ServerTool{Name: one.Name, Enabled: !one.Disabled, Mutates: one.Mutates, HTTP: one.HTTP})
+		want.Tools = append(want.Tools, ops.ServerTool{Name: one.Name, Enabled: !one.Disabled, Mutates: one.Mutates, Command: one.Command, HTTP: one.HTTP})
+	}
+	if f.Kind != ops.ToolServerMCP && len(f.Commands) > 0 {
+		return errors.New("commands is of a server of MCP: say command at the tool")
 	}
 	if f.Kind == ops.ToolServerMCP && len(f.Tools) > 0 {
 		return errors.New("tools are not given for a server of MCP: it is asked for them")
 	}
+	declare(&want, f.Commands)
 	if err := toolspec.Check(want); err != nil {
 		return err
 	}
@@ -77,9 +88,23 @@ func applyToolServer(ctx context.Context, db *postgres.DB, f FileToolServer) err
 			if fill(s); f.Kind == ops.ToolServerHTTP {
 				s.Tools = want.Tools
 			}
+			declare(s, f.Commands)
 			return toolspec.Check(*s)
 		})
 		return err
 	}
 	return db.CreateToolServer(ctx, want)
+}
+
+// declare notes which arguments are shell commands, also of tools that nobody
+// knows yet: what was said about them counts from their first day.
+func declare(s *ops.ToolServer, commands map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(commands)) {
+		i := slices.IndexFunc(s.Tools, func(t ops.ServerTool) bool { return t.Name == name })
+		if i < 0 {
+			i = len(s.Tools)
+			s.Tools = append(s.Tools, ops.ServerTool{Name: name, Mutates: true, Gone: true})
+		}
+		s.Tools[i].Command = commands[name]
+	}
 }

@@ -67,7 +67,7 @@ tool_servers:
           path: /services/{name}
           params:
             - {name: name, in: path, type: string, required: true, description: which, max_length: 50}
-  - {name: other, kind: mcp, url: "` + mcpServer.URL + `/mcp", allow_http: true, allow_private: true}
+  - {name: other, kind: mcp, url: "` + mcpServer.URL + `/mcp", allow_http: true, allow_private: true, commands: {say: "-", run_shell: command}}
 `
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	for range 2 { // loading it again changes nothing
@@ -76,10 +76,12 @@ tool_servers:
 		c.configure(*f)
 	}
 	for wrong, want := range map[string]string{
-		strings.Replace(config, "path: /services", "pfad: /services", 1): "pfad",
-		strings.Replace(config, "method: GET", "method: POST", 1):        "set mutates",
-		strings.Replace(config, "name: status\n", "name: ssh\n", 1):      "own tools",
-		strings.Replace(config, "kind: mcp", "kind: http", 1):            "already",
+		strings.Replace(config, "path: /services", "pfad: /services", 1):                                                            "pfad",
+		strings.Replace(config, "method: GET", "method: POST", 1):                                                                   "set mutates",
+		strings.Replace(config, "name: status\n", "name: ssh\n", 1):                                                                 "own tools",
+		strings.Replace(config, "kind: mcp", "kind: http", 1):                                                                       "commands is of a server of MCP",
+		strings.Replace(config, "- name: service", "- command: nome\n        name: service", 1):                                     "no parameter nome",
+		strings.Replace(strings.Replace(config, "kind: mcp", "kind: http", 1), `, commands: {say: "-", run_shell: command}`, "", 1): "already",
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(wrong), 0o600))
 		f, err := stack.ReadFile(file)
@@ -120,9 +122,14 @@ tool_servers:
 		code, body := c.send("PUT", "/api/v1/tools/servers/"+found.ID+"/tools/say", map[string]any{"enabled": true, "mutates": false, "accept": found.Offers["say"]})
 		require.Equal(t, 200, code, string(body))
 	}
-	if len(found.Tools) == 0 { // unless the api has asked by itself already
+	// What the file says of a tool is there before anybody has asked for it.
+	require.Len(t, found.Tools, 2)
+	require.Equal(t, "run_shell command true", fmt.Sprint(found.Tools[0].Name, " ", found.Tools[0].Command, " ", found.Tools[0].Gone))
+	if found.Tools[1].Offered == nil { // unless the api has asked by itself already
 		discover()
 	}
+	require.Len(t, found.Tools, 2)
+	require.Equal(t, "-", found.Tools[1].Command)
 	code, _, _ = try("other__say", nil)
 	require.Equal(t, 422, code, "nobody has looked at it, so it may change something")
 	accept()
@@ -136,7 +143,7 @@ tool_servers:
 	require.Equal(t, ops.CallFailed, r.State, body)
 	require.Contains(t, r.Text, "than an admin has accepted")
 	discover()
-	require.Contains(t, found.Tools[0].Offered.Description, "SYSTEM")
+	require.Contains(t, found.Tools[1].Offered.Description, "SYSTEM")
 	accept()
 	require.Eventually(t, func() bool {
 		code, r, _ := try("other__say", map[string]any{"text": "again"})

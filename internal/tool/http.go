@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -23,7 +24,7 @@ func HTTPTool(r *Remote, d ops.ServerTool) (Tool, error) {
 		return Tool{}, err
 	}
 	h := *d.HTTP
-	t := Tool{Name: name, Description: h.Description, Mutates: d.Mutates, Remote: r}
+	t := Tool{Name: name, Description: h.Description, Mutates: d.Mutates, Command: d.Shell(), Plain: d.Command == ops.NoCommand, Remote: r}
 	for _, p := range h.Params {
 		low, high := toolspec.Bounds(p)
 		f := Field{Name: p.Name, Type: FieldType(p.Type), Required: p.Required, Description: p.Description, Enum: p.Enum}
@@ -42,8 +43,21 @@ func HTTPTool(r *Remote, d ops.ServerTool) (Tool, error) {
 		t.Fields = append(t.Fields, f)
 	}
 	t.Limit = func(Args) time.Duration { return time.Duration(toolspec.Seconds(h)) * time.Second }
-	t.Run = func(ctx context.Context, c Call) (Outcome, error) { return r.request(ctx, c, h) }
+	t.Run = func(ctx context.Context, c Call) (Outcome, error) {
+		c.Args = t.canonical(c)
+		return r.request(ctx, c, h)
+	}
 	return t.defined(d)
+}
+
+// canonical gives the arguments of a call with the command as it was judged.
+func (t Tool) canonical(c Call) Args {
+	if _, given := c.Args[t.Command]; t.Command == "" || !given {
+		return c.Args
+	}
+	args := maps.Clone(c.Args)
+	args[t.Command] = c.Command
+	return args
 }
 
 // defined gives the tool its definition: the whole of what it is and where.

@@ -65,7 +65,8 @@
 // stripped and redacted. A server of MCP gets a session for each call, so that
 // calls share nothing there; the server's tool must be, to the byte of its text
 // and the meaning of its schema, what was accepted. A call that ends early is
-// cancelled there.
+// cancelled there. An argument that was declared to be a shell command is sent
+// in the form in which it was judged.
 //
 // A command is never started twice: only a channel that could not be opened is
 // tried again, a few times.
@@ -96,6 +97,8 @@ type Tool struct {
 	// only one of Kind is meant), and Command the one with a shell command; empty
 	// if the tool has none.
 	Target, Command string
+	// Plain: somebody has said of a configured tool that it has no such field.
+	Plain bool
 	// Targets names the field with the names of several targets, which is given
 	// instead of Target; empty if a call is about one.
 	Targets string

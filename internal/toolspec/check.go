@@ -98,13 +98,16 @@ func Check(s ops.ToolServer) error {
 	seen := map[string]bool{}
 	for _, t := range s.Tools {
 		// A server of MCP may offer what nobody can use.
-		if _, err := Name(s.Name, t.Name); err != nil && (s.Kind == ops.ToolServerHTTP || t.Enabled) {
+		if _, err := Name(s.Name, t.Name); err != nil && (s.Kind == ops.ToolServerHTTP || t.Enabled || t.Command != "") {
 			return invalid("tool: %s", err)
 		}
 		if seen[t.Name] {
 			return invalid("there are two tools %s", t.Name)
 		}
 		seen[t.Name] = true
+		if err := checkCommand(t); err != nil {
+			return fmt.Errorf("tool %s: %w", t.Name, err)
+		}
 		switch {
 		case s.Kind == ops.ToolServerMCP && t.HTTP != nil:
 			return invalid("tool %s: a server of MCP says itself what its tools are", t.Name)
@@ -116,6 +119,27 @@ func Check(s ops.ToolServer) error {
 			if err := checkHTTP(s, t); err != nil {
 				return fmt.Errorf("tool %s: %w", t.Name, err)
 			}
+		}
+	}
+	return nil
+}
+
+// checkCommand refuses a declared command that is no text, so that it could not
+// be judged. Of a tool of MCP that nobody has accepted yet, what it has is not known.
+func checkCommand(t ops.ServerTool) error {
+	name := t.Shell()
+	if len(name) > 100 || Unseen(name) {
+		return invalid("command is not the name of an argument")
+	}
+	switch {
+	case name == "":
+	case t.HTTP != nil:
+		if !slices.ContainsFunc(t.HTTP.Params, func(p ops.HTTPParam) bool { return p.Name == name && p.Type == "string" }) {
+			return invalid("command: there is no parameter %s of type string", name)
+		}
+	case t.Accepted != nil:
+		if !isText(t.Accepted.Schema, name) {
+			return invalid("command: its schema has no argument %s of type string", name)
 		}
 	}
 	return nil

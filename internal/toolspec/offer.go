@@ -66,8 +66,8 @@ func Compare(s *ops.ToolServer, offers []Offer) error {
 		delete(seen, t.Name)
 		t.Offered, t.Problem, t.Gone = nil, "", !offered
 		switch {
-		case !offered && t.Accepted == nil:
-			continue // nobody has enabled it, and it is not there any more
+		case !offered && t.Accepted == nil && t.Command == "":
+			continue // nobody has enabled it or said what it is, and it is not there any more
 		case !offered:
 		case t.Accepted == nil || t.Accepted.Digest(t.Name) != o.Digest(t.Name):
 			t.Offered, t.Problem = &o.RemoteTool, Problem(s.Name, o)

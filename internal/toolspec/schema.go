@@ -112,6 +112,17 @@ func (s *Schema) Parse(raw json.RawMessage) (map[string]any, error) {
 	return args, nil
 }
 
+// isText says whether a schema has an argument of that name that is a string
+// and nothing else.
+func isText(schema json.RawMessage, name string) bool {
+	var root struct {
+		Properties map[string]struct {
+			Type json.RawMessage `json:"type"`
+		} `json:"properties"`
+	}
+	return json.Unmarshal(schema, &root) == nil && string(root.Properties[name].Type) == `"string"`
+}
+
 // nothing is a loader that has nothing.
 type nothing struct{}
 

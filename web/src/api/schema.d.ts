@@ -4964,6 +4964,7 @@ export interface components {
         ServerTool: {
             accepted?: components["schemas"]["RemoteTool"];
             accepted_by?: string;
+            command?: string;
             enabled: boolean;
             gone?: boolean;
             http?: components["schemas"]["HTTPTool"];
@@ -4975,6 +4976,8 @@ export interface components {
         ServerToolChangeBody: {
             /** @description The digest of what the server offers, as it was looked at: from now on that is the tool. */
             accept?: string;
+            /** @description The argument that is a shell command, which is judged and shown as one; - if none is, whatever their names. Left out, as it was. */
+            command?: string;
             enabled: boolean;
             /** @description Of a tool of MCP: whether it may change something. Left out, as it was; at first, it may. */
             mutates?: boolean;
@@ -5595,6 +5598,8 @@ export interface components {
             state: "ready" | "off" | "new" | "changed" | "gone" | "unusable";
         };
         ToolInput: {
+            /** @description The argument that is a shell command, which is judged and shown as one; - if none is, whatever their names. */
+            command?: string;
             /** @description Left out, it is. */
             enabled?: boolean;
             http: components["schemas"]["HTTPTool"];

@@ -1,11 +1,11 @@
-import { Button, Checkbox } from "@mantine/core";
+import { Button, Checkbox, NativeSelect } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { tools } from "../api/calls";
 import { inert, inertLines } from "../text/visible";
 import { Ago, Empty, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
-import { changes, type Server, type ServerTool, written } from "./draft";
+import { changes, commandChoices, type Server, type ServerTool, textArguments, written } from "./draft";
 import { Mark, needsLook, stateOf } from "./Mark";
 import css from "./tools.module.css";
 import { Try } from "./Try";
@@ -57,14 +57,30 @@ export function McpTools({ server, may }: { server: Server; may: boolean }) {
 
 function Row({ server, tool, may, refresh }: { server: Server; tool: ServerTool; may: boolean; refresh: () => Promise<unknown> }) {
   const [mutates, setMutates] = useState(tool.mutates);
+  const [command, setCommand] = useState(tool.command ?? "");
   const [trying, setTrying] = useState(false);
   const state = stateOf(tool);
   const digest = server.offers[tool.name];
   const change = useMutation({
-    mutationFn: (to: { enabled: boolean; accept?: string; mutates?: boolean }) => tools.changeTool(server.id, tool.name, to),
+    mutationFn: (to: { enabled: boolean; accept?: string; mutates?: boolean; command?: string }) => tools.changeTool(server.id, tool.name, to),
     onSuccess: refresh,
   });
   const said = tool.accepted ?? tool.offered;
+  const texts = textArguments((tool.offered ?? tool.accepted)?.schema);
+  const which = (onChange: (to: string) => void) =>
+    (texts.length > 0 || command !== "") && (
+      <NativeSelect
+        label="Which argument is a shell command?"
+        size="xs"
+        data={commandChoices(command === "" || command === "-" || texts.includes(command) ? texts : [...texts, command])}
+        value={command}
+        disabled={change.isPending}
+        onChange={(e) => {
+          setCommand(e.currentTarget.value);
+          onChange(e.currentTarget.value);
+        }}
+      />
+    );
   return (
     <li className={css.row}>
       <div className={css.what}>
@@ -93,7 +109,8 @@ function Row({ server, tool, may, refresh }: { server: Server; tool: ServerTool;
           {digest ? (
             <>
               <Checkbox label="May change things" checked={mutates} onChange={(e) => setMutates(e.currentTarget.checked)} />
-              <Button variant="default" size="compact-sm" loading={change.isPending} onClick={() => change.mutate({ enabled: true, accept: digest, mutates })} aria-label={tool.accepted ? `Accept the change of ${inert(tool.name)}` : `Accept ${inert(tool.name)}`}>
+              {which(() => undefined)}
+              <Button variant="default" size="compact-sm" loading={change.isPending} onClick={() => change.mutate({ enabled: true, accept: digest, mutates, command })} aria-label={tool.accepted ? `Accept the change of ${inert(tool.name)}` : `Accept ${inert(tool.name)}`}>
                 {tool.accepted ? "Accept the change" : "Accept"}
               </Button>
             </>
@@ -106,6 +123,7 @@ function Row({ server, tool, may, refresh }: { server: Server; tool: ServerTool;
                     Try
                   </Button>
                 )}
+                {which((to) => change.mutate({ enabled: tool.enabled, command: to }))}
                 <Button variant="default" size="compact-sm" loading={change.isPending} onClick={() => change.mutate({ enabled: !tool.enabled })} aria-label={`Turn ${tool.enabled ? "off" : "on"} ${inert(tool.name)}`}>
                   Turn {tool.enabled ? "off" : "on"}
                 </Button>

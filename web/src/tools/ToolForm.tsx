@@ -5,7 +5,7 @@ import { tools } from "../api/calls";
 import { inert } from "../text/visible";
 import { CloseIcon, PlusIcon } from "../ui/icons";
 import { Problem, Snippet } from "../ui/parts";
-import { changeOf, type Draft, draftOf, inputOf, inputs, matchPath, methods, type Param, places, readArguments, reads, sample, type Server, type ServerTool, types } from "./draft";
+import { changeOf, commandChoices, type Draft, draftOf, inputOf, inputs, matchPath, methods, type Param, places, readArguments, reads, sample, type Server, type ServerTool, types } from "./draft";
 import css from "./tools.module.css";
 
 /** Declares a request of an HTTP API as a tool, and shows what it would send. */
@@ -66,6 +66,14 @@ export function ToolForm({ server, tool, close }: { server: Server; tool?: Serve
         onChange={(e) => setDraft({ ...draft, mutates: e.currentTarget.checked })}
       />
       <Params method={http.method} all={http.params} onChange={(params) => set({ params })} />
+      <NativeSelect
+        className={css.short}
+        label="Which parameter is a shell command?"
+        description="It is judged and shown as one. Until somebody says, one that is called command, script or the like is asked."
+        data={commandChoices(http.params.filter((p) => p.type === "string" && p.name !== "").map((p) => p.name))}
+        value={draft.command}
+        onChange={(e) => setDraft({ ...draft, command: e.currentTarget.value })}
+      />
       <details>
         <summary>The answer</summary>
         <div className={css.fields}>

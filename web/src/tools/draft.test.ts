@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { changeOf, changes, draftOf, inPath, inputOf, inputs, matchPath, type Param, readArguments, sample, type Server } from "./draft";
+import { changeOf, changes, commandChoices, draftOf, inPath, inputOf, inputs, matchPath, type Param, readArguments, sample, type Server, textArguments } from "./draft";
 
 const param = (name: string, more: Partial<Param> = {}): Param => ({ name, in: "query", type: "string", description: "d", ...more });
 
@@ -26,6 +26,19 @@ describe("what the api takes", () => {
       mutates: false,
       http: { description: "Finds.", method: "GET", path: "/", params: [param("q"), param("id", { in: "path", required: true })] },
     });
+  });
+  it("keeps which argument is a command", () => {
+    const http = { description: "d", method: "GET", path: "/", params: [param("c")] };
+    const t = { name: "t", enabled: true, mutates: true, command: "c", http };
+    expect(draftOf(t).command).toBe("c");
+    expect(inputOf(draftOf(t)).command).toBe("c");
+    expect(inputs({ tools: [t] } as unknown as Server)).toEqual([t]);
+    expect(inputOf({ ...draftOf(t), command: "" })).not.toHaveProperty("command");
+    expect(commandChoices(["c"]).map((o) => o.value)).toEqual(["", "-", "c"]);
+  });
+  it("finds the texts among the arguments of a schema, whatever that is", () => {
+    expect(textArguments({ type: "object", properties: { a: { type: "string" }, b: { type: "number" }, c: { type: ["string", "null"] }, d: true } })).toEqual(["a"]);
+    for (const odd of [null, undefined, 5, "x", [], { properties: [] }, { properties: null }]) expect(textArguments(odd)).toEqual([]);
   });
   it("knows that a POST may change something", () => {
     const d = draftOf();

@@ -20,6 +20,8 @@ export interface Draft {
   name: string;
   enabled: boolean;
   mutates: boolean;
+  /** The argument that is a shell command, or - if none is; empty if nobody has said. */
+  command: string;
   http: HTTPTool & { params: Param[]; fields: string[] };
 }
 
@@ -29,6 +31,7 @@ export function draftOf(t?: ServerTool): Draft {
     name: t?.name ?? "",
     enabled: t?.enabled ?? true,
     mutates: t?.mutates ?? false,
+    command: t?.command ?? "",
     http: { ...h, description: h?.description ?? "", method: h?.method ?? "GET", path: h?.path ?? "/", params: h?.params ?? [], fields: h?.fields ?? [] },
   };
 }
@@ -65,7 +68,18 @@ export function inputOf(d: Draft): ToolInput {
   }
   if (pointer) http.pointer = pointer;
   if (fields.length > 0) http.fields = fields;
-  return { name: d.name, enabled: d.enabled, mutates: d.mutates || !reads(d.http.method), http };
+  const input: ToolInput = { name: d.name, enabled: d.enabled, mutates: d.mutates || !reads(d.http.method), http };
+  if (d.command) input.command = d.command;
+  return input;
+}
+
+/** What can be said about the commands of a tool with these arguments, for a field to choose from. */
+export const commandChoices = (names: string[]) => [{ value: "", label: "Nobody has said" }, { value: "-", label: "None" }, ...names.map((n) => ({ value: n, label: n }))];
+
+/** The arguments of a tool of MCP that are texts, by its schema. */
+export function textArguments(schema: unknown): string[] {
+  const object = (v: unknown): Record<string, unknown> => (typeof v === "object" && v !== null && !Array.isArray(v) ? (v as Record<string, unknown>) : {});
+  return Object.entries(object(object(schema).properties)).flatMap(([name, v]) => (object(v).type === "string" ? [name] : []));
 }
 
 /** All that the api is to know of a server, with other tools. */
@@ -80,7 +94,7 @@ export function changeOf(s: Server, tools: ToolInput[] | undefined): Body<"Chang
 
 /** The tools of an HTTP API as the api takes them. */
 export const inputs = (s: Server): ToolInput[] =>
-  s.tools.flatMap((t) => (t.http ? [{ name: t.name, enabled: t.enabled, mutates: t.mutates, http: t.http }] : []));
+  s.tools.flatMap((t) => (t.http ? [{ name: t.name, enabled: t.enabled, mutates: t.mutates, ...(t.command ? { command: t.command } : {}), http: t.http }] : []));
 
 /** Reads the arguments of a trial: a JSON object, or what is wrong with it. */
 export function readArguments(text: string): { args: Record<string, unknown> } | { wrong: string } {

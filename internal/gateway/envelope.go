@@ -7,6 +7,24 @@ import (
 	"strings"
 )
 
+// message is what the gateway itself reads of a message of JSON-RPC.
+type message struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Method  string          `json:"method"`
+	Params  struct {
+		Meta      json.RawMessage `json:"_meta"`
+		RequestID json.RawMessage `json:"requestId"` // of what is to be cancelled
+		Name      string          `json:"name"`      // of a tool
+	} `json:"params"`
+}
+
+// readMessage reads one message that says one thing to every reader.
+func readMessage(body []byte) (m message, ok bool) {
+	err := json.Unmarshal(body, &m)
+	return m, err == nil && m.Method != "" && !ambiguous(body)
+}
+
 // ambiguous says whether a message of JSON-RPC, its params or their _meta name
 // something twice. Names that differ in case alone count as the same, since
 // encoding/json takes them so: what one reader judges must be what the next one

@@ -1,7 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -34,4 +39,51 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		require.LessOrEqual(t, n, 1)
 	})
+}
+
+// TestIdle: a ping that is answered without the library is one that needs nothing of it.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]bool{
+		`{"jsonrpc":"2.0","id":1,"method":"ping"}`:                            true,
+		`{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}`:              true,
+		`{"jsonrpc":"2.0","id":-1.5,"method":"ping"}`:                         true,
+		`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"a":1}}}`: false,
+		`{"jsonrpc":"1.0","id":1,"method":"ping"}`:                            false,
+		`{"jsonrpc":"2.0","id":null,"method":"ping"}`:                         false,
+		`{"jsonrpc":"2.0","id":{"a":1},"method":"ping"}`:                      false,
+		`{"jsonrpc":"2.0","method":"ping"}`:                                   false,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`:                      false,
+	} {
+		m, ok := readMessage([]byte(body))
+		require.True(t, ok, body)
+		for version, speaks := range map[string]bool{"": true, "2025-06-18": true, "2026-07-28": false, "1999-01-01": false} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/mcp", nil)
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Mcp-Protocol-Version", version)
+			require.Equal(t, want && speaks, idle(r, m), "%s in %q", body, version)
+			r.Header.Set("Content-Type", "text/plain")
+			require.False(t, idle(r, m), body)
+		}
+	}
+}
+
+// TestRebound: a request over loopback is for this machine by name, too.
+func TestRebound(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		local, host string
+		want        bool
+	}{
+		{"127.0.0.1:8081", "127.0.0.1:8081", false}, {"127.0.0.1:8081", "localhost", false}, {"[::1]:8081", "[::1]:8081", false},
+		{"[::1]:8081", "[::1]", false}, {"127.0.0.1:8081", "evil.example:8081", true}, {"127.0.0.1:8081", "", true},
+		{"[::ffff:127.0.0.1]:8081", "127.0.0.1.evil.example", true}, {"10.0.0.1:8081", "mcp-gateway:8081", false},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/mcp", nil)
+		addr, err := netip.ParseAddrPort(c.local)
+		require.NoError(t, err)
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(net.TCPAddrFromAddrPort(addr))))
+		r.Host = c.host
+		require.Equal(t, c.want, rebound(r), c)
+	}
 }

@@ -26,6 +26,9 @@
 // lives; a call of an instance that is gone is recorded as unknown, shown as
 // such, and not done again.
 //
+// Every request is judged by what its token stands for after it came, but for
+// a ping: for that the answer may be pingAge old.
+//
 // # When Postgres is away
 //
 // Nothing starts. The outcome of what runs is kept in memory and tried for
@@ -109,6 +112,7 @@ type Gateway struct {
 	set      atomic.Pointer[toolSet]
 	platform *policy.Rules
 	rules    ruleCache
+	grants   grants
 	running  registry
 	leases   leases
 	waits    waits

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -55,55 +57,55 @@ func (g *Gateway) routes() http.Handler {
 	return r
 }
 
-const wantToken = "the token of a running run, or one that was issued for the gateway, is required"
-
 // authenticate lets a request through that carries the token of a run that
 // runs, or one that was issued for itself and lives, and reads its body.
 func (g *Gateway) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse := func(status int, reason, text string) {
-			g.metrics.refused.WithLabelValues(reason).Inc()
-			http.Error(w, text, status)
-		}
 		// No browser has business here, and a page must not talk to us from one.
 		if origin := r.Header.Get("Origin"); origin != "" {
 			if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
-				refuse(http.StatusForbidden, "origin", "requests from other origins are refused")
+				g.refuse(w, http.StatusForbidden, "origin", "requests from other origins are refused")
 				return
 			}
 		}
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !ok || !strings.HasPrefix(token, ops.GatewayTokenPrefix) && !strings.HasPrefix(token, ops.ClientTokenPrefix) || len(r.Header.Values("Authorization")) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(http.StatusUnauthorized, "token", wantToken)
+		if rebound(r) {
+			g.refuse(w, http.StatusForbidden, "host", "requests for other hosts are refused")
 			return
 		}
-		grant, err := g.db.GrantByToken(r.Context(), ops.HashToken(ops.NewSecret(token)))
-		switch ops.CodeOf(err) {
-		case "":
-		case ops.CodeUnauthenticated:
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(http.StatusUnauthorized, "token", wantToken)
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok || !strings.HasPrefix(token, ops.GatewayTokenPrefix) && !strings.HasPrefix(token, ops.ClientTokenPrefix) || len(r.Header.Values("Authorization")) != 1 {
+			g.admit(w, r, ops.Errorf(ops.CodeUnauthenticated, wantToken))
 			return
-		default:
-			if r.Context().Err() == nil {
-				g.log.Error("cannot check a token", "err", err)
-			}
-			w.Header().Set("Retry-After", "1")
-			refuse(http.StatusServiceUnavailable, "database", "the token cannot be checked now")
+		}
+		arrived, hash := time.Now(), ops.HashToken(ops.NewSecret(token))
+		// Whose token is not known by sight shows nothing before it is.
+		if _, err := g.grant(r.Context(), hash, arrived.Add(-knownFor)); !g.admit(w, r, err) {
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err != nil {
 			if _, large := errors.AsType[*http.MaxBytesError](err); large {
-				refuse(http.StatusRequestEntityTooLarge, "body", fmt.Sprintf("a request has at most %d bytes", maxBody))
+				g.refuse(w, http.StatusRequestEntityTooLarge, "body", fmt.Sprintf("a request has at most %d bytes", maxBody))
 			} else {
-				refuse(http.StatusBadRequest, "body", "the body could not be read")
+				g.refuse(w, http.StatusBadRequest, "body", "the body could not be read")
 			}
 			return
 		}
-		h := holder{grant: grant, set: g.set.Load()}
-		if done := g.screen(w, r, &h, body); done {
+		m, ok := readMessage(body)
+		if !ok {
+			g.refuse(w, http.StatusBadRequest, "message", "the body is not one JSON-RPC request")
+			return
+		}
+		since := arrived
+		if m.Method == "ping" {
+			since = arrived.Add(-pingAge)
+		}
+		grant, err := g.grant(r.Context(), hash, since)
+		if !g.admit(w, r, err) {
+			return
+		}
+		h := holder{grant: grant, set: g.set.Load(), request: string(m.ID)}
+		if done := g.screen(w, r, h, m); done {
 			return
 		}
 		r = r.WithContext(context.WithValue(r.Context(), holderKey{}, h))
@@ -114,28 +116,46 @@ func (g *Gateway) authenticate(next http.Handler) http.Handler {
 	})
 }
 
-// screen answers what the library is not to see, and notes the id of what it is.
-// A notification that cancels a request is obeyed here: the library would look
-// the request up among those of all holders.
-func (g *Gateway) screen(w http.ResponseWriter, r *http.Request, h *holder, body []byte) (done bool) {
-	var m struct {
-		ID     json.RawMessage `json:"id"`
-		Method string          `json:"method"`
-		Params struct {
-			RequestID json.RawMessage `json:"requestId"`
-			Name      string          `json:"name"`
-		} `json:"params"`
+// rebound says whether a request came over this machine's own loopback under a
+// name of elsewhere, as from a page whose name was made to mean us.
+func rebound(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && loopback(local.String()) && !loopback(r.Host)
+}
+
+func loopback(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
 	}
-	switch err := json.Unmarshal(body, &m); {
-	case err != nil || m.Method == "" || ambiguous(body):
-		g.metrics.refused.WithLabelValues("message").Inc()
-		http.Error(w, "the body is not one JSON-RPC request", http.StatusBadRequest)
-		return true
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// idle says whether a message is a ping of a revision of MCP that has it, with
+// nothing that the library would have to judge: clients ask often whether they
+// are still connected, and the library does for it all that it does for a call.
+func idle(r *http.Request, m message) bool {
+	version := r.Header.Get(mcp.HeaderProtocolVersion)
+	return m.Method == "ping" && m.Version == mcp.JSONRPC_VERSION && len(m.Params.Meta) == 0 &&
+		len(m.ID) > 0 && strings.IndexByte(`"-0123456789`, m.ID[0]) >= 0 && r.Header.Get("Content-Type") == "application/json" &&
+		(version == "" || mcp.IsValidProtocolVersion(version) && !mcp.IsModernProtocol(version))
+}
+
+// screen answers what the library is not to see. A notification that cancels a
+// request is obeyed here: the library would look the request up among those of
+// all holders.
+func (g *Gateway) screen(w http.ResponseWriter, r *http.Request, h holder, m message) (done bool) {
+	switch {
 	case strings.HasPrefix(m.Method, "notifications/"):
 		if m.Method == "notifications/cancelled" && len(m.Params.RequestID) > 0 {
 			g.running.cancelAsked(h.grant.Holder(), string(m.Params.RequestID), ops.Errorf(ops.CodeUnavailable, "the client cancelled it"))
 		}
 		w.WriteHeader(http.StatusAccepted)
+		return true
+	case idle(r, m):
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{}}`, m.ID)
 		return true
 	case !slices.Contains(methods, m.Method):
 		g.metrics.refused.WithLabelValues("method").Inc()
@@ -146,10 +166,8 @@ func (g *Gateway) screen(w http.ResponseWriter, r *http.Request, h *holder, body
 		_ = json.NewEncoder(w).Encode(map[string]any{"jsonrpc": "2.0", "id": m.ID,
 			"error": map[string]any{"code": mcp.METHOD_NOT_FOUND, "message": "there is no such method here"}})
 		return true
-	}
-	h.request = string(m.ID)
-	if m.Method == "tools/call" && !g.sees(*h, m.Params.Name) {
-		if err := g.unseen(r.Context(), *h, m.Params.Name); err != nil {
+	case m.Method == "tools/call" && !g.sees(h, m.Params.Name):
+		if err := g.unseen(r.Context(), h, m.Params.Name); err != nil {
 			g.log.Error("a call of a hidden tool is not recorded", "err", err)
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "the call cannot be recorded now", http.StatusServiceUnavailable)

@@ -139,9 +139,13 @@ func (d *Dispatcher) judge(ctx context.Context, claim postgres.RunClaim, a wire.
 	}
 	asked := request(g, a, call, v)
 	record := func(action, outcome string) ops.AuditRecord {
-		return ops.AuditRecord{Chain: chain, At: time.Now().UTC(), Actor: g.Actor, Action: action, Object: "call:" + a.Call, RunID: g.RunID, Outcome: outcome,
+		r := ops.AuditRecord{Chain: chain, At: time.Now().UTC(), Actor: g.Actor, Action: action, Object: "call:" + a.Call, RunID: g.RunID, Outcome: outcome,
 			Detail: map[string]string{"agent": g.Agent, "incident": g.IncidentID, "requester": g.Requester, "roles": strings.Join(g.Roles.Roles, " "), "tool": a.Tool,
 				"digest": asked.Facts["digest"], "policy": asked.Facts["policy"], "risk": string(asked.Risk), "worker": clip(claim.Worker), "why": strings.Join(asked.Reasons, "; ")}}
+		if of := asked.Facts["chain"]; of != "" {
+			r.Detail["chain"] = of
+		}
+		return r
 	}
 	// A call that was asked about stands or falls with what was said to that: it
 	// must be known whether somebody has had the right to make it.
@@ -240,6 +244,9 @@ func request(g postgres.Grant, a wire.Ask, call policy.Call, v policy.Decision) 
 	out.Subject = digest("akmatori approval", "workspace", 1, a.Tool, a.Arguments, out.Command)
 	out.Digest = digest("akmatori approval", "workspace", 1, out.Subject, g.RunID, g.Requester, a.Call, version)
 	out.Facts = map[string]string{"policy": hex.EncodeToString(version[:6]), "effect": impact.Why, "digest": hex.EncodeToString(out.Digest[:8])}
+	if len(g.Chain) > 0 {
+		out.Facts["chain"] = strings.Join(g.Chain, " → ")
+	}
 	return out
 }
 

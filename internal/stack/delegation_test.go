@@ -31,8 +31,14 @@ type family struct {
 
 func newFamily(t *testing.T, rules ...string) *family {
 	t.Helper()
+	return newFamilyOf(t, "asked.yaml", rules...)
+}
+
+// newFamilyOf is a family whose reviewer does what the scenario says.
+func newFamilyOf(t *testing.T, asked string, rules ...string) *family {
+	t.Helper()
 	f := &family{cluster: newCluster(t, "asks.yaml")}
-	text, err := os.ReadFile(filepath.Join("testdata", "asked.yaml"))
+	text, err := os.ReadFile(filepath.Join("testdata", asked))
 	require.NoError(t, err)
 	sc, err := fake.LoadScenario(bytes.NewReader(text))
 	require.NoError(t, err)
@@ -242,4 +248,27 @@ func TestDelegationWaitsForPeople(t *testing.T) {
 	status, body := f.send("POST", "/api/v1/approvals/"+a.ID+"/decision", map[string]string{"decision": "approve", "digest": a.Facts["digest"]})
 	require.Equal(t, 200, status, string(body))
 	f.checkFamily(map[string]int{"df -h": 1, "uptime": 1})
+}
+
+// threats:K8
+func TestDelegationAsksAboutItsWorkspace(t *testing.T) {
+	t.Parallel()
+	f := newFamilyOf(t, "asked-bash.yaml", "ask:*")
+	f.procs["agent"].env = append(f.procs["agent"].env, workspace(t)...)
+	f.startAll()
+	f.alert("DiskFull", "firing", time.Now().UTC().Truncate(time.Millisecond))
+	a := f.pending()
+	parent, child := f.runs()
+	chain := postgres.DefaultAgent + " → reviewer"
+	require.Equal(t, []any{"date", true, child.ID, "reviewer", parent.Actor, chain, f.incident().ID},
+		[]any{a.Command, a.Workspace, a.RunID, a.Agent, a.Requester, a.Facts["chain"], a.IncidentID})
+	status, body := f.send("POST", "/api/v1/approvals/"+a.ID+"/decision", map[string]string{"decision": "approve", "digest": a.Facts["digest"]})
+	require.Equal(t, 200, status, string(body))
+	f.concluded()
+	for _, action := range []string{"approval.requested", "workspace.intent"} {
+		found, _, err := f.db.SearchAudit(t.Context(), postgres.AuditFilter{Action: action, Limit: 10})
+		require.NoError(t, err)
+		require.NotEmpty(t, found, action)
+		require.Equal(t, chain, found[0].Detail["chain"], action)
+	}
 }

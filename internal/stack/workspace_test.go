@@ -29,14 +29,20 @@ func newWorkspace(t *testing.T, command string, env ...string) *cluster {
 	c := prepare(t, string(scenario))
 	c.demoHost()
 	require.NoError(t, c.db.PutAgent(t.Context(), ops.AgentDef{ID: postgres.DefaultAgent, Rules: []string{"allow:ssh_execute"}}))
+	c.procs["agent"].env = append(c.procs["agent"].env, append(env, workspace(t)...)...)
+	c.startAll()
+	c.alert("DiskFull", "firing", time.Now().UTC().Truncate(time.Millisecond))
+	return c
+}
+
+// workspace is the environment of a worker that has a folder for its runs.
+func workspace(t *testing.T) []string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "workspace")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o711)) // commands of an agent that is root are nobody's
-	c.procs["agent"].env = append(c.procs["agent"].env, append(env, "AKMATORI_WORKSPACE="+dir+"/runs", "AKMATORI_WORKSPACE_WITHOUT_LANDLOCK=true")...)
-	c.startAll()
-	c.alert("DiskFull", "firing", time.Now().UTC().Truncate(time.Millisecond))
-	return c
+	return []string{"AKMATORI_WORKSPACE=" + dir + "/runs", "AKMATORI_WORKSPACE_WITHOUT_LANDLOCK=true"}
 }
 
 func (c *cluster) decide(a ops.Approval, decision, reason string) {

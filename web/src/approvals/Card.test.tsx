@@ -75,6 +75,12 @@ describe("ApprovalCard", () => {
     expect(decide).toHaveBeenCalledExactlyOnceWith("a1", { decision: "approve", digest: "d1" });
   });
 
+  it("K8 names every agent on the way of a request, and whom it is for", () => {
+    card({ agent: "reviewer", requester: "user:ann", facts: { ...asked.facts, chain: "investigator → reviewer" } });
+    expect(screen.getByText("By way of").nextElementSibling?.textContent).toBe("investigator → reviewer");
+    expect(screen.getByText("Asked by").nextElementSibling?.textContent).toBe("agent reviewer, for ann");
+  });
+
   it("asks once more above medium risk and before it denies, and says why", async () => {
     const decide = card({ risk: "high" });
     show();

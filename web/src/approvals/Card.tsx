@@ -124,6 +124,12 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
             </>
           )}
         </dd>
+        {a.facts.chain && (
+          <>
+            <dt>By way of</dt>
+            <dd>{inert(a.facts.chain)}</dd>
+          </>
+        )}
         <dt>Why asked</dt>
         <dd>{a.reasons.map(inert).join("; ") || "no rule matches"}</dd>
         <dt>What it does</dt>

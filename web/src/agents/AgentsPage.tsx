@@ -6,8 +6,8 @@ import { useMay } from "../accounts/may";
 import { agents } from "../api/calls";
 import type { Agent } from "../api/types";
 import { inert } from "../text/visible";
-import { AgentIcon, PlusIcon } from "../ui/icons";
-import { Ago, Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
+import { PlusIcon } from "../ui/icons";
+import { Ago, Card, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./agents.module.css";
 
@@ -33,7 +33,7 @@ export function AgentsPage() {
       {query.error && !query.data ? (
         <Problem what="The agents could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : !query.data ? (
-        <Card>{query.fetchStatus === "paused" ? <Empty art={<AgentIcon size={20} />} title="You are offline" /> : <LoadingRows rows={3} />}</Card>
+        <Card><LoadingRows rows={3} /></Card>
       ) : (
         <Card label="All agents">
           <ul className={css.list}>

@@ -8,7 +8,7 @@ import { absolute } from "../text/time";
 import { inert } from "../text/visible";
 import { useHotkeys } from "../ui/hotkeys";
 import { SearchBox } from "../ui/SearchBox";
-import { Ago, Empty, LoadingRows, OutLink, Problem, useTitle } from "../ui/parts";
+import { Ago, Empty, LoadingRows, OutLink, Problem, Scroll, useTitle } from "../ui/parts";
 import { Chip, SeverityMark } from "../ui/state";
 import css from "./alerts.module.css";
 import { type AlertSearch, timeOf } from "./feed";
@@ -22,7 +22,7 @@ export function AlertsPage() {
   const search = getRouteApi("/signed-in/alerts").useSearch();
   const navigate = useNavigate();
   const box = useRef<HTMLInputElement>(null);
-  useHotkeys({ "/": () => box.current?.focus() });
+  useHotkeys("alerts", { "/": () => box.current?.focus() });
   const from = useQuery({ queryKey: ["sources"], queryFn: sources.list });
   const query = useInfiniteQuery({
     queryKey: ["alerts", search],
@@ -110,11 +110,7 @@ export function AlertsPage() {
       ) : query.error ? (
         <Problem what="The alerts could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : query.isPending ? (
-        query.fetchStatus === "paused" ? (
-          <Empty title="You are offline">The alerts appear as soon as the network is back.</Empty>
-        ) : (
-          <LoadingRows rows={10} height={20} />
-        )
+        <LoadingRows rows={10} height={20} />
       ) : hasNextPage || isFetching ? null : filtered ? (
         <Empty title="Nothing matches" more={<Link to="/alerts">Show all alerts</Link>}>
           No alert has all that is asked for.
@@ -181,7 +177,7 @@ function Row({ alert: a, pick }: { alert: FeedAlert; pick: (label: string) => vo
           <span className="sr-only"> , more of {inert(a.title)}</span>
         </summary>
         {a.summary && <p>{inert(a.summary)}</p>}
-        {a.description && a.description !== a.summary && <p className={css.text}>{inert(a.description)}</p>}
+        {a.description && a.description !== a.summary && <Scroll label="Description" className={css.text}>{inert(a.description)}</Scroll>}
         {labels.length > 0 && (
           <ul className={css.labels} aria-label="Labels">
             {labels.slice(0, 60).map(([k, v]) => (

@@ -74,7 +74,7 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
     if (sure === which) decide.mutate(which);
     else setSure(which);
   };
-  useHotkeys(keys && can ? { y: seen && !own ? () => press("approve") : undefined, n: () => press("deny"), Escape: () => setSure("") } : {});
+  useHotkeys("approval", keys && can ? { y: seen && !own ? () => press("approve") : undefined, n: () => press("deny"), Escape: () => setSure("") } : undefined);
 
   const text = subjectOf(a);
   return (

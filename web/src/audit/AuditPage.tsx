@@ -91,7 +91,7 @@ function Records({ search }: { search: AuditSearch }) {
   });
   const all = query.data?.pages.flatMap((p) => p.items) ?? [];
   if (query.error && !query.data) return <Problem what="The audit log could not be read." error={query.error} retry={() => void query.refetch()} />;
-  if (!query.data) return <Card>{query.fetchStatus === "paused" ? <Empty title="You are offline">The log appears as soon as the network is back.</Empty> : <LoadingRows rows={8} />}</Card>;
+  if (!query.data) return <Card><LoadingRows rows={8} /></Card>;
   const searchedTo = query.data.pages.at(-1)?.searched_to;
   return (
     <Card label="Records">

@@ -86,7 +86,7 @@ export function ChangesPage() {
       ) : query.error ? (
         <Problem what="The changes could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : query.isPending ? (
-        <Card>{query.fetchStatus === "paused" ? <Empty title="You are offline">The list appears as soon as the network is back.</Empty> : <LoadingRows />}</Card>
+        <Card><LoadingRows /></Card>
       ) : (
         <Card>
           <Empty art={<ChangesIcon size={20} />} title={service ? "Nothing was noted of it" : "No changes yet"}>

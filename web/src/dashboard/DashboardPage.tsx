@@ -8,7 +8,7 @@ import type { Approval, Dashboard, Incident } from "../api/types";
 import { Chart } from "../charts/Chart";
 import { compact, count, ratio, usd } from "../charts/numbers";
 import { inert } from "../text/visible";
-import { Ago, Empty, Left, LoadingRows, Problem, useTitle } from "../ui/parts";
+import { Ago, Left, LoadingRows, Problem, useTitle } from "../ui/parts";
 import { InvestigationMark, SeverityMark, SeverityShape, StatusMark } from "../ui/state";
 import { StillMissing } from "../wizard/StillMissing";
 import css from "./dashboard.module.css";
@@ -50,8 +50,6 @@ export function DashboardPage() {
         </>
       ) : query.error ? (
         <Problem what="The dashboard could not be read." error={query.error} retry={() => void query.refetch()} />
-      ) : query.fetchStatus === "paused" ? (
-        <Empty title="You are offline">The dashboard appears as soon as the network is back.</Empty>
       ) : (
         <LoadingRows rows={10} height={24} />
       )}
@@ -163,6 +161,8 @@ function Waiting() {
     <Section title="Waiting for a decision" more={<Link to="/approvals">{all.length > 0 ? "Decide" : "Approvals"}</Link>}>
       {query.error && !query.data ? (
         <Problem what="What waits could not be read." error={query.error} retry={() => void query.refetch()} />
+      ) : !query.data ? (
+        <LoadingRows rows={2} />
       ) : all.length === 0 ? (
         <p className={css.quiet}>No agent asks for anything.</p>
       ) : (

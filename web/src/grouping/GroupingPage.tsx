@@ -45,7 +45,7 @@ export function GroupingPage() {
       {query.error && !query.data ? (
         <Problem what="The rules could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : !query.data ? (
-        <Card>{query.fetchStatus === "paused" ? <Empty title="You are offline">The rules appear as soon as the network is back.</Empty> : <LoadingRows />}</Card>
+        <Card><LoadingRows /></Card>
       ) : rules.length === 0 ? (
         open !== "new" && (
           <Card>

@@ -39,7 +39,7 @@ export function MaintenancePage() {
       {query.error && !query.data ? (
         <Problem what="The windows could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : !query.data ? (
-        <Card>{query.fetchStatus === "paused" ? <Empty title="You are offline">The windows appear as soon as the network is back.</Empty> : <LoadingRows />}</Card>
+        <Card><LoadingRows /></Card>
       ) : windows.length === 0 ? (
         open !== "new" && (
           <Card>

@@ -56,7 +56,7 @@ export function Bulk({ chosen, may, focused, keep, all }: BulkProps) {
     if (chosen.size > 0) act("acknowledge");
     else if (one) act("acknowledge", new Map([[one.id, one.number]]));
   };
-  useHotkeys({ a: may && !change.isPending ? acknowledge : undefined, Escape: chosen.size > 0 ? () => keep([]) : undefined });
+  useHotkeys("chosen", { a: may && !change.isPending ? acknowledge : undefined, Escape: chosen.size > 0 ? () => keep([]) : undefined });
 
   if (chosen.size === 0 && !outcome && !change.error) return null;
   const n = chosen.size;

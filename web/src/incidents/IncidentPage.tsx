@@ -56,7 +56,7 @@ export function IncidentPage() {
   return (
     <div className={css.page}>
       <Back />
-      {query.fetchStatus === "paused" ? <Empty title="You are offline">The incident appears as soon as the network is back.</Empty> : <LoadingRows rows={8} />}
+      <LoadingRows rows={8} />
     </div>
   );
 }
@@ -113,7 +113,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
     const number = incident.number + by;
     if (number > 0) void navigate({ to: "/incidents/$id", params: { id: String(number) } });
   };
-  useHotkeys({
+  useHotkeys("incident", {
     a: can.acknowledge ? () => act.mutate("acknowledge") : undefined,
     i: can.investigate ? () => act.mutate("investigate") : undefined,
     u: () => void navigate({ to: "/incidents" }),

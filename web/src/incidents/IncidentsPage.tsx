@@ -72,7 +72,7 @@ export function IncidentsPage() {
     if (item) choose(item, range);
     else step(0);
   };
-  useHotkeys({
+  useHotkeys("incidents", {
     j: () => step(1),
     k: () => step(-1),
     "/": () => searchBox.current?.focus(),
@@ -145,11 +145,7 @@ export function IncidentsPage() {
             </div>
           )}
           {query.isPending ? (
-            query.fetchStatus === "paused" ? (
-              <Empty title="You are offline">The list appears as soon as the network is back.</Empty>
-            ) : (
-              <LoadingRows rows={10} height={20} />
-            )
+            <LoadingRows rows={10} height={20} />
           ) : list.items.length === 0 ? (
             query.error ? (
               <div className={css.stale}>

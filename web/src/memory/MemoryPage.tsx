@@ -73,7 +73,7 @@ function List({ search }: { search: MemorySearch }) {
   });
   const all = query.data?.pages.flatMap((p) => p.items) ?? [];
   if (query.error && !query.data) return <Problem what="The memories could not be read." error={query.error} retry={() => void query.refetch()} />;
-  if (!query.data) return <Card>{query.fetchStatus === "paused" ? <Empty title="You are offline">They appear as soon as the network is back.</Empty> : <LoadingRows />}</Card>;
+  if (!query.data) return <Card><LoadingRows /></Card>;
   return (
     <Card label="Memories">
       {all.length === 0 ? (

@@ -120,7 +120,7 @@ export function Settings<T extends { id: string }, New, Made>(p: SettingsProps<T
         <Problem what="The list could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : query.isPending ? (
         <Card>
-          {query.fetchStatus === "paused" ? <Empty title="You are offline">The list appears as soon as the network is back.</Empty> : <LoadingRows />}
+          <LoadingRows />
         </Card>
       ) : (
         !open && (

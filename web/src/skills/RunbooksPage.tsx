@@ -51,7 +51,7 @@ export function RunbooksPage() {
       {query.error && !query.data ? (
         <Problem what="The runbooks could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : !query.data ? (
-        <Card>{query.fetchStatus === "paused" ? <Empty art={<RunbookIcon size={20} />} title="You are offline" /> : <LoadingRows />}</Card>
+        <Card><LoadingRows /></Card>
       ) : (
         <>
           {query.error && <Problem what="The list could not be refreshed." error={query.error} kept="What is shown is from before." />}

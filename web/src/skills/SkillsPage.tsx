@@ -43,7 +43,7 @@ export function SkillsPage() {
       {query.error && !query.data ? (
         <Problem what="The skills could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : !query.data ? (
-        <Card>{query.fetchStatus === "paused" ? <Empty art={<SkillIcon size={20} />} title="You are offline" /> : <LoadingRows />}</Card>
+        <Card><LoadingRows /></Card>
       ) : (
         <>
           {query.error && <Problem what="The list could not be refreshed." error={query.error} kept="What is shown is from before." />}

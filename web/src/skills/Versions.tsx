@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { inert, inertLines } from "../text/visible";
-import { Ago, LoadingRows, Problem, Snippet } from "../ui/parts";
+import { Ago, LoadingRows, Problem, Scroll, Snippet } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { writer } from "./skills";
 import css from "./skills.module.css";
@@ -71,5 +71,9 @@ export function Versions({ name, list, read, use, may }: VersionsProps) {
 function One({ name, version, read }: Pick<VersionsProps, "name" | "read"> & { version: number }) {
   const query = useQuery({ queryKey: [...name, "versions", version], queryFn: ({ signal }) => read(version, { signal }) });
   if (query.error) return <Problem what="The version could not be read." error={query.error} retry={() => void query.refetch()} />;
-  return <div className={css.one}>{query.data === undefined ? <LoadingRows rows={3} /> : <Snippet text={inertLines(query.data)} label={`Version ${version}`} wrap />}</div>;
+  return (
+    <Scroll label={`The text of version ${version}`} className={css.one}>
+      {query.data === undefined ? <LoadingRows rows={3} /> : <Snippet text={inertLines(query.data)} label={`Version ${version}`} wrap />}
+    </Scroll>
+  );
 }

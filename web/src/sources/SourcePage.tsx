@@ -46,8 +46,6 @@ export function SourcePage() {
         </>
       ) : query.error ? (
         <Problem what="The source could not be read." error={query.error} retry={() => void query.refetch()} />
-      ) : query.fetchStatus === "paused" ? (
-        <Empty title="You are offline">The source appears as soon as the network is back.</Empty>
       ) : (
         <LoadingRows rows={8} />
       )}

@@ -9,7 +9,7 @@ import { bytes, count } from "../charts/numbers";
 import table from "../settings/settings.module.css";
 import { span } from "../text/time";
 import { inert } from "../text/visible";
-import { Ago, Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
+import { Ago, Card, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./system.module.css";
 import { kindsOf, verdict } from "./system";
@@ -52,8 +52,6 @@ export function SystemPage() {
         </div>
       ) : query.error ? (
         <Problem what="The state of the system could not be read." error={query.error} retry={() => void query.refetch()} />
-      ) : query.fetchStatus === "paused" ? (
-        <Empty title="You are offline">This appears as soon as the network is back.</Empty>
       ) : (
         <Card>
           <LoadingRows rows={8} />

@@ -4,7 +4,7 @@ import type { ApprovalChange, ToolCall } from "../api/types";
 import { absolute, clock, day } from "../text/time";
 import { inert, inertLines } from "../text/visible";
 import { DownIcon } from "../ui/icons";
-import { Empty, LoadingRows } from "../ui/parts";
+import { Empty, LoadingRows, Scroll } from "../ui/parts";
 import { SafeMarkdown } from "../ui/SafeMarkdown";
 import { InvestigationMark, SeverityShape, StatusMark } from "../ui/state";
 import { Call, type Focus } from "./Call";
@@ -312,14 +312,18 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
       return (
         <details className={css.folded}>
           <summary>What the agent was told about the incident</summary>
-          <pre>{inertLines(row.text)}</pre>
+          <Scroll pre label="What the agent was told">
+            {inertLines(row.text)}
+          </Scroll>
         </details>
       );
     case "thought":
       return (
         <details className={css.folded}>
           <summary>What the model thought</summary>
-          <pre>{inertLines(row.text)}</pre>
+          <Scroll pre label="What the model thought">
+            {inertLines(row.text)}
+          </Scroll>
         </details>
       );
     case "compaction":
@@ -329,7 +333,9 @@ function content(row: Row, record: ToolCall | undefined, focus: Focus | null, ru
             The conversation was shortened for the model, from about {row.compaction.before.toLocaleString()} to {row.compaction.after.toLocaleString()} tokens. Nothing
             is lost.
           </summary>
-          <pre>{row.compaction.summary ? inertLines(row.compaction.summary) : "Older output is named by its call and no longer shown to it."}</pre>
+          <Scroll pre label="What the model was given in its place">
+            {row.compaction.summary ? inertLines(row.compaction.summary) : "Older output is named by its call and no longer shown to it."}
+          </Scroll>
         </details>
       );
     case "findings":

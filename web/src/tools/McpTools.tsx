@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { tools } from "../api/calls";
 import { inert, inertLines } from "../text/visible";
-import { Ago, Empty, Problem } from "../ui/parts";
+import { Ago, Empty, Problem, Scroll } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { changes, commandChoices, type Server, type ServerTool, textArguments, written } from "./draft";
 import { Mark, needsLook, stateOf } from "./Mark";
@@ -98,7 +98,9 @@ function Row({ server, tool, may, refresh }: { server: Server; tool: ServerTool;
             <p>{inert(said?.description.split("\n")[0])}</p>
             <details open={state === "new"}>
               <summary>All that it says</summary>
-              <pre className={css.text}>{inertLines(written(said))}</pre>
+              <Scroll pre label="All that it says" className={css.text}>
+                {inertLines(written(said))}
+              </Scroll>
             </details>
           </>
         )}
@@ -146,7 +148,7 @@ function Row({ server, tool, may, refresh }: { server: Server; tool: ServerTool;
 function Compare({ before, after }: { before: string; after: string }) {
   const words = { same: "", old: "accepted: ", new: "now: " };
   return (
-    <pre className={css.text} aria-label="What has changed">
+    <Scroll pre label="What has changed" className={css.text}>
       {changes(before, after).map((l, i) => (
         <span key={i} className={css[l.kind]}>
           <span className={css.sign} aria-hidden="true">
@@ -157,6 +159,6 @@ function Compare({ before, after }: { before: string; after: string }) {
           {"\n"}
         </span>
       ))}
-    </pre>
+    </Scroll>
   );
 }

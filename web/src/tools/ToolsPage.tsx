@@ -6,7 +6,7 @@ import { useMay } from "../accounts/may";
 import { tools } from "../api/calls";
 import { inert, inertLines } from "../text/visible";
 import { PlusIcon, ToolIcon } from "../ui/icons";
-import { Ago, Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
+import { Ago, Card, Empty, LoadingRows, Page, Problem, Scroll } from "../ui/parts";
 import { Chip } from "../ui/state";
 import type { Entry, Server } from "./draft";
 import { NewServer } from "./ServerForm";
@@ -123,8 +123,14 @@ function Row({ tool }: { tool: Entry }) {
         <p className="faint">{tool.agents.length > 0 ? `Had by ${tool.agents.map(inert).join(", ")}` : "No agent has it"}</p>
         <details>
           <summary>Description and arguments</summary>
-          <pre className={css.text}>{text}</pre>
-          {tool.schema != null && <pre className={css.text}>{inertLines(JSON.stringify(tool.schema, null, 1))}</pre>}
+          <Scroll pre label={`Description of ${inert(tool.name)}`} className={css.text}>
+            {text}
+          </Scroll>
+          {tool.schema != null && (
+            <Scroll pre label={`Arguments of ${inert(tool.name)}`} className={css.text}>
+              {inertLines(JSON.stringify(tool.schema, null, 1))}
+            </Scroll>
+          )}
         </details>
       </div>
     </li>

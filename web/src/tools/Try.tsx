@@ -3,7 +3,7 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { tools } from "../api/calls";
 import { inertLines } from "../text/visible";
-import { Problem } from "../ui/parts";
+import { Problem, Scroll } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { type Param, readArguments, sample } from "./draft";
 import css from "./tools.module.css";
@@ -33,7 +33,9 @@ export function Try({ name, params }: { name: string; params: Param[] }) {
       {run.data && (
         <div role="status">
           <Chip tone={run.data.state === "done" ? "good" : "critical"}>{run.data.state === "done" ? "Done" : "Failed"}</Chip>
-          <pre className={css.text}>{inertLines(run.data.text)}</pre>
+          <Scroll pre label="The answer" className={css.text}>
+            {inertLines(run.data.text)}
+          </Scroll>
         </div>
       )}
     </form>

@@ -34,6 +34,15 @@ describe("SafeMarkdown", () => {
     expect(html("a\u202eb").textContent).toContain("⟨U+202E⟩");
   });
 
+  it("can be scrolled by the keyboard where it is too wide", () => {
+    const c = html("| a | b |\n|---|---|\n| 1 | 2 |\n\n```\nlong\n```");
+    const boxes = [c.querySelector("table")?.parentElement, c.querySelector("pre")];
+    expect(boxes.map((b) => [b?.tabIndex, b?.getAttribute("role"), b?.getAttribute("aria-label")])).toEqual([
+      [0, "group", "Table"],
+      [0, "group", "Code"],
+    ]);
+  });
+
   it("keeps tables, code and lists", () => {
     const c = html("| a | b |\n|---|---|\n| 1 | 2 |\n\n`x`\n\n- [x] done");
     expect(c.querySelector("table")).not.toBeNull();

@@ -3,7 +3,7 @@ import Markdown, { type Components } from "react-markdown";
 import gfm from "remark-gfm";
 import { inertLines } from "../text/visible";
 import css from "./SafeMarkdown.module.css";
-import { OutLink } from "./parts";
+import { OutLink, Scroll } from "./parts";
 
 const components: Components = {
   // A picture would be fetched from wherever the text says: its words stay.
@@ -17,9 +17,14 @@ const components: Components = {
   h5: ({ children }) => <p><strong>{children}</strong></p>,
   h6: ({ children }) => <p><strong>{children}</strong></p>,
   table: ({ children }) => (
-    <div className={css.table}>
+    <Scroll label="Table" className={css.table}>
       <table>{children}</table>
-    </div>
+    </Scroll>
+  ),
+  pre: ({ children }) => (
+    <Scroll pre label="Code">
+      {children}
+    </Scroll>
   ),
   th: ({ children }) => <th>{children}</th>,
   td: ({ children }) => <td>{children}</td>,

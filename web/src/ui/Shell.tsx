@@ -9,7 +9,7 @@ import { Notifier } from "../notify/Notifier";
 import { inert } from "../text/visible";
 import { useHotkeys } from "./hotkeys";
 import { AgentIcon, AlertsIcon, ApproveIcon, AuditIcon, AutoIcon, ChangesIcon, CloseIcon, CostIcon, DashboardIcon, DocsIcon, GroupIcon, HealthIcon, IncidentIcon, KeyIcon, Logo, MaintenanceIcon, MemoryIcon, MenuIcon, ModelIcon, MoonIcon, OutIcon, PeopleIcon, RunbookIcon, SkillIcon, SourceIcon, SunIcon, TargetIcon, TokenIcon, ToolIcon } from "./icons";
-import { keys } from "./keys";
+import { sheet } from "./keys";
 import { Palette } from "./Palette";
 import { Empty } from "./parts";
 import css from "./Shell.module.css";
@@ -63,7 +63,7 @@ export function Shell({ user }: { user: User }) {
   ];
 
   useEffect(() => setOpen(false), [path]);
-  useHotkeys({
+  useHotkeys("everywhere", {
     "?": () => help.current?.showModal(),
     "g d": () => void navigate({ to: "/" }),
     "g i": () => void navigate({ to: "/incidents" }),
@@ -164,12 +164,12 @@ export function Shell({ user }: { user: User }) {
             <CloseIcon />
           </ActionIcon>
         </h2>
-        {keys.map(({ where, of }) => (
+        {sheet.map(({ where, lines }) => (
           <section key={where}>
             <h3>{where}</h3>
             <dl>
-              {of.map(([name, does]) => (
-                <Hint key={name} name={name} does={does} />
+              {lines.map(([key, does]) => (
+                <Hint key={key} name={key} does={does} />
               ))}
             </dl>
           </section>
@@ -202,17 +202,12 @@ function Hint({ name, does }: { name: string; does: string }) {
   return (
     <>
       <dt>
-        {name.split(" ").map((k, i) =>
-          k === "then" ? (
-            <span key={i} className="faint">
-              then{" "}
-            </span>
-          ) : (
-            <Kbd key={i} mr={4}>
-              {k}
-            </Kbd>
-          ),
-        )}
+        {name.split(" ").map((k, i) => (
+          <span key={i}>
+            {i > 0 && <span className="faint">then </span>}
+            <Kbd mr={4}>{k}</Kbd>
+          </span>
+        ))}
       </dt>
       <dd className="dim">{does}</dd>
     </>

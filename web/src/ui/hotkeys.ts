@@ -1,13 +1,14 @@
 import { useEffect, useRef } from "react";
+import type { Answers, keys } from "./keys";
 
-/** Keys ("j", "?", "Enter") or sequences of two ("g i") to what they do. */
-export type Hotkeys = Record<string, (() => void) | undefined>;
+/** What each key of a part of the table does now, if anything. */
+export type Hotkeys<A extends Answers> = { [K in keyof (typeof keys)[A]]: (() => void) | undefined };
 
 /** Single keys work wherever nobody is typing; a modifier leaves the key to the browser. */
-export function useHotkeys(keys: Hotkeys): void {
-  const current = useRef(keys);
+export function useHotkeys<A extends Answers>(_: A, actions: Hotkeys<A> | undefined): void {
+  const current = useRef<Record<string, (() => void) | undefined>>({});
   useEffect(() => {
-    current.current = keys;
+    current.current = { ...actions };
   });
   useEffect(() => {
     let first = "";

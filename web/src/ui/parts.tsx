@@ -1,6 +1,7 @@
 import { ActionIcon, Button, Skeleton, Tooltip } from "@mantine/core";
 import { type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { ApiError, messageOf } from "../api/client";
+import { useOnline } from "../api/reachable";
 import { absolute, age, isTime, span } from "../text/time";
 import { inert } from "../text/visible";
 import { toClipboard } from "./files";
@@ -52,11 +53,12 @@ export function Empty({ art, title, children, more }: { art?: ReactNode; title: 
 
 /** What failed, what was kept and what to do. */
 export function Problem({ what, error, retry, kept }: { what: string; error: unknown; retry?: () => void; kept?: string }) {
-  const away = error instanceof ApiError && error.status === 0;
+  const status = error instanceof ApiError ? error.status : undefined;
+  const hint = !retry || status === undefined ? "" : status === 0 ? "It is tried again by itself." : status >= 500 ? "If trying again does not help, the log of the api says why." : "";
   return (
     <div className={css.problem} role="alert">
       <div>
-        <strong>{what}</strong> {inert(messageOf(error))} {kept ?? (away && retry ? "It is tried again by itself." : "")}
+        <strong>{what}</strong> {inert(messageOf(error))} {kept ?? hint}
       </div>
       {retry && (
         <Button size="compact-sm" variant="default" onClick={retry}>
@@ -67,9 +69,17 @@ export function Problem({ what, error, retry, kept }: { what: string; error: unk
   );
 }
 
-/** Stands in for rows that take longer than one notices. */
+/** Stands in for rows that take longer than one notices, or that cannot be had at the moment. */
 export function LoadingRows({ rows = 6, height = 18 }: { rows?: number; height?: number }) {
   const late = useDelay(200);
+  const online = useOnline();
+  if (!online) {
+    return (
+      <p className={css.offline} role="status">
+        You are offline: this appears as soon as the network is back.
+      </p>
+    );
+  }
   return (
     <div className={css.rows} role="status" aria-label="Loading">
       {late && Array.from({ length: rows }, (_, i) => <Skeleton key={i} height={height} width={`${92 - ((i * 17) % 40)}%`} />)}
@@ -161,13 +171,23 @@ export function Copy({ text, label = "Copy", size = 28 }: { text: string; label?
   );
 }
 
+/** A box that scrolls when it is too small. It takes the focus, so that the keyboard can scroll it too. */
+export function Scroll({ label, pre, className, children }: { label: string; pre?: boolean; className?: string; children: ReactNode }) {
+  const As = pre ? "pre" : "div";
+  return (
+    <As className={className} tabIndex={0} role="group" aria-label={label}>
+      {children}
+    </As>
+  );
+}
+
 /** Something to paste, as it is. */
 export function Snippet({ text, label, wrap }: { text: string; label?: string; wrap?: boolean }) {
   return (
     <div className={`${css.snippet} ${wrap ? css.wrap : ""}`}>
-      <pre tabIndex={0} aria-label={label}>
+      <Scroll pre label={label ?? "Something to copy"}>
         {text}
-      </pre>
+      </Scroll>
       <span className={css.copy}>
         <Copy text={text} label={label ? `Copy ${label}` : "Copy"} />
       </span>

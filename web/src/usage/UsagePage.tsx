@@ -58,8 +58,6 @@ export function UsagePage() {
         </div>
       ) : error ? (
         <Problem what="The usage could not be read." error={error} retry={retry} />
-      ) : spent.fetchStatus === "paused" ? (
-        <Empty title="You are offline">This appears as soon as the network is back.</Empty>
       ) : (
         <Card>
           <LoadingRows rows={8} />

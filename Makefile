@@ -73,7 +73,7 @@ eval: bin/.all ## run the cases of incidents that ship, and judge what is found 
 ##### Test
 
 .PHONY: test
-test: test-go test-web test-browser ## Go tests with -race, the page's unit tests, the browser test
+test: test-go test-web test-browser-states test-browser ## Go tests with -race, the page's unit tests, the browser tests
 
 .PHONY: packages
 packages: # what tests need of Debian
@@ -87,6 +87,11 @@ test-go: packages web/dist/index.html ## Go tests alone
 test-web: web/dist/index.html ## the page's unit tests alone, and what its first load costs
 	npm --prefix web test
 	npm --prefix web run --silent budget
+
+.PHONY: test-browser-states
+test-browser-states: web/dist/index.html ## every page in a real Chromium, empty, loading, offline, failing and very full, against a faked api
+	@if [ -x /usr/bin/chromium ] || [ -n "$${CI:-}" ]; then npm --prefix web run --silent states; \
+	else echo "the browser test is skipped: there is no /usr/bin/chromium"; fi
 
 .PHONY: test-browser
 test-browser: packages web/dist/index.html ## the page in a real Chromium, against the real processes

@@ -1,11 +1,14 @@
 // A fake api for work on the page and for states that a real one is rarely in.
 // It serves dist under the same policy as the api and keeps everything in memory.
+// What it has no data for it answers as the api's description says; a call that
+// is not described, and data of its own that does not fit, go to state.wrong.
 //   node e2e/devserver.mjs        prints BASE_URL, ADMIN_USER, ADMIN_PASSWORD
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as data from "./data.mjs";
+import { completed, describe, misfits, sample, text as description } from "./described.mjs";
 import { answer } from "./fakesources.mjs";
 
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
@@ -20,9 +23,16 @@ export const setupToken = "akms_demo";
 const pin = (type, letter) => ({ type, fingerprint: `SHA256:${letter.repeat(43)}`, authority: false });
 
 /** Starts it on a free port. What it returns is its state, for tests to change. */
-export async function start({ port = 0, incidents = [data.concluded, ...data.fillers(9)], empty = false } = {}) {
+export async function start({ port = 0, incidents = [data.concluded, ...data.fillers(9)], empty = false, rows = 0, like = {} } = {}) {
   const state = {
     incidents,
+    /** How many items a list has that it keeps nothing of, and what they look like by the name of their schema. */
+    rows,
+    like,
+    /** Calls that the api does not have and answers that it would not give, for tests to fail on. */
+    wrong: [],
+    /** While this is a promise, every call of the api but the session waits for it. */
+    held: undefined,
     /** Answers every call of the api but the session with this status. */
     failing: 0,
     /** What the user may do. */
@@ -132,10 +142,22 @@ function ago(ms) {
 
 async function handle(state, request, response) {
   const url = new URL(request.url, "http://localhost");
+  if (url.pathname === "/openapi.json") {
+    await state.held;
+    response.writeHead(state.failing || 200, { "Content-Type": "application/json" });
+    return response.end(state.failing ? "{}" : description);
+  }
   if (!url.pathname.startsWith("/api/")) return page(url, response);
   const path = url.pathname.replace("/api/v1", "");
   const route = `${request.method} ${path}`;
+  const described = describe(request.method, url.pathname, url.searchParams);
+  if (!described) state.wrong.push(`the page calls ${route}, which the api does not have`);
+  else if (described.unknown.length > 0) state.wrong.push(`the page calls ${route} with ${described.unknown}, which the api does not take`);
   const json = (body, status = 200, headers = {}) => {
+    if (status < 300 && described?.schema) {
+      state.wrong.push(...misfits(described.schema, body).map((m) => `the fake's ${route}: ${m}`));
+      body = completed(described.schema, body);
+    }
     response.writeHead(status, { "Content-Type": status < 400 ? "application/json" : "application/problem+json", ...headers });
     response.end(status === 204 ? undefined : JSON.stringify(body));
   };
@@ -143,6 +165,7 @@ async function handle(state, request, response) {
   const body = ["POST", "PATCH"].includes(request.method) ? JSON.parse((await text(request)) || "{}") : {};
   const id = () => crypto.randomUUID();
 
+  if (state.failing && route !== "GET /auth/session") return problem(state.failing, state.failing === 503 ? "the database is away" : "internal error");
   if (route === "POST /auth/login" || route === "POST /auth/setup") {
     const known = route.endsWith("setup") ? body.token === setupToken : body.username === admin.username && body.password === admin.password;
     if (!known) return problem(401, route.endsWith("setup") ? "the setup link is not valid (any more)" : "wrong user name or password");
@@ -158,9 +181,7 @@ async function handle(state, request, response) {
     state.sessions.delete(session);
     return json(null, 204);
   }
-  if (state.failing) return problem(state.failing, state.failing === 503 ? "the database is away" : "internal error");
-
-  if (route.startsWith("GET /llm-providers/kinds/")) return json({ kind: path.split("/").pop(), base_url: "", models: [] });
+  await state.held;
 
   for (const [name, add] of Object.entries(creators)) {
     const list = state[name];
@@ -180,7 +201,6 @@ async function handle(state, request, response) {
     }
   }
 
-  if (nothingOf.has(route)) return json({ items: [], next_cursor: "" });
   const asked = answer(state, route, body);
   if (asked) return json(asked.body, asked.status);
   if (route === "GET /incidents/facets") return json(facets(state.incidents));
@@ -200,7 +220,8 @@ async function handle(state, request, response) {
   }
   const [, ref, part = ""] = /^\/incidents\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
   const incident = state.incidents.find((i) => i.id === ref || String(i.number) === ref);
-  if (!incident) return problem(404, "there is no such incident");
+  if (ref && ref !== "bulk" && !incident) return problem(404, "there is no such incident");
+  if (!incident) return made(state, described, url, json, problem);
   const list = (items) => json({ items: items ?? [], next_cursor: "" });
   if (request.method === "GET") {
     if (part === "") return json(incident);
@@ -211,7 +232,6 @@ async function handle(state, request, response) {
       const found = (state.events.get(incident.id) ?? []).filter((e) => e.kind === "findings");
       return list(found.map((e) => ({ run_id: e.run_id, at: e.at, finding: e.data })));
     }
-    if (["feedback", "similar"].includes(part)) return list([]);
     if (part === "stream") return stream(state, incident, request, response);
   }
   if (request.method === "POST") {
@@ -236,11 +256,20 @@ async function handle(state, request, response) {
       return json(incident);
     }
   }
-  return problem(404, "there is no such call");
+  return made(state, described, url, json, problem);
 }
 
-/** What this api has none of. */
-const nothingOf = new Set(["approvals", "grants", "grouping-rules", "maintenance-windows", "users", "roles", "memories", "memory-rules", "actors", "agents", "audit", "audit/chains", "auth/sessions", "tools", "views", "skills", "runbooks"].map((name) => `GET /${name}`));
+/** An answer by the description alone. Lists that go on in pages do so until state.rows, others have 200 at most. */
+function made(state, described, url, json, problem) {
+  if (!described) return problem(404, "there is no such call");
+  if (!described.schema) return json(null, 204);
+  const from = Number(url.searchParams.get("cursor") || 0);
+  const most = described.paged ? Number(url.searchParams.get("limit") || 50) : 200;
+  const rows = Math.max(0, Math.min(most, state.rows - from));
+  const body = sample(described.schema, { names: described.names, rows, from, like: state.like });
+  if (described.paged && from + rows < state.rows) body.next_cursor = String(from + rows);
+  return json(body, described.status);
+}
 
 const same = (x) => ({ shown: x, kept: x });
 const creators = {
@@ -251,7 +280,7 @@ const creators = {
   targets: same,
   credentials: ({ secret: _, ...x }) => same({ ...x, version: 1 }),
   providers: same,
-  tokens: (x) => ({ kept: x, shown: { ...x, token: "akm_V0k3n1sSh0wnOnlyOnceAndNeverAgainForAnybody00" } }),
+  tokens: (x) => ({ kept: x, shown: { id: x.id, name: x.name, token: "akm_V0k3n1sSh0wnOnlyOnceAndNeverAgainForAnybody00" } }),
 };
 
 function stream(state, incident, request, response) {

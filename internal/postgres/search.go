@@ -1,9 +1,9 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,34 +37,38 @@ type IncidentFilter struct {
 	Limit  int   // at most 200; 0 means 50
 }
 
-// A list is looked for in several ways, in this order. Postgres alone would
-// have to guess which is the best one, and guesses badly where conditions depend
-// on each other: closed incidents are old, and an alert's name goes with its service.
+// A list is looked for in two ways. Postgres alone would have to guess which is
+// the better one, and guesses badly where conditions depend on each other: closed
+// incidents are old, and an alert's name goes with its service.
 //
-//  1. One by one among the incidents right below the cursor: what many fulfil is
-//     found there, after few steps. If some were found but too few, further down.
+//  1. One by one among the incidents right below the cursor, window by window:
+//     what many fulfil is found there, after few steps.
 //  2. What is left is rare. The newest that fulfil the conditions on status, time
-//     and the like are asked for their words and labels.
-//  3. Else the index of words and labels is asked.
+//     and the like are asked for their words and labels; if these are many, the
+//     index of words and labels is.
 const (
-	window      = 4000 // incidents that are looked through
-	farther     = 5    // times as many, if so much of the page was found
 	few         = 2000 // incidents that are looked up one by one
 	facetSample = 1000 // that are counted at most
 	labelSample = 500  // whose labels are counted at most
 	enough      = 50   // of the newest tell how common values are, when finding more would take long
 )
 
+// windows are how many numbers are looked through at a time. The second is
+// always looked through, those behind it if enough is to be expected there.
+var windows = [...]int64{1200, 2800, 4000, 4000}
+
+const allWindows = 12_000
+
 // Incidents gives a page of incidents, newest first.
 func (db *DB) Incidents(ctx context.Context, f IncidentFilter) ([]ops.Incident, error) {
 	if f.Limit <= 0 || f.Limit > 200 {
 		f.Limit = 50
 	}
-	found, _, err := db.matching(ctx, f, none, f.Limit, f.Limit)
-	if err != nil || len(found) == 0 {
+	page := part{enough: f.Limit, most: f.Limit}
+	if err := db.find(ctx, f, &page); err != nil || len(page.found) == 0 {
 		return nil, err
 	}
-	rows, err := db.pool.Query(ctx, selectIncidents+` WHERE i.number = ANY($1::bigint[]) ORDER BY i.number DESC`, numbers(found))
+	rows, err := db.pool.Query(ctx, selectIncidents+` WHERE i.number = ANY($1::bigint[]) ORDER BY i.number DESC`, numbers(page.found))
 	if err != nil {
 		return nil, mapError(err)
 	}
@@ -72,60 +76,130 @@ func (db *DB) Incidents(ctx context.Context, f IncidentFilter) ([]ops.Incident, 
 	return items, mapError(err)
 }
 
+// part is a selection of incidents: what fulfils a filter, or all of its
+// conditions but one.
+type part struct {
+	without string // the condition's name; empty for none
+	enough  int    // more are not looked for if it takes long
+	most    int    // more are never looked for
+
+	found []match // the newest
+	all   bool    // there are no others
+}
+
+func (p *part) done() bool { return p.all || len(p.found) >= p.enough }
+
 // match is an incident as far as it is counted.
 type match struct {
 	number int64
 	of     [dimensions]string
+	missed uint64 // the condition that it does not fulfil, as a bit for the part without it
 }
 
-const selectMatches = `SELECT number, status, severity, investigation, coalesce(source_id::text, ''), service FROM `
+const selectMatches = `SELECT number, status, severity, investigation, coalesce(source_id::text, ''), service`
 
-// matching finds up to limit incidents, the newest first, and says whether these
-// are all. If it has found as many as wanted it may leave it at that. The
-// conditions on the dimension except are left out.
-func (db *DB) matching(ctx context.Context, f IncidentFilter, except dimension, limit, wanted int) (found []match, all bool, err error) {
-	c, ok := f.conditions(except)
+// find fills the parts of what a filter selects. The first is the filter's own.
+func (db *DB) find(ctx context.Context, f IncidentFilter, parts ...*part) error {
+	c, ok := f.conditions("")
 	if !ok {
-		return nil, true, nil
-	}
-	if c.empty() {
-		found, err = db.matches(ctx, c.everywhere(f.Before, limit))
-		return found, len(found) < limit, err
-	}
-	for _, w := range []int{window, window * farther} {
-		if found, err = db.matches(ctx, c.nearby(f.Before, w, limit)); err != nil || len(found) == limit {
-			return found, false, err
+		for _, p := range parts {
+			p.all = true
 		}
-		if len(found) >= wanted {
-			all, err := db.covers(ctx, f.Before, w)
-			return found, all, err
-		}
-		if len(found) < wanted/farther {
-			break
+		return nil
+	}
+	if !c.ordered() || len(parts) > 1 && !c.one() {
+		if err := db.lookThrough(ctx, f, c, parts); err != nil {
+			return err
 		}
 	}
-	if len(c.search) > 0 && len(c.incident) > 0 {
+	for _, p := range parts {
+		if !p.done() {
+			if err := db.lookUp(ctx, f, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lookThrough looks for all parts at once in the windows below the cursor.
+func (db *DB) lookThrough(ctx context.Context, f IncidentFilter, c conditions, parts []*part) error {
+	oldest, newest, err := db.numbersBelow(ctx, f.Before)
+	if err != nil {
+		return err
+	}
+	before, looked := newest+1, int64(0)
+	for n, window := range windows {
+		var open []*part
+		hopeful := n <= 1
+		for _, p := range parts {
+			if len(p.found) < p.most && (n <= 1 || !p.done()) {
+				open = append(open, p)
+				hopeful = hopeful || int64(len(p.found))*allWindows >= int64(p.enough)*looked
+			}
+		}
+		if len(open) == 0 || !hopeful {
+			return nil
+		}
+		from := max(before-window, oldest)
+		found, err := db.matches(ctx, c.between(from, before, open))
+		if err != nil {
+			return err
+		}
+		for _, p := range open {
+			p.add(found, open)
+			p.all = from == oldest && len(p.found) < p.most
+		}
+		if from == oldest {
+			return nil
+		}
+		before, looked = from, looked+window
+	}
+	return nil
+}
+
+// add adds those that are in the part, which is one of parts.
+func (p *part) add(found []match, parts []*part) {
+	for _, m := range found {
+		if len(p.found) < p.most && (m.missed == 0 || parts[bits.TrailingZeros64(m.missed)] == p) {
+			p.found = append(p.found, m)
+		}
+	}
+}
+
+// lookUp finds a part with the help of the indexes.
+func (db *DB) lookUp(ctx context.Context, f IncidentFilter, p *part) (err error) {
+	c, _ := f.conditions(p.without)
+	if c.has(onTerms) && c.has(onIncident) {
 		others := f
 		others.Labels, others.Text = nil, ""
-		o, _ := others.conditions(except)
+		o, _ := others.conditions(p.without)
 		candidates, err := db.matches(ctx, o.everywhere(f.Before, few+1))
 		if err != nil {
-			return nil, false, err
+			return err
 		}
-		found, err := db.matches(ctx, c.among(numbers(candidates), limit))
-		if all := len(candidates) <= few; err != nil || all || len(found) >= wanted {
-			return found, all && len(found) < limit, err
+		p.found, err = db.matches(ctx, c.among(numbers(candidates), p.most))
+		if err != nil {
+			return err
+		}
+		p.all = len(candidates) <= few && len(p.found) < p.most
+		if len(candidates) <= few || p.done() {
+			return nil
 		}
 	}
-	found, err = db.matches(ctx, c.everywhere(f.Before, limit))
-	return found, len(found) < limit, err
+	p.found, err = db.matches(ctx, c.everywhere(f.Before, p.most))
+	p.all = err == nil && len(p.found) < p.most
+	return err
 }
 
-// covers says whether there are no more incidents below a number than a window has.
-func (db *DB) covers(ctx context.Context, before int64, window int) (all bool, err error) {
-	err = db.pool.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM incidents WHERE number < coalesce(nullif($1::bigint, 0), $3) ORDER BY number DESC OFFSET $2)`,
-		before, window, int64(math.MaxInt64)).Scan(&all)
-	return all, mapError(err)
+// numbersBelow gives the oldest and the newest number below one; 0 is no bound.
+// The newest is one less than the oldest if there are none.
+func (db *DB) numbersBelow(ctx context.Context, before int64) (oldest, newest int64, err error) {
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	err = db.pool.QueryRow(ctx, `SELECT coalesce(min(number), 1), coalesce(max(number), 0) FROM incidents WHERE number < $1`, before).Scan(&oldest, &newest)
+	return oldest, newest, mapError(err)
 }
 
 func (db *DB) matches(ctx context.Context, q statement) ([]match, error) {
@@ -135,7 +209,7 @@ func (db *DB) matches(ctx context.Context, q statement) ([]match, error) {
 		return nil, mapError(err)
 	}
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m match, err error) {
-		err = row.Scan(&m.number, &m.of[byStatus], &m.of[bySeverity], &m.of[byInvestigation], &m.of[bySource], &m.of[byService])
+		err = row.Scan(&m.number, &m.of[byStatus], &m.of[bySeverity], &m.of[byInvestigation], &m.of[bySource], &m.of[byService], &m.missed)
 		return m, err
 	})
 	return found, mapError(err)
@@ -153,8 +227,7 @@ func numbers(found []match) []int64 {
 type dimension int
 
 const (
-	none dimension = iota - 1
-	byStatus
+	byStatus dimension = iota
 	bySeverity
 	byInvestigation
 	bySource
@@ -162,8 +235,11 @@ const (
 	dimensions // how many there are
 )
 
-// columns are theirs.
+// columns are theirs, and the names of the conditions on them.
 var columns = [dimensions]string{"status", "severity", "investigation", "source_id", "service"}
+
+// labelCondition is the name of the condition on a key of labels.
+func labelCondition(key string) string { return "label " + key }
 
 // statement is a text and what its parameters stand for.
 type statement struct {
@@ -179,48 +255,64 @@ func (s *statement) arg(v any) string {
 // conditions are a filter as SQL.
 type conditions struct {
 	statement
-	incident []string // on columns that incidents and incident_search both have
-	search   []string // on those of incident_search alone
+	each []condition
 }
 
-// conditions gives those of a filter but for one dimension, and false if
-// nothing can fulfil them.
-func (f IncidentFilter) conditions(except dimension) (c conditions, ok bool) {
-	c.tallied(f, except)
+type condition struct {
+	name string
+	on   table
+	text string
+}
+
+// table is where a condition can be judged.
+type table bool
+
+const (
+	onIncident table = false // columns that incidents and incident_search both have
+	onTerms    table = true  // those of incident_search alone
+)
+
+func (c *conditions) add(name string, on table, text string) {
+	c.each = append(c.each, condition{name, on, text})
+}
+
+// conditions gives those of a filter but for one, and false if nothing can
+// fulfil them. The quick ones come first.
+func (f IncidentFilter) conditions(except string) (c conditions, ok bool) {
+	for d, values := range f.values() {
+		if len(values) > 0 && columns[d] != except {
+			text := c.is(dimension(d), values)
+			if dimension(d) == byStatus && open(f.Statuses) {
+				text += ` AND status IN ('triggered', 'acknowledged')` // as incidents_open says it
+			}
+			c.add(columns[d], onIncident, text)
+		}
+	}
 	if len(f.Assignees) > 0 {
-		c.incident = append(c.incident, `assignee = ANY(`+c.arg(f.Assignees)+`) AND assignee <> ''`)
+		c.add("", onIncident, `assignee = ANY(`+c.arg(f.Assignees)+`) AND assignee <> ''`)
 	}
 	if !f.OpenedAfter.IsZero() {
-		c.incident = append(c.incident, `opened_at >= `+c.arg(f.OpenedAfter))
+		c.add("", onIncident, `opened_at >= `+c.arg(f.OpenedAfter))
 	}
 	if !f.OpenedBefore.IsZero() {
-		c.incident = append(c.incident, `opened_at < `+c.arg(f.OpenedBefore))
-	}
-	for _, alternatives := range byKey(f.Labels) {
-		c.search = append(c.search, `labels && `+c.arg(alternatives)+`::text[]`)
+		c.add("", onIncident, `opened_at < `+c.arg(f.OpenedBefore))
 	}
 	if number, ok := numberOf(f.Text); ok {
-		c.incident = append(c.incident, `number = `+c.arg(number))
+		c.add("number", onIncident, `number = `+c.arg(number))
 	} else if f.Text != "" {
 		query := searchQuery(f.Text)
 		if query == "" {
 			return c, false // nothing in it that is ever stored
 		}
-		c.search = append(c.search, `words @@ `+c.arg(query)+`::text::tsquery`)
+		c.add("", onTerms, `words @@ `+c.arg(query)+`::text::tsquery`)
 	}
-	return c, true
-}
-
-// tallied adds the conditions on the dimensions.
-func (c *conditions) tallied(f IncidentFilter, except dimension) {
-	for d, values := range f.values() {
-		if dimension(d) != except && len(values) > 0 {
-			c.incident = append(c.incident, c.is(dimension(d), values))
+	alternatives := byKey(f.Labels)
+	for _, key := range sortedKeys(alternatives) {
+		if name := labelCondition(key); name != except {
+			c.add(name, onTerms, `labels && `+c.arg(alternatives[key])+`::text[]`)
 		}
 	}
-	if except != byStatus && open(f.Statuses) {
-		c.incident = append(c.incident, `status IN ('triggered', 'acknowledged')`) // as incidents_open says it
-	}
+	return c, true
 }
 
 // values are those that a filter selects of each dimension; none is all.
@@ -254,24 +346,78 @@ func open(statuses []ops.IncidentStatus) bool {
 	return len(statuses) > 0 && !slices.ContainsFunc(statuses, func(s ops.IncidentStatus) bool { return !s.Open() })
 }
 
-func (c conditions) empty() bool { return len(c.incident)+len(c.search) == 0 }
+func (c conditions) has(on table) bool {
+	return slices.ContainsFunc(c.each, func(one condition) bool { return one.on == on })
+}
 
-// table is where the conditions can be judged.
+// one says that they are of one incident.
+func (c conditions) one() bool {
+	return slices.ContainsFunc(c.each, func(one condition) bool { return one.name == "number" })
+}
+
+// ordered says that an index has what fulfils the conditions in the order of a
+// page: there is none, or one on a dimension, or they are of one incident.
+func (c conditions) ordered() bool {
+	return len(c.each) == 0 || len(c.each) == 1 && slices.Contains(columns[:], c.each[0].name) || c.one()
+}
+
+// table is where all of the conditions can be judged.
 func (c conditions) table() string {
-	if len(c.search) > 0 {
+	if c.has(onTerms) {
 		return `incident_search`
 	}
 	return `incidents`
 }
 
-// nearby looks through the window right below a number.
-func (c conditions) nearby(before int64, window, limit int) statement {
-	q := statement{args: slices.Clone(c.args)}
-	q.text = selectMatches + `(SELECT * FROM ` + c.table()
-	if before > 0 {
-		q.text += ` WHERE number < ` + q.arg(before)
+// on are the texts of the conditions that can be judged there.
+func (c conditions) on(on table) (out []string) {
+	for _, one := range c.each {
+		if one.on == on {
+			out = append(out, one.text)
+		}
 	}
-	q.text += ` ORDER BY number DESC LIMIT ` + q.arg(window) + `) AS newest` + where(append(slices.Clone(c.incident), c.search...)) + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
+	return out
+}
+
+func (c conditions) where() string {
+	return where(append(c.on(onIncident), c.on(onTerms)...))
+}
+
+// between looks through the incidents with numbers of a range. Those that miss
+// one condition are found as well, if one of the parts is without it.
+//
+// The conditions are judged step by step, the quick ones first: Postgres would
+// rather begin with the labels. CASE and OFFSET 0 keep it from that.
+func (c conditions) between(from, before int64, parts []*part) statement {
+	q := statement{args: slices.Clone(c.args)}
+	// judged gives the conditions that must hold, and as a number those that are
+	// missed of the others: a bit for each.
+	judged := func(on table) (must, missed string) {
+		must, missed = `true`, `0`
+		for _, one := range c.each {
+			part := slices.IndexFunc(parts, func(p *part) bool { return p.without != "" && p.without == one.name })
+			switch {
+			case one.on != on:
+			case part < 0:
+				must += ` AND ` + one.text
+			default:
+				missed += ` + CASE WHEN ` + one.text + ` THEN 0 ELSE ` + strconv.Itoa(1<<part) + ` END`
+			}
+		}
+		return must, missed
+	}
+	const oneAtMost = `missed & (missed - 1) = 0`
+	mustQuick, missedQuick := judged(onIncident)
+	mustTerms, missedTerms := judged(onTerms)
+	limit := before - from
+	if len(parts) == 1 {
+		limit = min(limit, int64(parts[0].most-len(parts[0].found)))
+	}
+	q.text = selectMatches + `, missed FROM (
+		SELECT number, status, severity, investigation, source_id, service, missed + ` + missedTerms + ` AS missed FROM (
+			SELECT *, ` + missedQuick + ` AS missed FROM ` + c.table() + ` WHERE number >= ` + q.arg(from) + ` AND number < ` + q.arg(before) + ` ORDER BY number DESC OFFSET 0
+		) AS quick WHERE CASE WHEN ` + oneAtMost + ` AND ` + mustQuick + ` THEN ` + mustTerms + ` END ORDER BY number DESC OFFSET 0
+	) AS found WHERE ` + oneAtMost + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
 	return q
 }
 
@@ -279,24 +425,24 @@ func (c conditions) nearby(before int64, window, limit int) statement {
 // the index of words would find far more than there are.
 func (c conditions) among(numbers []int64, limit int) statement {
 	q := statement{args: slices.Clone(c.args)}
-	q.text = selectMatches + `(SELECT * FROM incident_search WHERE number = ANY(` + q.arg(numbers) + `::bigint[]) OFFSET 0) AS candidates` +
-		where(append(slices.Clone(c.incident), c.search...)) + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
+	q.text = selectMatches + `, 0 FROM (SELECT * FROM incident_search WHERE number = ANY(` + q.arg(numbers) + `::bigint[]) OFFSET 0) AS candidates` +
+		c.where() + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
 	return q
 }
 
 // everywhere looks with the help of the indexes.
 func (c conditions) everywhere(before int64, limit int) statement {
 	q := statement{args: slices.Clone(c.args)}
-	conds := append(slices.Clone(c.incident), c.search...)
+	conds := append(c.on(onIncident), c.on(onTerms)...)
 	if before > 0 {
 		conds = append(conds, `number < `+q.arg(before))
 	}
 	from := c.table() + where(conds)
-	if len(c.search) > 0 { // all are found and then sorted: terms have no order
+	if c.has(onTerms) { // all are found and then sorted: terms have no order
 		q.text = `WITH found AS MATERIALIZED (SELECT number, status, severity, investigation, source_id, service FROM ` + from + `) `
 		from = `found`
 	}
-	q.text += selectMatches + from + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
+	q.text += selectMatches + `, 0 FROM ` + from + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
 	return q
 }
 
@@ -315,18 +461,14 @@ func texts[T ~string](all []T) []string {
 	return out
 }
 
-// byKey puts labels of one key together, in the order of the keys.
-func byKey(labels []string) [][]string {
+// byKey puts labels of one key together.
+func byKey(labels []string) map[string][]string {
 	keys := map[string][]string{}
 	for _, l := range labels {
 		key, value, _ := strings.Cut(l, ":")
 		keys[key] = append(keys[key], searchLabel(key, value))
 	}
-	var out [][]string
-	for _, key := range sortedKeys(keys) {
-		out = append(out, keys[key])
-	}
-	return out
+	return keys
 }
 
 // numberOf reads "#42".
@@ -334,289 +476,6 @@ func numberOf(text string) (int64, bool) {
 	digits, ok := strings.CutPrefix(strings.TrimSpace(text), "#")
 	n, err := strconv.ParseInt(digits, 10, 64)
 	return n, ok && err == nil
-}
-
-// Facets are counts of the incidents that a filter selects. The counts of one
-// dimension leave its own condition out: they say what choosing another value
-// would give.
-type Facets struct {
-	// Total counts what the filter selects. If it is not exact, there are more,
-	// and all counts are of as many incidents, the newest.
-	Total int  `json:"total"`
-	Exact bool `json:"exact"`
-
-	Status        []FacetValue `json:"status"`
-	Severity      []FacetValue `json:"severity"`
-	Investigation []FacetValue `json:"investigation"`
-	Source        []FacetValue `json:"source"`
-	Service       []FacetValue `json:"service" doc:"The most frequent ones."`
-
-	// Labels are the most frequent keys with their most frequent values, counted
-	// in the newest LabelsOf incidents that the filter selects. A key that the
-	// filter has values of is counted without them.
-	Labels   []FacetKey `json:"labels"`
-	LabelsOf int        `json:"labels_of"`
-}
-
-// FacetValue is a value and how many incidents have it. Name is for people,
-// where it differs.
-type FacetValue struct {
-	Value string `json:"value"`
-	Name  string `json:"name,omitempty"`
-	Count int    `json:"count"`
-}
-
-// FacetKey is a key of labels.
-type FacetKey struct {
-	Key    string       `json:"key"`
-	Count  int          `json:"count" doc:"Of incidents with this key."`
-	Values []FacetValue `json:"values"`
-}
-
-// How much of what has no end is shown.
-const (
-	facetValues    = 50
-	facetKeys      = 20
-	facetKeyValues = 10
-	ownLabelKeys   = 3
-)
-
-// Facets counts what a filter selects; cursor and limit do not matter. With
-// conditions on dimensions alone the counts come from derived.incident_tallies
-// and are exact; otherwise the newest incidents are counted, and whether these
-// are all of them is said.
-func (db *DB) Facets(ctx context.Context, f IncidentFilter) (out Facets, err error) {
-	f.Before = 0
-	var c counts
-	var found []match
-	all := true
-	if f.dimensionsOnly() {
-		if found, _, err = db.matching(ctx, f, none, labelSample, enough); err == nil {
-			err = db.tallies(ctx, f, &c)
-		}
-	} else if found, all, err = db.sample(ctx, f, none); err == nil {
-		all, err = db.counted(ctx, f, &c, found, all)
-	}
-	if err != nil {
-		return out, err
-	}
-	newest := numbers(found[:min(len(found), labelSample)])
-	out.Total, out.Exact, out.LabelsOf = c.total, all, len(newest)
-	if out.Labels, err = db.labelCounts(ctx, newest); err != nil {
-		return out, err
-	}
-	if out.Labels, err = db.ownLabelCounts(ctx, f, out.Labels); err != nil {
-		return out, err
-	}
-	names, err := db.sourceNames(ctx)
-	if err != nil {
-		return out, err
-	}
-	out.Status, out.Severity, out.Investigation = c.top(byStatus, None, nil), c.top(bySeverity, None, nil), c.top(byInvestigation, None, nil)
-	out.Source, out.Service = c.top(bySource, None, names), c.top(byService, "", nil)
-	return out, nil
-}
-
-// sample finds the newest incidents, and says whether these are all.
-func (db *DB) sample(ctx context.Context, f IncidentFilter, except dimension) ([]match, bool, error) {
-	found, all, err := db.matching(ctx, f, except, facetSample+1, enough)
-	return found[:min(len(found), facetSample)], all, err
-}
-
-// counts are those of each value of each dimension.
-type counts struct {
-	total int
-	of    [dimensions]map[string]int
-}
-
-func (c *counts) add(d dimension, value string, n int) {
-	if c.of[d] == nil {
-		c.of[d] = map[string]int{}
-	}
-	c.of[d][value] += n
-}
-
-// top gives the most frequent values. An empty one is called as given, or left out.
-func (c *counts) top(d dimension, empty string, names map[string]string) []FacetValue {
-	out := []FacetValue{}
-	for value, n := range c.of[d] {
-		if value = cmp.Or(value, empty); value != "" && n > 0 {
-			out = append(out, FacetValue{Value: value, Name: names[value], Count: n})
-		}
-	}
-	return mostFrequent(out, facetValues)
-}
-
-// dimensionsOnly says whether a filter has conditions on dimensions alone.
-func (f IncidentFilter) dimensionsOnly() bool {
-	return len(f.Assignees)+len(f.Labels) == 0 && f.Text == "" && f.OpenedAfter.IsZero() && f.OpenedBefore.IsZero()
-}
-
-// counted counts the incidents found. For a dimension with a condition of its
-// own it finds others, without that one. It says whether all were counted.
-func (db *DB) counted(ctx context.Context, f IncidentFilter, c *counts, found []match, all bool) (bool, error) {
-	c.total = len(found)
-	for d, values := range f.values() {
-		in, whole := found, all
-		if len(values) > 0 {
-			var err error
-			if in, whole, err = db.sample(ctx, f, dimension(d)); err != nil {
-				return false, err
-			}
-		}
-		all = all && whole
-		for _, m := range in {
-			c.add(dimension(d), m.of[d], 1)
-		}
-	}
-	return all, nil
-}
-
-// tallies reads the counts, each without the condition on its own dimension.
-// Those of the first three dimensions, which have few values, come together, and
-// everything in one pass.
-func (db *DB) tallies(ctx context.Context, f IncidentFilter, c *counts) error {
-	q := statement{}
-	// sum is of the rows that fulfil the conditions on the given dimensions.
-	sum := func(on ...dimension) string {
-		var conds []string
-		for _, d := range on {
-			if values := f.values()[d]; len(values) > 0 {
-				conds = append(conds, q.is(d, values))
-			}
-		}
-		if len(conds) == 0 {
-			return `coalesce(sum(n), 0)`
-		}
-		return `coalesce(sum(n) FILTER (` + strings.TrimSpace(where(conds)) + `), 0)`
-	}
-	rows, err := db.pool.Query(ctx, `SELECT GROUPING(status, source_id, service), coalesce(status, ''), coalesce(severity, ''), coalesce(investigation, ''),
-			coalesce(source_id::text, ''), coalesce(service, ''), `+
-		sum(bySource, byService)+`, `+
-		sum(byStatus, bySeverity, byInvestigation, byService)+`, `+
-		sum(byStatus, bySeverity, byInvestigation, bySource)+`, sum(n) AS n
-		FROM derived.incident_tallies GROUP BY GROUPING SETS ((status, severity, investigation), source_id, service) ORDER BY n DESC LIMIT 5000`,
-		append([]any{pgx.QueryExecModeCacheDescribe}, q.args...)...)
-	if err != nil {
-		return mapError(err)
-	}
-	// Of GROUPING, a bit for each that the row is not about.
-	const ofThree, ofSource, ofService = 0b011, 0b101, 0b110
-	var set, n, three, source, service int
-	var m match
-	_, err = pgx.ForEachRow(rows, []any{&set, &m.of[byStatus], &m.of[bySeverity], &m.of[byInvestigation], &m.of[bySource], &m.of[byService], &three, &source, &service, &n}, func() error {
-		switch set {
-		case ofThree:
-			c.three(f, m, three)
-		case ofSource:
-			c.add(bySource, m.of[bySource], source)
-		case ofService:
-			c.add(byService, m.of[byService], service)
-		}
-		return nil
-	})
-	return mapError(err)
-}
-
-// three adds incidents with these values of the first three dimensions.
-func (c *counts) three(f IncidentFilter, m match, n int) {
-	is := [3]bool{selected(texts(f.Statuses), m.of[byStatus]), selected(texts(f.Severities), m.of[bySeverity]), selected(f.Investigations, cmp.Or(m.of[byInvestigation], None))}
-	for d := range is {
-		if is[(d+1)%3] && is[(d+2)%3] {
-			c.add(dimension(d), m.of[d], n)
-		}
-	}
-	if is == [3]bool{true, true, true} {
-		c.total += n
-	}
-}
-
-func selected(values []string, v string) bool { return len(values) == 0 || slices.Contains(values, v) }
-
-func (db *DB) sourceNames(ctx context.Context) (map[string]string, error) {
-	rows, err := db.pool.Query(ctx, `SELECT id::text, name FROM sources ORDER BY created_at DESC LIMIT 1000`)
-	if err != nil {
-		return nil, mapError(err)
-	}
-	names := map[string]string{}
-	var id, name string
-	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error { names[id] = name; return nil })
-	return names, mapError(err)
-}
-
-// ownLabelCounts replaces the counts of keys that the filter has values of: as
-// with dimensions, a key's own condition is left out.
-func (db *DB) ownLabelCounts(ctx context.Context, f IncidentFilter, counted []FacetKey) ([]FacetKey, error) {
-	keys := map[string]bool{}
-	for _, l := range f.Labels {
-		key, _, _ := strings.Cut(l, ":")
-		keys[key] = true
-	}
-	for _, key := range sortedKeys(keys) {
-		if len(keys) > ownLabelKeys {
-			break // so many that nobody chooses among them
-		}
-		others := f
-		others.Labels = slices.DeleteFunc(slices.Clone(f.Labels), func(l string) bool { return strings.HasPrefix(l, key+":") })
-		found, _, err := db.matching(ctx, others, none, labelSample, enough)
-		if err != nil {
-			return nil, err
-		}
-		all, err := db.labelCounts(ctx, numbers(found))
-		if err != nil {
-			return nil, err
-		}
-		is := func(k FacetKey) bool { return k.Key == key }
-		if n := slices.IndexFunc(all, is); n >= 0 {
-			counted = append(slices.DeleteFunc(counted, is), all[n])
-		}
-	}
-	slices.SortFunc(counted, func(a, b FacetKey) int { return cmp.Or(b.Count-a.Count, strings.Compare(a.Key, b.Key)) })
-	return counted, nil
-}
-
-// labelCounts counts the labels of incidents.
-func (db *DB) labelCounts(ctx context.Context, of []int64) ([]FacetKey, error) {
-	rows, err := db.pool.Query(ctx, `SELECT labels FROM incident_search WHERE number = ANY($1::bigint[])`, of)
-	if err != nil {
-		return nil, mapError(err)
-	}
-	counts := map[string]int{}
-	keys := map[string]*FacetKey{}
-	var labels []string
-	_, err = pgx.ForEachRow(rows, []any{&labels}, func() error {
-		for n, label := range labels {
-			counts[label]++
-			key, _, _ := strings.Cut(label, ":")
-			if keys[key] == nil {
-				keys[key] = &FacetKey{Key: key}
-			}
-			// They are sorted: a key is counted once an incident.
-			if before, _, _ := strings.Cut(labels[max(n-1, 0)], ":"); n == 0 || before != key {
-				keys[key].Count++
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, mapError(err)
-	}
-	for label, count := range counts {
-		key, value, _ := strings.Cut(label, ":")
-		keys[key].Values = append(keys[key].Values, FacetValue{Value: value, Count: count})
-	}
-	out := make([]FacetKey, 0, len(keys))
-	for _, k := range keys {
-		k.Values = mostFrequent(k.Values, facetKeyValues)
-		out = append(out, *k)
-	}
-	slices.SortFunc(out, func(a, b FacetKey) int { return cmp.Or(b.Count-a.Count, strings.Compare(a.Key, b.Key)) })
-	return out[:min(len(out), facetKeys)], nil
-}
-
-func mostFrequent(values []FacetValue, n int) []FacetValue {
-	slices.SortFunc(values, func(a, b FacetValue) int { return cmp.Or(b.Count-a.Count, strings.Compare(a.Value, b.Value)) })
-	return values[:min(len(values), n)]
 }
 
 // AlertPage gives up to limit alerts of an incident behind the alert after,
@@ -643,10 +502,4 @@ func (db *DB) AlertPage(ctx context.Context, incident, after string, limit int) 
 	}
 	alerts, err := pgx.CollectRows(rows, scanAlert)
 	return alerts, mapError(err)
-}
-
-// SettleTallies adds up what has changed of the counts.
-func (db *DB) SettleTallies(ctx context.Context) error {
-	_, err := db.pool.Exec(ctx, `SELECT derived.settle_tallies()`)
-	return mapError(err)
 }

@@ -1,6 +1,3 @@
-import "./styles/mantine.css";
-import "./styles/tokens.css";
-import "./styles/base.css";
 import { createTheme, localStorageColorSchemeManager, MantineProvider } from "@mantine/core";
 import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";

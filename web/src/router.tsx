@@ -136,6 +136,7 @@ const incidents = createRoute({
   getParentRoute: () => signedIn,
   path: "/incidents",
   validateSearch: readSearch,
+  loader: async ({ context, location }) => (await import("./incidents/IncidentsPage")).prepare(context.client, readSearch(location.search)),
   component: lazyRouteComponent(() => import("./incidents/IncidentsPage"), "IncidentsPage"),
 });
 

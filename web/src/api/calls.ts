@@ -1,4 +1,5 @@
 import { api, ok } from "./client";
+import { expectSession } from "./early";
 import type { Body, ProviderKind, ViewFilter } from "./types";
 
 /** Every call of the page. The types come from the api's own description. */
@@ -6,7 +7,11 @@ import type { Body, ProviderKind, ViewFilter } from "./types";
 type Signal = { signal?: AbortSignal };
 
 export const auth = {
-  session: ({ signal }: Signal) => ok(api.GET("/api/v1/auth/session", { signal })),
+  session: async ({ signal }: Signal) => {
+    const session = await ok(api.GET("/api/v1/auth/session", { signal }));
+    expectSession(true);
+    return session;
+  },
   login: (body: Body<"LoginInputBody">) => ok(api.POST("/api/v1/auth/login", { body })),
   /** What the page for signing in offers. */
   methods: ({ signal }: Signal) => ok(api.GET("/api/v1/auth/methods", { signal })),
@@ -15,7 +20,10 @@ export const auth = {
   /** Where a browser goes to sign in with the provider. */
   providerURL: (next: string) => `/api/v1/auth/oidc/start?next=${encodeURIComponent(next)}`,
   setup: (body: Body<"SetupInputBody">) => ok(api.POST("/api/v1/auth/setup", { body })),
-  logout: () => ok(api.POST("/api/v1/auth/logout")),
+  logout: () => {
+    expectSession(false);
+    return ok(api.POST("/api/v1/auth/logout"));
+  },
 };
 
 const one = (id: string) => ({ params: { path: { id } } });

@@ -1,4 +1,5 @@
 import createClient from "openapi-fetch";
+import { earlyAnswer, expectSession } from "./early";
 import { setReachable } from "./reachable";
 import type { paths } from "./schema";
 
@@ -28,7 +29,7 @@ export const api = createClient<paths>({
   async fetch(request) {
     let response: Response;
     try {
-      response = await fetch(request);
+      response = (await earlyAnswer(request)) ?? (await fetch(request));
     } catch (cause) {
       if (request.signal.aborted) throw cause;
       setReachable(false);
@@ -36,6 +37,7 @@ export const api = createClient<paths>({
     }
     // These two come from a proxy in front of an api that is away.
     setReachable(response.status !== 502 && response.status !== 504);
+    if (response.status === 401) expectSession(false);
     return response;
   },
 });

@@ -3,7 +3,6 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useCallback, useRef, useState } from "react";
 import { useMay } from "../accounts/may";
-import { incidents } from "../api/calls";
 import type { FacetValue, Incident } from "../api/types";
 import { useHotkeys } from "../ui/hotkeys";
 import { CheckIcon } from "../ui/icons";
@@ -15,8 +14,10 @@ import { type IncidentSearch, sameFilter } from "./filter";
 import css from "./IncidentsPage.module.css";
 import { Rows, severityWords } from "./Rows";
 import { extend, first, noSelection, type Selection, toggle } from "./selection";
-import { useIncidentList } from "./useIncidentList";
+import { facetsOf, useIncidentList } from "./useIncidentList";
 import { Views } from "./Views";
+
+export { prepare } from "./useIncidentList";
 
 /** Counts of one kind, for tabs and choices. */
 function countOf(values: FacetValue[] | undefined, ...of: string[]): number | undefined {
@@ -84,8 +85,7 @@ export function IncidentsPage() {
     void navigate({ to: "/incidents", search: { ...search, ...to }, replace: "q" in to });
   const filtered = !sameFilter({}, search);
   const facets = useQuery({
-    queryKey: ["incidents", "facets", search],
-    queryFn: ({ signal }) => incidents.facets(search, { signal }),
+    ...facetsOf(search),
     refetchInterval: 15_000,
     placeholderData: keepPreviousData,
   });

@@ -1,4 +1,4 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { type QueryClient, queryOptions, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useRef, useState } from "react";
 import { incidents } from "../api/calls";
 import type { IncidentSearch } from "./filter";
@@ -8,19 +8,11 @@ const pageSize = 100;
 /** A storm opens more than a page between two looks: follow it so far, then begin anew. */
 const holePages = 10;
 
-/**
- * The list, kept fresh without fetching all of it again: every 5 s the first
- * page and the page that is being looked at.
- */
-export function useIncidentList(search: IncidentSearch) {
-  const client = useQueryClient();
+/** How the list is read, with the page of it that is being looked at: its number, if there is one. */
+export function listOf(client: QueryClient, search: IncidentSearch, looking: () => number | undefined = () => undefined) {
   const key = ["incidents", search];
-  const looking = useRef<number | undefined>(undefined);
-  const [more, setMore] = useState<{ busy: boolean; error: unknown }>({ busy: false, error: null });
-
-  const query = useQuery({
+  return queryOptions({
     queryKey: key,
-    refetchInterval: 5_000,
     structuralSharing: false,
     queryFn: async ({ signal }) => {
       const fetchPage = (cursor: string) => incidents.list({ ...search, cursor, limit: pageSize }, { signal });
@@ -42,11 +34,39 @@ export function useIncidentList(search: IncidentSearch) {
         }
         return list;
       }
-      const cursor = looking.current === undefined ? "" : cursorOf(list, looking.current);
+      const at = looking();
+      const cursor = at === undefined ? "" : cursorOf(list, at);
       if (cursor !== "") list = mergePage(mergePage(before(), "", head), cursor, await fetchPage(cursor));
       return list;
     },
   });
+}
+
+export function facetsOf(search: IncidentSearch) {
+  return queryOptions({ queryKey: ["incidents", "facets", search], queryFn: ({ signal }) => incidents.facets(search, { signal }) });
+}
+
+/** How long a page that is gone to is held back for its rows, in ms: less than one notices. */
+const patience = 150;
+
+/** Begins to read what the page shows, so that it mostly appears with its rows at once. */
+export async function prepare(client: QueryClient, search: IncidentSearch): Promise<void> {
+  const list = listOf(client, search);
+  const reading = client.prefetchQuery(list);
+  void client.prefetchQuery(facetsOf(search));
+  if (client.getQueryData(list.queryKey)) return;
+  await Promise.race([reading, new Promise((late) => setTimeout(late, patience))]);
+}
+
+/**
+ * The list, kept fresh without fetching all of it again: every 5 s the first
+ * page and the page that is being looked at.
+ */
+export function useIncidentList(search: IncidentSearch) {
+  const client = useQueryClient();
+  const looking = useRef<number | undefined>(undefined);
+  const [more, setMore] = useState<{ busy: boolean; error: unknown }>({ busy: false, error: null });
+  const query = useQuery({ ...listOf(client, search, () => looking.current), refetchInterval: 5_000 });
 
   const list = query.data ?? emptyList;
   const loading = useRef(false);

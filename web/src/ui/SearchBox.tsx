@@ -17,10 +17,12 @@ interface Props {
 export function SearchBox({ ref, value, onChange, label, placeholder, className, rest }: Props) {
   const [text, setText] = useState(value);
   const [from, setFrom] = useState(value);
+  const [sent, setSent] = useState(value);
   if (from !== value) {
-    // The address changed from elsewhere, such as the back button.
     setFrom(value);
-    setText(value);
+    // The address changed from elsewhere, such as the back button. What was typed
+    // here stays: there may be more of it by now, if only a space.
+    if (value !== sent) setText(value);
   }
   const changed = useRef(onChange);
   useEffect(() => {
@@ -28,7 +30,10 @@ export function SearchBox({ ref, value, onChange, label, placeholder, className,
   });
   useEffect(() => {
     if (text.trim() === value) return;
-    const id = setTimeout(() => changed.current(text.trim()), rest);
+    const id = setTimeout(() => {
+      setSent(text.trim());
+      changed.current(text.trim());
+    }, rest);
     return () => clearTimeout(id);
   }, [text, value, rest]);
   return (

@@ -33,12 +33,10 @@ type intake struct {
 	// strangers is who stores what has not proved itself.
 	strangers *semaphore.Weighted
 
-	mu     sync.Mutex
-	failed map[failure]postgres.SourceErrorCount // since the last count
+	mu      sync.Mutex
+	counted map[string]*postgres.SourceCount // by source, since the last writing
+	writing sync.Mutex
 }
-
-// failure is a kind of error of a source: the number of both bounds the map.
-type failure struct{ source, kind string }
 
 // waiting is a delivery whose request waits for its commit.
 type waiting struct {
@@ -48,7 +46,7 @@ type waiting struct {
 
 func newIntake(db *postgres.DB, m *metrics, log *slog.Logger) *intake {
 	return &intake{db: db, metrics: m, log: log, queue: make(chan *waiting, maxQueue),
-		strangers: semaphore.NewWeighted(unprovenAtOnce), failed: map[failure]postgres.SourceErrorCount{}}
+		strangers: semaphore.NewWeighted(unprovenAtOnce), counted: map[string]*postgres.SourceCount{}}
 }
 
 // store returns when the delivery is stored, as what it was stored: as the
@@ -70,8 +68,6 @@ func (in *intake) store(d ops.Delivery) (ops.Delivery, error) {
 	case err := <-w.done:
 		if err != nil {
 			in.fail(d.SourceID, ops.ErrorDatabase, ops.MessageOf(err))
-		} else {
-			in.accepted(d.SourceID)
 		}
 		return w.delivery, err
 	case <-late.C:
@@ -87,8 +83,12 @@ func (in *intake) run(ctx context.Context) {
 	for range committers {
 		g.Go(func() error { in.commit(ctx); return nil })
 	}
-	g.Go(func() error { in.countFailed(ctx); return nil })
+	stored := make(chan struct{})
+	var count errgroup.Group
+	count.Go(func() error { in.writeCounts(stored); return nil })
 	_ = g.Wait()
+	close(stored)
+	_ = count.Wait()
 }
 
 func (in *intake) commit(ctx context.Context) {
@@ -135,8 +135,16 @@ func (in *intake) commitBatch(ctx context.Context, batch []*waiting) {
 		return
 	}
 	for _, w := range batch {
-		w.done <- err
+		in.end(w, err)
 	}
+}
+
+// end tells whoever waits what became of the delivery.
+func (in *intake) end(w *waiting, err error) {
+	if err == nil {
+		in.count(w.delivery.SourceID, func(c *postgres.SourceCount) { c.Stored(w.delivery) })
+	}
+	w.done <- err
 }
 
 func (in *intake) ingest(ctx context.Context, batch []*waiting) error {
@@ -148,7 +156,7 @@ func (in *intake) ingest(ctx context.Context, batch []*waiting) error {
 	}
 	err := in.db.Ingest(ctx, deliveries)
 	for i, w := range batch {
-		w.delivery.DuplicateOf = deliveries[i].DuplicateOf
+		w.delivery.DuplicateOf, w.delivery.Warnings = deliveries[i].DuplicateOf, deliveries[i].Warnings
 	}
 	return err
 }
@@ -169,74 +177,71 @@ func (in *intake) alone(ctx context.Context, batch []*waiting, why error) {
 			w.delivery.Problem, w.delivery.ProblemKind = "its alerts could not be stored (see the log of the api)", ops.ErrorDatabase
 			err = in.ingest(ctx, []*waiting{w})
 		}
-		w.done <- err
+		in.end(w, err)
 	}
 }
 
 // fail counts what went wrong with a source's request. text must not be the sender's.
 func (in *intake) fail(source, kind, text string) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	f := failure{source, kind}
-	in.failed[f] = postgres.SourceErrorCount{Source: source, Kind: kind, Count: in.failed[f].Count + 1, Row: in.failed[f].Row + 1, At: time.Now().UTC(), Text: text}
+	in.count(source, func(c *postgres.SourceCount) { c.Failed(kind, text, time.Now().UTC()) })
 }
 
-// accepted ends the row of refusals of a source, of which some may not be written yet.
-func (in *intake) accepted(source string) {
+func (in *intake) count(source string, f func(*postgres.SourceCount)) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, kind := range []string{ops.ErrorUnauthenticated, ops.ErrorSignature} {
-		if f, ok := in.failed[failure{source, kind}]; ok {
-			f.Row = 0
-			in.failed[failure{source, kind}] = f
-		}
+	c := in.counted[source]
+	if c == nil {
+		c = postgres.NewSourceCount(source)
+		in.counted[source] = c
 	}
+	f(c)
 }
 
-// countFailed writes the counts once a second, so that a flood of wrong secrets
-// is one statement a second, and an outage is counted when it is over.
-func (in *intake) countFailed(ctx context.Context) {
+// writeCounts writes the counts once a second, and when all is stored. So many
+// deliveries are a few statements a second, and so is a flood of wrong secrets;
+// what goes wrong in an outage is counted when it is over. A process that is
+// killed has not counted its last second; the deliveries are stored.
+func (in *intake) writeCounts(stored <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		ended := false
 		select {
-		case <-ctx.Done():
-			ended = true
-		case <-tick.C:
-		}
-		in.flushFailed(context.WithoutCancel(ctx))
-		if ended {
+		case <-stored:
+			in.flush(context.Background())
 			return
+		case <-tick.C:
+			in.flush(context.Background())
 		}
 	}
 }
 
-func (in *intake) flushFailed(ctx context.Context) {
+// flush writes what was counted until now.
+func (in *intake) flush(ctx context.Context) {
+	in.writing.Lock()
+	defer in.writing.Unlock()
 	in.mu.Lock()
-	counts := in.failed
-	in.failed = map[failure]postgres.SourceErrorCount{}
+	counts := in.counted
+	in.counted = map[string]*postgres.SourceCount{}
 	in.mu.Unlock()
 	if len(counts) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	err := in.db.CountSourceErrors(ctx, slices.Collect(maps.Values(counts)))
+	err := in.db.CountSources(ctx, slices.Collect(maps.Values(counts)))
 	if err == nil {
 		return
 	}
-	in.log.Warn("errors of sources were not counted", "err", err)
+	in.log.Warn("the health of sources was not counted", "err", err)
 	if ops.CodeOf(err) != ops.CodeUnavailable {
 		return // it would fail again
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for f, c := range counts {
-		if newer, ok := in.failed[f]; ok {
-			c.At, c.Text = newer.At, newer.Text
-			c.Count, c.Row = c.Count+newer.Count, c.Row+newer.Row
+	for source, c := range counts {
+		if news := in.counted[source]; news != nil {
+			c.Add(news)
 		}
-		in.failed[f] = c
+		in.counted[source] = c
 	}
 }

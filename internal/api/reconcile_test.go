@@ -115,6 +115,7 @@ func (r *rig) reconcileNow(src source) ops.Reconciliation {
 // patience lets the given time pass for all that the database knows of a source.
 func (r *rig) patience(by time.Duration) {
 	r.t.Helper()
+	r.intake.flush(r.t.Context())
 	r.exec(`UPDATE alerts SET last_seen = last_seen - $1::interval`, by)
 	r.exec(`UPDATE source_reconcile SET started_at = started_at - $1::interval, ended_at = ended_at - $1::interval, ok_at = ok_at - $1::interval,
 		absent = (SELECT coalesce(jsonb_object_agg(key, to_jsonb((value #>> '{}')::timestamptz - $1::interval)), '{}') FROM jsonb_each(absent))`, by)
@@ -397,6 +398,7 @@ func TestSilence(t *testing.T) {
 	require.Contains(t, r.timeline(1), "sent nothing for longer than")
 
 	require.Equal(t, 202, r.post(src, firing("Back")).status)
+	r.intake.flush(t.Context())
 	watch(second)
 	watch(r)
 	require.Equal(t, []string{"Source am went silent resolved", "It is Back triggered"}, r.titles())

@@ -145,6 +145,7 @@ func (s *API) shown(src ops.Source) source {
 }
 
 func (s *API) listSources(ctx context.Context, _ caller, _ *nothing) (*answer[list[source]], error) {
+	s.intake.flush(ctx)
 	all, err := s.db.Sources(ctx)
 	out := make([]source, 0, len(all))
 	for _, src := range all {

@@ -33,6 +33,7 @@ type sourceReport struct {
 const maxLetters = 1000
 
 func (s *API) sourceHealth(ctx context.Context, _ caller, in *sourcePath) (*answer[sourceReport], error) {
+	s.intake.flush(ctx) // whoever has just sent something looks for it here
 	src, err := s.db.Source(ctx, in.ID)
 	if err != nil {
 		return nil, err

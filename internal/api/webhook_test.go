@@ -284,8 +284,8 @@ func TestQueueFull(t *testing.T) {
 	}
 	_, err := in.store(ops.Delivery{})
 	require.Equal(t, ops.CodeUnavailable, ops.CodeOf(err))
-	in.flushFailed(t.Context()) // of no source that there is: it is not tried for ever
-	require.Empty(t, in.failed)
+	in.flush(t.Context()) // of no source that there is: it is not tried for ever
+	require.Empty(t, in.counted)
 }
 
 // TestOverload: a sender that is one too many is told to come again, and the
@@ -308,7 +308,7 @@ func TestOverload(t *testing.T) {
 	idle.publicHandler().ServeHTTP(answer, request)
 	require.Equal(t, http.StatusServiceUnavailable, answer.Code, answer.Body)
 	require.Equal(t, "1", answer.Header().Get("Retry-After"))
-	idle.intake.flushFailed(t.Context())
+	idle.intake.flush(t.Context())
 	require.Equal(t, 1, count(t, pg, `SELECT count FROM source_errors WHERE kind = 'overload'`))
 	require.Zero(t, count(t, pg, `SELECT count(*) FROM deliveries`))
 }

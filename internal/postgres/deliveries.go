@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -125,78 +124,20 @@ func claimReplays(ctx context.Context, tx querier, replayed []*ops.Delivery) err
 	return nil
 }
 
-// queueDeliveries writes deliveries as they came, and what their sources' health
-// counts of them. A replayed one is there already and was counted; it is marked.
-// One that we made ourselves says nothing of its source.
+// queueDeliveries writes deliveries as they came. A replayed one is there already
+// and is marked; what a sender has repeated is there already, too.
 func queueDeliveries(b *pgx.Batch, deliveries []ops.Delivery) {
-	type count struct {
-		deliveries, duplicates, alerts, errors int
-		last                                   time.Time
-		kinds                                  map[string]SourceErrorCount
-	}
-	counts := map[string]*count{}
 	var news []ops.Delivery
 	for _, d := range deliveries {
-		if d.Replay {
-			if d.DuplicateOf == "" {
-				queueReplayed(b, d)
-			}
-			continue
-		}
-		if d.Reason != "" { // our own, which says nothing of how the sender does
+		switch {
+		case d.DuplicateOf != "":
+		case d.Replay:
+			queueReplayed(b, d)
+		default:
 			news = append(news, d)
-			continue
-		}
-		if d.ContentType == ops.OwnContentType {
-			news = append(news, d)
-			continue
-		}
-		c := counts[d.SourceID]
-		if c == nil {
-			c = &count{kinds: map[string]SourceErrorCount{}}
-			counts[d.SourceID] = c
-		}
-		c.deliveries++
-		c.last = d.ReceivedAt
-		if d.DuplicateOf != "" {
-			c.duplicates++
-			continue
-		}
-		news = append(news, d)
-		c.alerts += len(d.Alerts)
-		fail := func(kind, text string) {
-			c.errors++
-			c.kinds[kind] = SourceErrorCount{Source: d.SourceID, Kind: kind, Count: c.kinds[kind].Count + 1, At: d.ReceivedAt, Text: text}
-		}
-		if d.Problem != "" {
-			fail(cmp.Or(d.ProblemKind, ops.ErrorUnparsable), d.Problem)
-		}
-		if d.Truncated > 0 {
-			fail(ops.ErrorTruncated, "")
 		}
 	}
 	queueRows(b, news...)
-	// Sources, and kinds within, in order: another process counts the same rows.
-	sources := sortedKeys(counts)
-	for _, source := range sources {
-		c := counts[source]
-		b.Queue(`INSERT INTO source_health AS h (source_id, deliveries, duplicates, last_delivery_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (source_id) DO UPDATE SET deliveries = h.deliveries + $2, duplicates = h.duplicates + $3,
-				last_delivery_at = greatest(h.last_delivery_at, $4), rejected_since = 0`, source, c.deliveries, c.duplicates, c.last)
-	}
-	for _, source := range sources {
-		c := counts[source]
-		queueRates(b, source, c.last, c.deliveries, c.alerts, c.errors)
-	}
-	for _, source := range sources {
-		for _, kind := range sortedKeys(counts[source].kinds) {
-			queueError(b, counts[source].kinds[kind])
-		}
-	}
-	for _, w := range warnings(deliveries) {
-		b.Queue(`INSERT INTO source_warnings AS w (source_id, code, text, count, at) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (source_id, code) DO UPDATE SET text = $3, count = w.count + $4, at = $5`, w.source, w.Code, w.Text, w.Count, w.At)
-	}
 }
 
 // queueRows writes deliveries in one statement.
@@ -220,38 +161,6 @@ func queueRows(b *pgx.Batch, deliveries ...ops.Delivery) {
 func queueReplayed(b *pgx.Batch, d ops.Delivery) {
 	b.Queue(`UPDATE deliveries SET alert_count = $2, replay_problem = $3, replayed_at = CASE WHEN $3 = '' THEN now() END WHERE id = $1`,
 		d.ID, len(d.Alerts), d.Problem)
-}
-
-type sourceWarning struct {
-	source string
-	ops.SourceWarning
-}
-
-// warnings counts those of deliveries, one a source and code, in the order in
-// which their rows are locked. What is stored already has warned before.
-func warnings(deliveries []ops.Delivery) []sourceWarning {
-	byKey := map[[2]string]*sourceWarning{}
-	for _, d := range deliveries {
-		if d.DuplicateOf != "" || d.Replay {
-			continue
-		}
-		for _, w := range d.Warnings {
-			k := [2]string{d.SourceID, w.Code}
-			if byKey[k] == nil {
-				byKey[k] = &sourceWarning{source: d.SourceID}
-			}
-			w.Count, w.At = byKey[k].Count+1, d.ReceivedAt
-			byKey[k].SourceWarning = w
-		}
-	}
-	all := make([]sourceWarning, 0, len(byKey))
-	for _, w := range byKey {
-		all = append(all, *w)
-	}
-	slices.SortFunc(all, func(a, b sourceWarning) int {
-		return cmp.Or(strings.Compare(a.source, b.source), strings.Compare(a.Code, b.Code))
-	})
-	return all
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -284,7 +193,7 @@ func (db *DB) KeepUnproven(ctx context.Context, d ops.Delivery, most int) (kept 
 		b := &pgx.Batch{}
 		queueRows(b, d)
 		queueRates(b, d.SourceID, d.ReceivedAt, 0, 0, 1)
-		queueError(b, SourceErrorCount{Source: d.SourceID, Kind: ops.ErrorUnproven, Count: 1, At: d.ReceivedAt, Text: d.Problem})
+		queueError(b, d.SourceID, ops.SourceError{Kind: ops.ErrorUnproven, Count: 1, At: d.ReceivedAt, Text: d.Problem})
 		kept = true
 		return tx.SendBatch(ctx, b).Close()
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/akmatori/akmatori/internal/grouping"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // DefaultAgent investigates what alerts open.
@@ -20,9 +21,7 @@ const DefaultAgent = "investigator"
 // be right for a table that has grown since, so it uses the indexes.
 func queueBegin(b *pgx.Batch) {
 	b.Queue(`BEGIN`)
-	b.Queue(`SET LOCAL plan_cache_mode = force_generic_plan`)
-	b.Queue(`SET LOCAL enable_seqscan = off`)
-	b.Queue(`SET LOCAL jit = off`)
+	b.Queue(`SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)`)
 }
 
 // Ingest stores deliveries with everything that follows from their alerts, in
@@ -81,11 +80,17 @@ func (db *DB) Ingest(ctx context.Context, deliveries []ops.Delivery) error {
 				n++
 			}
 		}
-		// Third: all of it is written and committed.
-		last := &pgx.Batch{}
+		// Third: all of it is written and committed. The news is told behind that: a
+		// transaction that tells some commits alone in the whole cluster, and has the
+		// disk for itself. Whoever misses it, since we are killed here, looks by itself.
+		last, committed := &pgx.Batch{}, false
 		in.queueAll(last, deliveries)
-		last.Queue(`COMMIT`)
-		return c.SendBatch(ctx, last).Close()
+		last.Queue(`COMMIT`).Exec(func(pgconn.CommandTag) error { committed = true; return nil })
+		in.queueNews(last)
+		if err := c.SendBatch(ctx, last).Close(); !committed {
+			return err
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("ingest: %w", err)
@@ -418,6 +423,7 @@ func (in *intake) say(i *storedIncident, format string, args ...any) {
 func (in *intake) store(ctx context.Context, tx pgx.Tx) error {
 	b := &pgx.Batch{}
 	in.queueAll(b, nil)
+	in.queueNews(b)
 	if b.Len() == 0 {
 		return nil
 	}
@@ -437,7 +443,6 @@ func (in *intake) queueAll(b *pgx.Batch, deliveries []ops.Delivery) {
 	for _, i := range in.incidentOrder {
 		queueItsRun(b, i)
 	}
-	queueNews(b, in.incidentOrder)
 	queueGroups(b, in.groupOrder)
 	queueAlerts(b, in.alertOrder)
 	queueSearch(b, in.incidents, in.incidentOrder, in.alertOrder)
@@ -449,19 +454,21 @@ func (in *intake) queueAll(b *pgx.Batch, deliveries []ops.Delivery) {
 		}
 	}
 	queueEvents(b, in.events)
-	queueDeliveries(b, deliveries) // last, as its counts of a source stay locked until the commit
+	queueDeliveries(b, deliveries)
 }
 
-// queueNews wakes those who follow incidents.
-func queueNews(b *pgx.Batch, incidents []*storedIncident) {
-	if len(incidents) == 0 {
-		return
+// queueNews wakes those who follow incidents and those who run investigations.
+func (in *intake) queueNews(b *pgx.Batch) {
+	var channels, ids []string
+	for _, i := range in.incidentOrder {
+		channels, ids = append(channels, ChannelEvents), append(ids, i.ID)
+		if i.run != "" {
+			channels, ids = append(channels, ChannelRuns), append(ids, i.run)
+		}
 	}
-	ids := make([]string, len(incidents))
-	for n, i := range incidents {
-		ids[n] = i.ID
+	if len(ids) > 0 {
+		b.Queue(`SELECT count(pg_notify(channel, id)) FROM unnest($1::text[], $2::text[]) AS news (channel, id)`, channels, ids)
 	}
-	b.Queue(`SELECT count(pg_notify($1, id)) FROM unnest($2::text[]) AS id`, ChannelEvents, ids)
 }
 
 func queueFresh(b *pgx.Batch, i *storedIncident) {
@@ -520,7 +527,6 @@ func queueItsRun(b *pgx.Batch, i *storedIncident) {
 		b.Queue(`INSERT INTO runs (id, incident_id, agent_id, state, priority, created_at, available_at, actor)
 			VALUES ($1, $2, coalesce((SELECT id FROM agents WHERE id = $3 AND disabled_at IS NULL), $4), 'queued', $5, now(), now(), $6)`,
 			i.run, i.ID, i.agent, DefaultAgent, priority(i.Severity), alertActor(i.SourceID))
-		b.Queue(`SELECT pg_notify($1, $2)`, ChannelRuns, i.run)
 	} else if i.escalated && i.Investigation == ops.RunQueued {
 		b.Queue(`UPDATE runs SET priority = $2 WHERE id = $1 AND state = 'queued'`, i.RunID, priority(i.Severity))
 	}

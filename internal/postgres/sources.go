@@ -1,8 +1,8 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -191,41 +191,34 @@ func queueRates(b *pgx.Batch, source string, at time.Time, deliveries, alerts, e
 	}
 }
 
-// SourceErrorCount is errors of one kind since they were last counted.
-type SourceErrorCount struct {
-	Source, Kind string
-	Count        int
-	Row          int       // how many of them came after the last delivery that was stored
-	At           time.Time // the last one
-	Text         string    // and what it said
-}
-
-// CountSourceErrors adds what went wrong outside of stored deliveries to the
-// health of sources: refused requests, and what could not be stored. counts
-// holds each source and kind once.
-func (db *DB) CountSourceErrors(ctx context.Context, counts []SourceErrorCount) error {
-	slices.SortFunc(counts, func(a, b SourceErrorCount) int { // another process counts the same rows
-		return cmp.Or(strings.Compare(a.Source, b.Source), strings.Compare(a.Kind, b.Kind))
-	})
+// CountSources adds up the health of sources.
+func (db *DB) CountSources(ctx context.Context, counts []*SourceCount) error {
+	slices.SortFunc(counts, func(a, b *SourceCount) int { return strings.Compare(a.Source, b.Source) }) // another process counts the same rows
 	b := &pgx.Batch{}
-	for _, c := range counts { // the order of tables is that of queueDeliveries
-		if c.Kind == ops.ErrorUnauthenticated || c.Kind == ops.ErrorSignature {
-			b.Queue(`INSERT INTO source_health AS h (source_id, rejected_since) VALUES ($1, $2)
-				ON CONFLICT (source_id) DO UPDATE SET rejected_since = h.rejected_since + $2`, c.Source, c.Row)
+	for _, c := range counts {
+		b.Queue(`INSERT INTO source_health AS h (source_id, deliveries, duplicates, last_delivery_at, rejected_since) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (source_id) DO UPDATE SET deliveries = h.deliveries + $2, duplicates = h.duplicates + $3,
+				last_delivery_at = greatest(h.last_delivery_at, $4), rejected_since = $5 + CASE WHEN $2 > 0 THEN 0 ELSE h.rejected_since END`,
+			c.Source, c.deliveries, c.duplicates, orNull(c.last), c.refused)
+		for _, at := range slices.SortedFunc(maps.Keys(c.minutes), time.Time.Compare) {
+			m := c.minutes[at]
+			queueRates(b, c.Source, at, m.deliveries, m.alerts, m.errors)
 		}
-	}
-	for _, c := range counts {
-		queueRates(b, c.Source, c.At, 0, 0, c.Count)
-	}
-	for _, c := range counts {
-		queueError(b, c)
+		for _, kind := range sortedKeys(c.errors) {
+			queueError(b, c.Source, c.errors[kind])
+		}
+		for _, code := range sortedKeys(c.warnings) {
+			w := c.warnings[code]
+			b.Queue(`INSERT INTO source_warnings AS w (source_id, code, text, count, at) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (source_id, code) DO UPDATE SET text = $3, count = w.count + $4, at = $5`, c.Source, w.Code, w.Text, w.Count, w.At)
+		}
 	}
 	return mapError(db.pool.SendBatch(ctx, b).Close())
 }
 
-func queueError(b *pgx.Batch, c SourceErrorCount) {
+func queueError(b *pgx.Batch, source string, e ops.SourceError) {
 	b.Queue(`INSERT INTO source_errors AS e (source_id, kind, count, at, text) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (source_id, kind) DO UPDATE SET count = e.count + $3, at = greatest(e.at, $4), text = $5`, c.Source, c.Kind, c.Count, c.At, c.Text)
+		ON CONFLICT (source_id, kind) DO UPDATE SET count = e.count + $3, at = greatest(e.at, $4), text = $5`, source, e.Kind, e.Count, e.At, e.Text)
 }
 
 // IncidentOfAlert gives the incident of the newest episode of an alert.

@@ -85,11 +85,15 @@ func queueSearch(b *pgx.Batch, known map[string]*storedIncident, incidents []*st
 // searchBatch bounds what one call of [DB.IndexSearch] does at a time, and in all.
 const searchBatch, searchCall = 50, 2000
 
-// IndexSearch makes incidents be found by the alerts that they have got since, at
-// most [searchCall] incidents of them.
+// IndexSearch makes incidents be found by the alerts that they have got before
+// it was called, at most [searchCall] incidents of them.
 func (db *DB) IndexSearch(ctx context.Context) error {
+	var began time.Time
+	if err := db.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&began); err != nil {
+		return mapError(err)
+	}
 	for range searchCall / searchBatch {
-		n, err := db.indexSearch(ctx)
+		n, err := db.indexSearch(ctx, began)
 		if err != nil {
 			return fmt.Errorf("index search: %w", err)
 		}
@@ -100,8 +104,8 @@ func (db *DB) IndexSearch(ctx context.Context) error {
 	return nil
 }
 
-func (db *DB) indexSearch(ctx context.Context) (n int, err error) {
-	rows, err := db.pool.Query(ctx, `SELECT incident_id, at FROM search_due LIMIT $1`, searchBatch)
+func (db *DB) indexSearch(ctx context.Context, before time.Time) (n int, err error) {
+	rows, err := db.pool.Query(ctx, `SELECT incident_id, at FROM search_due WHERE at < $1 LIMIT $2`, before, searchBatch)
 	if err != nil {
 		return 0, mapError(err)
 	}
@@ -121,6 +125,7 @@ func (db *DB) indexSearch(ctx context.Context) (n int, err error) {
 			return 0, mapError(err)
 		}
 		b := &pgx.Batch{}
+		b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`) // what a crash takes back is due again
 		QueueSearchable(b, id, nil, alerts...)
 		b.Queue(`DELETE FROM search_due WHERE incident_id = $1 AND at = $2`, id, due[id])
 		if err := db.sendBatch(ctx, b); err != nil {

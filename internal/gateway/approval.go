@@ -91,7 +91,7 @@ func (g *Gateway) approved(ctx context.Context, r *request, v verdict) (_ verdic
 		return refuse("The call was approved, but the tool is not there any more, or not as it was: it was not made.")
 	}
 	r.set, r.tool = set, set.tools[r.tool.Name]
-	now, err := g.decide(ctx, *r)
+	now, err := g.decide(ctx, *r, found{})
 	if err != nil || now.refusal != "" || !now.asks {
 		return now, "", nil, err
 	}

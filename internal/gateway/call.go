@@ -24,6 +24,7 @@ import (
 // request is a call as it came, from whoever holds the token of grant.
 type request struct {
 	grant postgres.Grant
+	found found
 	id    string
 	set   *toolSet
 	tool  tool.Tool
@@ -55,7 +56,7 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 	began := time.Now()
 
 	// Schema, target, who it acts for, the layers of rules.
-	v, err := g.decide(ctx, r)
+	v, err := g.decide(ctx, r, r.found)
 	if err != nil {
 		return ops.ToolResult{}, err
 	}
@@ -120,9 +121,10 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 	return g.finish(ctx, r, result, outcome)
 }
 
-// decide judges a call. What is wrong with the call itself is a refusal, which
-// is recorded; an error is that it could not be judged.
-func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
+// decide judges a call, with what of the inventory is known already. What is
+// wrong with the call itself is a refusal, which is recorded; an error is that it
+// could not be judged.
+func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, error) {
 	v := verdict{call: ops.ToolCall{RunID: r.grant.RunID, TokenID: r.grant.TokenID, ID: r.id, Tool: r.tool.Name, Verdict: string(policy.Deny)}}
 	refuse := func(reason, format string, args ...any) (verdict, error) {
 		v.refusal, v.reasons = fmt.Sprintf(format, args...), append([]string{reason}, v.reasons...)
@@ -162,7 +164,7 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 		v.targets = slices.DeleteFunc(all, func(t ops.Target) bool { return !reaches(r.grant, t.Name) })
 	} else if several := args.Strings(r.tool.Targets); len(several) > 0 {
 		for _, name := range several {
-			way, reason, problem, err := g.hops(ctx, r, name)
+			way, reason, problem, err := g.hops(ctx, r, name, known)
 			if err != nil {
 				return v, err
 			}
@@ -173,7 +175,7 @@ func (g *Gateway) decide(ctx context.Context, r request) (verdict, error) {
 		}
 		v.call.Target = strings.Join(several, ", ")
 	} else {
-		way, reason, problem, err := g.hops(ctx, r, args.String(r.tool.Target))
+		way, reason, problem, err := g.hops(ctx, r, args.String(r.tool.Target), known)
 		if err != nil {
 			return v, err
 		}
@@ -252,8 +254,8 @@ func matches(globs []string, name string) bool {
 
 // hops gives the way to a target with the credentials for it. A problem comes
 // with its reason: target or credential.
-func (g *Gateway) hops(ctx context.Context, r request, name string) (hops []tool.Hop, reason, problem string, err error) {
-	way, problem, err := g.way(ctx, r.grant, name, r.tool.Kind)
+func (g *Gateway) hops(ctx context.Context, r request, name string, known found) (hops []tool.Hop, reason, problem string, err error) {
+	way, problem, err := g.way(ctx, r.grant, name, r.tool.Kind, known)
 	if err != nil || problem != "" {
 		return nil, "target", problem, err
 	}
@@ -272,7 +274,7 @@ func (g *Gateway) hops(ctx context.Context, r request, name string) (hops []tool
 
 // way gives the targets on the way to name, outermost first. No name means the
 // only target of the kind.
-func (g *Gateway) way(ctx context.Context, grant postgres.Grant, name, kind string) (way []postgres.Stop, problem string, err error) {
+func (g *Gateway) way(ctx context.Context, grant postgres.Grant, name, kind string, known found) (way []postgres.Stop, problem string, err error) {
 	missing := func() ([]postgres.Stop, string, error) {
 		names, err := g.reachable(ctx, grant, kind)
 		switch {
@@ -295,8 +297,10 @@ func (g *Gateway) way(ctx context.Context, grant postgres.Grant, name, kind stri
 		}
 		name = names[0]
 	}
-	if way, err = g.db.Way(ctx, name, maxHops+1); err != nil {
-		return nil, "", err
+	if way = slices.Clone(known.way); name != known.name {
+		if way, err = g.db.Way(ctx, name, maxHops+1); err != nil {
+			return nil, "", err
+		}
 	}
 	for i, t := range way {
 		if slices.ContainsFunc(way[:i], func(earlier postgres.Stop) bool { return earlier.Name == t.Name }) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // message is what the gateway itself reads of a message of JSON-RPC.
@@ -16,6 +17,7 @@ type message struct {
 		Meta      json.RawMessage `json:"_meta"`
 		RequestID json.RawMessage `json:"requestId"` // of what is to be cancelled
 		Name      string          `json:"name"`      // of a tool
+		Arguments json.RawMessage `json:"arguments"`
 	} `json:"params"`
 }
 
@@ -23,6 +25,21 @@ type message struct {
 func readMessage(body []byte) (m message, ok bool) {
 	err := json.Unmarshal(body, &m)
 	return m, err == nil && m.Method != "" && !ambiguous(body)
+}
+
+// target is the one target that a call names in its arguments, "" if it names
+// none. They were not checked: it is for looking up, not for judging.
+func (m message) target(set *toolSet) string {
+	t := set.tools[m.Params.Name]
+	if m.Method != "tools/call" || t.Target == "" || t.Remote != nil {
+		return ""
+	}
+	var arguments map[string]json.RawMessage
+	var name string
+	if json.Unmarshal(m.Params.Arguments, &arguments) != nil || json.Unmarshal(arguments[t.Target], &name) != nil || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+		return ""
+	}
+	return name
 }
 
 // ambiguous says whether a message of JSON-RPC, its params or their _meta name

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/akmatori/akmatori/internal/tool"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,6 +40,29 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		require.LessOrEqual(t, n, 1)
 	})
+}
+
+// TestTargetOfAMessage: what is looked up ahead is one name, or nothing.
+func TestTargetOfAMessage(t *testing.T) {
+	t.Parallel()
+	set := &toolSet{tools: map[string]tool.Tool{"one": {Name: "one", Target: "target"}, "none": {Name: "none"},
+		"theirs": {Name: "theirs", Target: "target", Remote: &tool.Remote{}}}}
+	for body, want := range map[string]string{
+		`{"method":"tools/call","params":{"name":"one","arguments":{"target":"a"}}}`:        "a",
+		`{"method":"tools/call","params":{"name":"one","arguments":{"Target":"a"}}}`:        "",
+		`{"method":"tools/call","params":{"name":"one","arguments":{"target":["a"]}}}`:      "",
+		`{"method":"tools/call","params":{"name":"one","arguments":{"target":"a\u0000b"}}}`: "",
+		`{"method":"tools/call","params":{"name":"one","arguments":"target"}}`:              "",
+		`{"method":"tools/call","params":{"name":"one"}}`:                                   "",
+		`{"method":"tools/call","params":{"name":"none","arguments":{"target":"a"}}}`:       "",
+		`{"method":"tools/call","params":{"name":"theirs","arguments":{"target":"a"}}}`:     "",
+		`{"method":"tools/call","params":{"name":"nobody's","arguments":{"target":"a"}}}`:   "",
+		`{"method":"ping","params":{"name":"one","arguments":{"target":"a"}}}`:              "",
+	} {
+		m, ok := readMessage([]byte(body))
+		require.True(t, ok, body)
+		require.Equal(t, want, m.target(set), body)
+	}
 }
 
 // TestIdle: a ping that is answered without the library is one that needs nothing of it.

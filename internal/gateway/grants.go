@@ -67,6 +67,32 @@ func (g *Gateway) grant(ctx context.Context, hash []byte, since time.Time) (post
 	return grant, err
 }
 
+// found is a way to a target that was read together with the grant of a
+// request, and so is as new as that.
+type found struct {
+	name string
+	way  []postgres.Stop
+}
+
+// grantOf gives what the token of a request stands for that came at arrived. A
+// call's target is looked up in the same round trip.
+func (g *Gateway) grantOf(ctx context.Context, hash []byte, m message, set *toolSet, arrived time.Time) (grant postgres.Grant, f found, err error) {
+	if m.Method == "ping" {
+		arrived = arrived.Add(-pingAge)
+	}
+	if f.name = m.target(set); f.name == "" {
+		grant, err = g.grant(ctx, hash, arrived)
+		return grant, f, err
+	}
+	if known, ok := g.grants.get(hash, arrived); ok {
+		return known, found{}, nil
+	}
+	asked := time.Now()
+	grant, f.way, err = g.db.GrantAndWay(ctx, hash, f.name, maxHops+1)
+	g.grants.put(hash, grant, asked, err == nil)
+	return grant, f, err
+}
+
 const wantToken = "the token of a running run, or one that was issued for the gateway, is required"
 
 // admit answers a request whose token is none, or cannot be checked.

@@ -20,7 +20,7 @@ func (g *Gateway) leads(ctx context.Context, r request, v verdict) func(path str
 		args := maps.Clone(v.args)
 		args["path"] = path
 		r.raw = args.Canonical()
-		there, err := g.decide(ctx, r)
+		there, err := g.decide(ctx, r, found{})
 		switch {
 		case err != nil:
 			return err

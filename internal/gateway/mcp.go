@@ -41,6 +41,7 @@ var methods = []string{"initialize", "ping", "server/discover", "tools/list", "t
 // which is the only way through the MCP library.
 type holder struct {
 	grant   postgres.Grant
+	found   found
 	set     *toolSet
 	request string // its id in JSON-RPC
 }
@@ -96,22 +97,17 @@ func (g *Gateway) authenticate(next http.Handler) http.Handler {
 			g.refuse(w, http.StatusBadRequest, "message", "the body is not one JSON-RPC request")
 			return
 		}
-		since := arrived
-		if m.Method == "ping" {
-			since = arrived.Add(-pingAge)
-		}
-		grant, err := g.grant(r.Context(), hash, since)
-		if !g.admit(w, r, err) {
+		h := holder{set: g.set.Load(), request: string(m.ID)}
+		if h.grant, h.found, err = g.grantOf(r.Context(), hash, m, h.set, arrived); !g.admit(w, r, err) {
 			return
 		}
-		h := holder{grant: grant, set: g.set.Load(), request: string(m.ID)}
 		if done := g.screen(w, r, h, m); done {
 			return
 		}
 		r = r.WithContext(context.WithValue(r.Context(), holderKey{}, h))
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		// The library keys what is under way by this; a client must not choose it.
-		r.Header.Set("Mcp-Session-Id", grant.Holder())
+		r.Header.Set("Mcp-Session-Id", h.grant.Holder())
 		next.ServeHTTP(newPatient(w), r)
 	})
 }
@@ -244,7 +240,7 @@ func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallT
 	if !ok {
 		return nil, errors.New("no token")
 	}
-	r := request{grant: h.grant, set: h.set, tool: h.set.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID(), asked: h.request}
+	r := request{grant: h.grant, found: h.found, set: h.set, tool: h.set.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID(), asked: h.request}
 	var progress mcp.ProgressToken
 	if meta := m.Params.Meta; meta != nil {
 		progress = meta.ProgressToken

@@ -52,14 +52,15 @@ type executing struct {
 func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 	c := s.Call
 	err := db.withAudit(ctx, s.Audit, func(b *pgx.Batch) {
-		b.Queue(`INSERT INTO tool_calls (run_id, token_id, call_id, tool, arguments, digest, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp())`, c.Holder(), orNullText(c.TokenID), c.ID, c.Tool, c.Arguments, c.Digest)
-		queueStep(b, c.Holder(), c.ID, ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule})
+		state, data := ops.CallExecuting, any(executing{s.Instance})
 		if s.Denied != nil {
-			queueStep(b, c.Holder(), c.ID, ops.CallDenied, s.Denied)
-		} else {
-			queueStep(b, c.Holder(), c.ID, ops.CallExecuting, executing{s.Instance})
+			state, data = ops.CallDenied, s.Denied
 		}
+		b.Queue(`WITH call AS (INSERT INTO tool_calls (run_id, token_id, call_id, tool, arguments, digest, created_at)
+				VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp()) RETURNING run_id, call_id)
+			INSERT INTO tool_steps (run_id, call_id, state, at, data)
+				SELECT run_id, call_id, $7, clock_timestamp(), $8::jsonb FROM call UNION ALL SELECT run_id, call_id, $9, clock_timestamp(), $10::jsonb FROM call`,
+			c.Holder(), orNullText(c.TokenID), c.ID, c.Tool, c.Arguments, c.Digest, ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule}, state, data)
 		if s.Approval != "" {
 			queueUse(b, s.Approval)
 		}

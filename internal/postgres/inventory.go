@@ -140,31 +140,35 @@ type Stop struct {
 // at most limit of them, in one round trip. It does not judge them: a chain may
 // be cut off by the limit, also since it is a circle. Unknown names give nothing.
 func (db *DB) Way(ctx context.Context, name string, limit int) ([]Stop, error) {
-	rows, err := db.pool.Query(ctx, `WITH RECURSIVE way AS (
-			SELECT t.*, 1 AS step FROM targets t WHERE t.name = $1
-			UNION ALL SELECT t.*, w.step + 1 FROM way w JOIN targets t ON t.name = w.jump WHERE w.step < $2)
-		SELECT w.id, w.name, w.kind, w.address, w.port, w.user_name, w.host_key, coalesce(w.credential, ''), w.labels, coalesce(w.jump, ''),
-			w.scheme, w.path, w.ca, w.created_at,
-			c.id, c.name, c.kind, c.targets, c.version, c.created_at, c.rotated_at, c.disabled_at, c.sealed
-		FROM way w LEFT JOIN credentials c ON c.name = w.credential ORDER BY w.step`, name, limit)
+	rows, err := db.pool.Query(ctx, selectWay, name, limit)
 	if err != nil {
 		return nil, mapError(err)
 	}
-	stops, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Stop, err error) {
-		var id, name, kind *string
-		var version *int
-		var created *time.Time
-		var c ops.Credential
-		t := &s.Target
-		err = row.Scan(&t.ID, &t.Name, &t.Kind, &t.Address, &t.Port, &t.User, &t.HostKey, &t.Credential, &t.Labels, &t.Jump, &t.Scheme, &t.Path, &t.CA, &t.CreatedAt,
-			&id, &name, &kind, &c.Targets, &version, &created, &c.RotatedAt, &c.DisabledAt, &c.Sealed)
-		if err == nil && id != nil {
-			c.ID, c.Name, c.Kind, c.Version, c.CreatedAt = *id, *name, *kind, *version, *created
-			s.Key = &c
-		}
-		return s, err
-	})
+	stops, err := pgx.CollectRows(rows, scanStop)
 	return stops, mapError(err)
+}
+
+const selectWay = `WITH RECURSIVE way AS (
+		SELECT t.*, 1 AS step FROM targets t WHERE t.name = $1
+		UNION ALL SELECT t.*, w.step + 1 FROM way w JOIN targets t ON t.name = w.jump WHERE w.step < $2)
+	SELECT w.id, w.name, w.kind, w.address, w.port, w.user_name, w.host_key, coalesce(w.credential, ''), w.labels, coalesce(w.jump, ''),
+		w.scheme, w.path, w.ca, w.created_at,
+		c.id, c.name, c.kind, c.targets, c.version, c.created_at, c.rotated_at, c.disabled_at, c.sealed
+	FROM way w LEFT JOIN credentials c ON c.name = w.credential ORDER BY w.step`
+
+func scanStop(row pgx.CollectableRow) (s Stop, err error) {
+	var id, name, kind *string
+	var version *int
+	var created *time.Time
+	var c ops.Credential
+	t := &s.Target
+	err = row.Scan(&t.ID, &t.Name, &t.Kind, &t.Address, &t.Port, &t.User, &t.HostKey, &t.Credential, &t.Labels, &t.Jump, &t.Scheme, &t.Path, &t.CA, &t.CreatedAt,
+		&id, &name, &kind, &c.Targets, &version, &created, &c.RotatedAt, &c.DisabledAt, &c.Sealed)
+	if err == nil && id != nil {
+		c.ID, c.Name, c.Kind, c.Version, c.CreatedAt = *id, *name, *kind, *version, *created
+		s.Key = &c
+	}
+	return s, err
 }
 
 const selectTargets = `SELECT id, name, kind, address, port, user_name, host_key, coalesce(credential, ''), labels, coalesce(jump, ''),

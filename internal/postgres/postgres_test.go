@@ -445,9 +445,28 @@ func TestTokensDieWithTheRun(t *testing.T) {
 	_, err = gateway.GrantByToken(t.Context(), p)
 	require.Equal(t, ops.CodeUnauthenticated, ops.CodeOf(err), "the proxy's token opens the gateway")
 
+	// The same, with the way to a target.
+	require.NoError(t, db.PutTarget(t.Context(), ops.Target{ID: ops.NewID(), Name: "jump", Kind: "ssh", Address: "192.0.2.1", Port: 22, User: "u"}))
+	require.NoError(t, db.PutTarget(t.Context(), ops.Target{ID: ops.NewID(), Name: "demo", Kind: "ssh", Address: "192.0.2.2", Port: 22, User: "u", Jump: "jump"}))
+	same, way, err := gateway.GrantAndWay(t.Context(), g, "demo", 5)
+	require.NoError(t, err)
+	require.Equal(t, grant, same)
+	require.Equal(t, []string{"demo", "jump"}, []string{way[0].Name, way[1].Name})
+	want, err := gateway.Way(t.Context(), "demo", 5)
+	require.NoError(t, err)
+	require.Equal(t, want, way)
+	_, way, err = gateway.GrantAndWay(t.Context(), g, "nowhere", 5)
+	require.NoError(t, err)
+	require.Empty(t, way)
+
 	require.NoError(t, db.CancelRun(t.Context(), got.Incident.ID, "enough"))
 	_, err = gateway.GrantByToken(t.Context(), g)
 	require.Equal(t, ops.CodeUnauthenticated, ops.CodeOf(err))
+	for _, token := range [][]byte{g, p} {
+		_, way, err = gateway.GrantAndWay(t.Context(), token, "demo", 5)
+		require.Equal(t, ops.CodeUnauthenticated, ops.CodeOf(err))
+		require.Empty(t, way, "nobody is shown the inventory")
+	}
 	alive, err := proxy.ProxyTokensAlive(t.Context(), [][]byte{p})
 	require.NoError(t, err)
 	require.Empty(t, alive)

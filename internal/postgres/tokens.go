@@ -181,7 +181,32 @@ func (db *DB) grantsByToken(ctx context.Context, hashes []string) (map[string]Gr
 	for i, h := range hashes {
 		list[i] = []byte(h)
 	}
-	return db.selectGrants(ctx, selectRunGrant+`r.gateway_token_hash = ANY($1)`+selectTokenGrant+`t.hash = ANY($1)`+selectGrantRoles, list)
+	return db.selectGrants(ctx, selectTokenGrants, list)
+}
+
+const selectTokenGrants = selectRunGrant + `r.gateway_token_hash = ANY($1)` + selectTokenGrant + `t.hash = ANY($1)` + selectGrantRoles
+
+// GrantAndWay is [DB.GrantByToken], for one caller alone, and [DB.Way], in one
+// round trip. Without a grant there is no way.
+func (db *DB) GrantAndWay(ctx context.Context, hash []byte, name string, limit int) (g Grant, way []Stop, err error) {
+	var known map[string]Grant
+	b := &pgx.Batch{}
+	b.Queue(selectTokenGrants, [][]byte{hash}).Query(func(rows pgx.Rows) error {
+		known, err = collectGrants(rows)
+		return err
+	})
+	b.Queue(selectWay, name, limit).Query(func(rows pgx.Rows) error {
+		way, err = pgx.CollectRows(rows, scanStop)
+		return err
+	})
+	if err := db.pool.SendBatch(ctx, b).Close(); err != nil {
+		return g, nil, mapError(err)
+	}
+	g, ok := known[string(hash)]
+	if g, err = granted(g, ok, nil); err != nil {
+		return g, nil, err
+	}
+	return g, way, nil
 }
 
 // GrantByHolder gives the same for the id of a run or token.
@@ -206,18 +231,23 @@ func (db *DB) selectGrants(ctx context.Context, query string, arg any) (map[stri
 	if err != nil {
 		return nil, mapError(err)
 	}
+	all, err := collectGrants(rows)
+	return all, mapError(err)
+}
+
+func collectGrants(rows pgx.Rows) (map[string]Grant, error) {
+	defer rows.Close()
 	all := map[string]Grant{}
 	for rows.Next() {
 		var hash []byte
 		var g Grant
 		if err := rows.Scan(append([]any{&hash, &g.RunID, &g.TokenID, &g.IncidentID, &g.Actor, &g.Requester, &g.Agent, &g.AgentDisabled,
 			&g.Rules, &g.AgentTools, &g.AgentTargets, &g.AgentCredentials, &g.Chain, &g.Tools, &g.Targets, &g.Deadline}, g.Roles.columns()...)...); err != nil {
-			rows.Close()
 			return nil, err
 		}
 		all[string(hash)] = g
 	}
-	return all, mapError(rows.Err())
+	return all, rows.Err()
 }
 
 // HoldersAlive gives those of the holders whose calls may go on: a gateway asks

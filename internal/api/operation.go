@@ -138,6 +138,7 @@ func (s *API) operations(r chi.Router) huma.API {
 	s.bulkOperations(api)
 	s.viewOperations(api)
 	s.postmortemOperations(api)
+	s.outputOperations(api)
 	s.messageOperations(api)
 	s.feedbackOperations(api)
 	s.caseOperations(api)

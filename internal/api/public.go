@@ -91,7 +91,7 @@ func limited(next http.Handler) http.Handler {
 
 // isStream says whether a response is written piece by piece.
 func isStream(r *http.Request) bool {
-	return strings.HasSuffix(r.URL.Path, "/stream") || strings.HasSuffix(r.URL.Path, "/audit/export")
+	return strings.HasSuffix(r.URL.Path, "/stream") || strings.HasSuffix(r.URL.Path, "/audit/export") || strings.HasSuffix(r.URL.Path, "/output")
 }
 
 // unless leaves a middleware out for some requests.

@@ -65,12 +65,15 @@ type ToolCall struct {
 	Digest    []byte          `json:"-"` // of tool and canonical arguments
 	Target    string          `json:"target,omitempty"`
 	// Command is what is sent to a host, in canonical form.
-	Command   string      `json:"command,omitempty"`
-	Verdict   string      `json:"verdict,omitempty"` // allow, deny or ask
-	Rule      string      `json:"rule,omitempty"`    // the rule that decided
-	State     CallState   `json:"state"`
-	Result    *ToolResult `json:"result,omitempty"`
-	CreatedAt time.Time   `json:"created_at"`
+	Command string      `json:"command,omitempty"`
+	Verdict string      `json:"verdict,omitempty"` // allow, deny or ask
+	Rule    string      `json:"rule,omitempty"`    // the rule that decided
+	State   CallState   `json:"state"`
+	Result  *ToolResult `json:"result,omitempty"`
+	// Kept counts the bytes of output that are stored beside the result, from the
+	// start of it; 0 if the result holds all.
+	Kept      int64     `json:"kept,omitempty" doc:"Bytes of the whole output that are stored beside the result; 0 if the result holds all."`
+	CreatedAt time.Time `json:"created_at"`
 }
 
 // Holder is what the call is known by, with its ID.

@@ -146,14 +146,15 @@ func callsOf(records []CallRecord) []ops.ToolCall {
 
 func (db *DB) calls(ctx context.Context, which string, args ...any) ([]CallRecord, error) {
 	rows, err := db.pool.Query(ctx, `SELECT coalesce(c.of_run::text, ''), coalesce(c.token_id::text, ''), c.call_id, c.tool, c.arguments, c.digest, c.created_at,
-			(SELECT jsonb_object_agg(s.state, s.data) FROM tool_steps s WHERE s.run_id = c.run_id AND s.call_id = c.call_id)
+			(SELECT jsonb_object_agg(s.state, s.data) FROM tool_steps s WHERE s.run_id = c.run_id AND s.call_id = c.call_id),
+			coalesce((SELECT e.start + e.size FROM evidence e WHERE e.run_id = c.run_id AND e.call_id = c.call_id ORDER BY e.n DESC LIMIT 1), 0)
 		FROM tool_calls c `+which, args...)
 	if err != nil {
 		return nil, mapError(err)
 	}
 	records, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r CallRecord, err error) {
 		var steps map[ops.CallState]json.RawMessage
-		if err := row.Scan(&r.RunID, &r.TokenID, &r.ID, &r.Tool, &r.Arguments, &r.Digest, &r.CreatedAt, &steps); err != nil {
+		if err := row.Scan(&r.RunID, &r.TokenID, &r.ID, &r.Tool, &r.Arguments, &r.Digest, &r.CreatedAt, &steps, &r.Kept); err != nil {
 			return r, err
 		}
 		return r, r.read(steps)

@@ -5,7 +5,6 @@ import (
 	"compress/flate"
 	"context"
 	"fmt"
-	"io"
 	"unicode/utf8"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -162,11 +161,12 @@ func (p Past) of(ctx context.Context, call string) (record, error) {
 	}
 	if len(chunks) > 0 {
 		return record{chunks, func(ctx context.Context, i int) (string, error) {
-			data, err := p.Data(ctx, call, chunks[i].N)
-			if err != nil {
+			c := chunks[i]
+			var err error
+			if c.Data, err = p.Data(ctx, call, c.N); err != nil {
 				return "", err
 			}
-			return inflate(data, chunks[i].Size)
+			return c.Text()
 		}}, nil
 	}
 	text, err := p.Text(ctx, call)
@@ -175,15 +175,6 @@ func (p Past) of(ctx context.Context, call string) (record, error) {
 	}
 	all := ops.EvidenceChunk{Size: len(text), Line: 1, Lines: bytes.Count([]byte(text), []byte("\n"))}
 	return record{[]ops.EvidenceChunk{all}, func(context.Context, int) (string, error) { return text, nil }}, nil
-}
-
-// inflate gives the text of a chunk's data, and no more than it says it is.
-func inflate(data []byte, size int) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(data)), int64(size)+1))
-	if err != nil || len(text) != size {
-		return "", fmt.Errorf("a chunk of evidence is damaged: %d bytes instead of %d: %w", len(text), size, err)
-	}
-	return string(text), nil
 }
 
 // end is where the output ends, as far as it is kept.

@@ -72,7 +72,7 @@ func (s *shelf) all(t *testing.T, id string) string {
 	var b strings.Builder
 	line := int64(1)
 	for i, c := range s.chunks[id] {
-		text, err := inflate(c.Data, c.Size)
+		text, err := c.Text()
 		require.NoError(t, err)
 		require.Equal(t, ops.EvidenceChunk{N: i, Start: int64(b.Len()), Size: len(text), Line: line, Lines: strings.Count(text, "\n"), Data: c.Data}, c)
 		require.LessOrEqual(t, c.Size, chunkSize)

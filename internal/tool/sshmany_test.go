@@ -24,7 +24,7 @@ func TestTogether(t *testing.T) {
 	var kept strings.Builder
 	o, err = together([]onHost{{Host: "a", ExitCode: &zero, text: long, Left: 7}, {Host: "b", ExitCode: &zero, text: "short\n"}, {Host: "c", Problem: "it is away", text: strings.Repeat("x", 200_000)}},
 		func(c ops.EvidenceChunk) error {
-			text, err := inflate(c.Data, c.Size)
+			text, err := c.Text()
 			kept.WriteString(text)
 			return err
 		})

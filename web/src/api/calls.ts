@@ -82,6 +82,8 @@ export const incidents = {
   giveFeedback: (id: string, body: Body<"NewFeedbackBody">) => ok(api.POST("/api/v1/incidents/{id}/feedback", { ...one(id), body })),
   postmortem: (id: string, zone: string): Promise<string> =>
     ok(api.GET("/api/v1/incidents/{id}/postmortem", { params: { path: { id }, query: { zone } }, parseAs: "text" })),
+  /** Where the whole output of a call is, as a file. */
+  outputURL: (id: string, run: string, call: string) => `/api/v1/incidents/${encodeURIComponent(id)}/runs/${encodeURIComponent(run)}/calls/${encodeURIComponent(call)}/output`,
   streamURL: (id: string) => `/api/v1/incidents/${encodeURIComponent(id)}/stream`,
 };
 
@@ -294,7 +296,8 @@ export const skills = {
 };
 const runbook = (slug: string) => ({ params: { path: { slug } } });
 export const runbooks = {
-  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/runbooks", { signal }))).items,
+  /** With words only those that have all of them. */
+  list: async (q: string, { signal }: Signal) => (await ok(api.GET("/api/v1/runbooks", { params: { query: q ? { q } : {} }, signal }))).items,
   get: (slug: string, { signal }: Signal) => ok(api.GET("/api/v1/runbooks/{slug}", { ...runbook(slug), signal })),
   create: (body: Body<"NewRunbookBody">) => ok(api.POST("/api/v1/runbooks", { body })),
   edit: (slug: string, body: Body<"RunbookEditBody">) => ok(api.PUT("/api/v1/runbooks/{slug}", { ...runbook(slug), body })),

@@ -1374,6 +1374,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/{id}/runs/{run}/calls/{call}/output": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The whole output of a tool call whose result has only a part of it, as far as it is kept
+         * @description Needs the permission "read".
+         */
+        get: operations["get-call-output"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/{id}/runs/{run}/case": {
         parameters: {
             query?: never;
@@ -5570,6 +5590,11 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             id: string;
+            /**
+             * Format: int64
+             * @description Bytes of the whole output that are stored beside the result; 0 if the result holds all.
+             */
+            kept?: number;
             result?: components["schemas"]["ToolResult"];
             rule?: string;
             run_id?: string;
@@ -8533,6 +8558,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListRun"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "get-call-output": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The incident's id or its number. */
+                id: string;
+                /** @description The id of one of its investigations. */
+                run: string;
+                /** @description The id of one of its tool calls. */
+                call: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
                 };
             };
             /** @description Error */

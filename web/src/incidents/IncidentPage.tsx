@@ -203,6 +203,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
         <Similar id={id} />
         <Family runs={runs.data ?? noCalls} root={incident.run_id ?? ""} />
         <Timeline
+          incident={incident.id}
           data={timeline}
           state={state}
           calls={calls.data ?? noCalls}

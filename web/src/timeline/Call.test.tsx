@@ -3,7 +3,7 @@ import { render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, it } from "vitest";
 import type { ToolCall } from "../api/types";
-import { Call } from "./Call";
+import { Call, OfIncident } from "./Call";
 import type { CallRow } from "./rows";
 
 const row: CallRow = {
@@ -53,6 +53,22 @@ describe("Call", () => {
     expect(screen.getByText("df -h", { normalizer: (t) => t })).toBeTruthy();
     expect(screen.getByText("exit 0")).toBeTruthy();
     expect(screen.getByText("412ms")).toBeTruthy();
+  });
+
+  it("leads to the whole output where more is kept than is shown", async () => {
+    const kept = { ...record, run_id: "r/../x", kept: 2_100_000 };
+    render(
+      <MantineProvider>
+        <OfIncident value="i1">
+          <Call row={{ ...row, result: { ...result, truncated: 2_000_000 } }} record={kept} focus={null} running={false} />
+        </OfIncident>
+      </MantineProvider>,
+    );
+    await userEvent.click(screen.getByRole("button", { expanded: false }));
+    expect(screen.getByText(/^2,000,000 bytes are left out here/)).toBeTruthy();
+    const link = screen.getByRole("link", { name: "Whole output, 2.1 MB" });
+    expect(link.getAttribute("href")).toBe("/api/v1/incidents/i1/runs/r%2F..%2Fx/calls/c2/output");
+    expect(link.hasAttribute("download")).toBe(true);
   });
 
   it("opens to the rule and the output", async () => {

@@ -1,4 +1,5 @@
-import { memo, useEffect, useRef, useState } from "react";
+import { createContext, memo, useContext, useEffect, useRef, useState } from "react";
+import { incidents } from "../api/calls";
 import type { ToolCall } from "../api/types";
 import { clock, span } from "../text/time";
 import { hasHidden, inert, inertLines, pasteable } from "../text/visible";
@@ -15,6 +16,9 @@ export interface Focus {
   key: string;
   excerpt?: string;
 }
+
+/** The id of the incident that calls are shown of. */
+export const OfIncident = createContext("");
 
 interface CallProps {
   row: CallRow;
@@ -52,6 +56,8 @@ export const Call = memo(function Call({ row, record, focus, running }: CallProp
   const file = record?.command ? undefined : fileCall(row.name || record?.tool || "", row.arguments);
   const command = record?.command || file?.line || commandOf(row.arguments) || row.name;
   const whole = file?.whole ?? command;
+  const incident = useContext(OfIncident);
+  const kept = incident && record?.run_id && record.kept ? { url: incidents.outputURL(incident, record.run_id, record.id), bytes: record.kept } : undefined;
   const target = result?.target || record?.target || field(row.arguments, "target") || field(row.arguments, "host");
   const name = row.name || record?.tool || "tool";
   return (
@@ -104,7 +110,7 @@ export const Call = memo(function Call({ row, record, focus, running }: CallProp
             )}
           </div>
           {result ? (
-            <Output text={result.text} name={`${row.id}-${target || name}`} truncated={result.truncated} excerpt={cited?.excerpt} />
+            <Output text={result.text} name={`${row.id}-${target || name}`} truncated={result.truncated} whole={kept} excerpt={cited?.excerpt} />
           ) : live ? (
             <Output text={row.live} name={`${row.id}-${target || name}`} live />
           ) : (

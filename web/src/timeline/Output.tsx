@@ -5,6 +5,7 @@ import { findExcerpt, type LineRange } from "../text/excerpt";
 import { OutputText } from "../text/visible";
 import { download } from "../ui/files";
 import { DownloadIcon, SearchIcon, WrapIcon } from "../ui/icons";
+import { bytes as size } from "../charts/numbers";
 import { Copy } from "../ui/parts";
 import css from "./Output.module.css";
 
@@ -19,12 +20,14 @@ export interface OutputProps {
   live?: boolean;
   /** Bytes that the output was cut by. */
   truncated?: number;
+  /** Where more of it is than is shown, and how many bytes. */
+  whole?: { url: string; bytes: number };
   /** The words that a citation quotes; their lines are marked. */
   excerpt?: string;
 }
 
 /** What a program printed, line by line; nothing in it can act on the page. */
-export const Output = memo(function Output({ text, name, live, truncated, excerpt }: OutputProps) {
+export const Output = memo(function Output({ text, name, live, truncated, whole, excerpt }: OutputProps) {
   const lines = useMemo(() => new OutputText(text), [text]);
   const cited = useMemo(() => (excerpt ? findExcerpt(text.replace(/\r\n/g, "\n"), excerpt) : null), [text, excerpt]);
   const [wrap, setWrap] = useState(false);
@@ -93,9 +96,14 @@ export const Output = memo(function Output({ text, name, live, truncated, excerp
       >
         {lines.length <= many || live ? <All {...show} /> : <Some key={String(wrap)} {...show} wrap={wrap} />}
       </div>
-      {!!truncated && (
+      {(!!truncated || whole) && (
         <div className={css.more}>
-          {truncated.toLocaleString()} bytes were left out by the gateway's output limit.
+          {!!truncated && `${truncated.toLocaleString("en")} bytes are left out here. `}
+          {whole && (
+            <a href={whole.url} download>
+              Whole output, {size(whole.bytes)}
+            </a>
+          )}
         </div>
       )}
     </div>

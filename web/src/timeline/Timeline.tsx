@@ -7,7 +7,7 @@ import { DownIcon } from "../ui/icons";
 import { Empty, LoadingRows, Scroll } from "../ui/parts";
 import { SafeMarkdown } from "../ui/SafeMarkdown";
 import { InvestigationMark, SeverityShape, StatusMark } from "../ui/state";
-import { Call, type Focus } from "./Call";
+import { Call, type Focus, OfIncident } from "./Call";
 import { callKey, type CallRow, folded, type Row, type Timeline as Data } from "./rows";
 import type { StreamState } from "./stream";
 import css from "./Timeline.module.css";
@@ -24,6 +24,8 @@ const words: Record<StreamState, string> = {
 };
 
 interface TimelineProps {
+  /** The id of the incident that it is of. */
+  incident: string;
   data: Data;
   state: StreamState;
   calls: ToolCall[];
@@ -37,7 +39,7 @@ interface TimelineProps {
 }
 
 /** What happened, oldest first, growing at its end. */
-export function Timeline({ data, state, calls, liveRun, focus, baseline, children }: TimelineProps) {
+export function Timeline({ incident, data, state, calls, liveRun, focus, baseline, children }: TimelineProps) {
   const { top: rows, below } = useMemo(() => folded(data), [data]);
   const records = useMemo(() => new Map(calls.map((c) => [callKey(c.run_id ?? "", c.id), c])), [calls]);
   const [limit, setLimit] = useState(batch);
@@ -48,58 +50,60 @@ export function Timeline({ data, state, calls, liveRun, focus, baseline, childre
   const { fresh, toEnd } = useFresh(end, rows, baseline);
 
   return (
-    <section aria-label="Timeline">
-      <div className={css.head}>
-        <h2>Timeline</h2>
-        <span className={css.live} data-state={state} role="status">
-          {words[state]}
-        </span>
-      </div>
-      {rows.length === 0 ? (
-        state === "connecting" ? (
-          <LoadingRows rows={5} />
-        ) : state === "gone" ? (
-          <Empty title="The timeline cannot be read" />
+    <OfIncident value={incident}>
+      <section aria-label="Timeline">
+        <div className={css.head}>
+          <h2>Timeline</h2>
+          <span className={css.live} data-state={state} role="status">
+            {words[state]}
+          </span>
+        </div>
+        {rows.length === 0 ? (
+          state === "connecting" ? (
+            <LoadingRows rows={5} />
+          ) : state === "gone" ? (
+            <Empty title="The timeline cannot be read" />
+          ) : (
+            <Empty title="Nothing has happened yet">Alerts, the agent's steps and people's decisions appear here as they happen.</Empty>
+          )
         ) : (
-          <Empty title="Nothing has happened yet">Alerts, the agent's steps and people's decisions appear here as they happen.</Empty>
-        )
-      ) : (
-        <>
-          {from > 0 && (
-            <div className={css.earlier}>
-              <Button variant="default" size="compact-sm" onClick={() => setLimit(limit + 4 * batch)}>
-                Show {Math.min(from, 4 * batch).toLocaleString()} earlier of {from.toLocaleString()}
-              </Button>
+          <>
+            {from > 0 && (
+              <div className={css.earlier}>
+                <Button variant="default" size="compact-sm" onClick={() => setLimit(limit + 4 * batch)}>
+                  Show {Math.min(from, 4 * batch).toLocaleString()} earlier of {from.toLocaleString()}
+                </Button>
+              </div>
+            )}
+            <div className={css.list}>
+              {rows.slice(from).map((row, i) => {
+                const before = rows[from + i - 1];
+                const newDay = before === undefined ? false : row.at.slice(0, 10) !== before.at.slice(0, 10) && day(row.at) !== day(before.at);
+                return (
+                  <Entry
+                    key={row.key}
+                    row={row}
+                    newDay={newDay}
+                    record={row.row === "call" ? records.get(row.key) : undefined}
+                    focus={focus?.key === row.key ? focus : null}
+                    running={row.runId !== "" && row.runId === liveRun}
+                    below={below}
+                    records={records}
+                  />
+                );
+              })}
             </div>
-          )}
-          <div className={css.list}>
-            {rows.slice(from).map((row, i) => {
-              const before = rows[from + i - 1];
-              const newDay = before === undefined ? false : row.at.slice(0, 10) !== before.at.slice(0, 10) && day(row.at) !== day(before.at);
-              return (
-                <Entry
-                  key={row.key}
-                  row={row}
-                  newDay={newDay}
-                  record={row.row === "call" ? records.get(row.key) : undefined}
-                  focus={focus?.key === row.key ? focus : null}
-                  running={row.runId !== "" && row.runId === liveRun}
-                  below={below}
-                  records={records}
-                />
-              );
-            })}
-          </div>
-        </>
-      )}
-      {children}
-      <div ref={end} />
-      {fresh > 0 && (
-        <button type="button" className={css.pill} onClick={toEnd}>
-          <DownIcon size={15} /> {fresh} new
-        </button>
-      )}
-    </section>
+          </>
+        )}
+        {children}
+        <div ref={end} />
+        {fresh > 0 && (
+          <button type="button" className={css.pill} onClick={toEnd}>
+            <DownIcon size={15} /> {fresh} new
+          </button>
+        )}
+      </section>
+    </OfIncident>
   );
 }
 

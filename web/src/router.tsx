@@ -247,6 +247,7 @@ const skill = createRoute({
 const runbooks = createRoute({
   getParentRoute: () => signedIn,
   path: "/runbooks",
+  validateSearch: (search: Record<string, unknown>): { q?: string } => (search.q === undefined || search.q === "" ? {} : { q: String(search.q).slice(0, 200) }),
   component: lazyRouteComponent(() => import("./skills/RunbooksPage"), "RunbooksPage"),
 });
 

@@ -44,7 +44,7 @@ function Loaded({ runbook }: { runbook: Runbook }) {
   const [saved, setSaved] = useState(0);
   const stored = (now: Runbook) => {
     client.setQueryData(["runbooks", now.slug], now);
-    void client.invalidateQueries({ queryKey: ["runbooks"], exact: true });
+    void client.invalidateQueries({ queryKey: ["runbook list"] });
     void client.invalidateQueries({ queryKey: ["runbooks", now.slug, "versions"] });
     setBase(now);
   };
@@ -60,7 +60,7 @@ function Loaded({ runbook }: { runbook: Runbook }) {
             then={async () => {
               await navigate({ to: "/runbooks" });
               client.removeQueries({ queryKey: ["runbooks", base.slug] });
-              await client.invalidateQueries({ queryKey: ["runbooks"], exact: true });
+              await client.invalidateQueries({ queryKey: ["runbook list"] });
             }}
           />
         )

@@ -1,20 +1,23 @@
 import { Button } from "@mantine/core";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
+import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { useRef, useState } from "react";
 import { useMay } from "../accounts/may";
 import { runbooks } from "../api/calls";
 import type { Runbook } from "../api/types";
 import { inert } from "../text/visible";
 import { PlusIcon, RunbookIcon } from "../ui/icons";
 import { Ago, Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
+import { SearchBox } from "../ui/SearchBox";
 import { RunbookForm } from "./RunbookForm";
 import { noRunbook, runbookBody, writer } from "./skills";
 import css from "./skills.module.css";
 
 /** What people have written down for when something happens. */
 export function RunbooksPage() {
-  const query = useQuery({ queryKey: ["runbooks"], queryFn: runbooks.list });
+  const { q = "" } = getRouteApi("/signed-in/runbooks").useSearch();
+  const query = useQuery({ queryKey: ["runbook list", q], queryFn: ({ signal }) => runbooks.list(q, { signal }), placeholderData: keepPreviousData });
+  const box = useRef<HTMLInputElement>(null);
   const mayChange = useMay()("agents.manage");
   const [making, setMaking] = useState(false);
   const client = useQueryClient();
@@ -41,7 +44,7 @@ export function RunbooksPage() {
             save={(d) => runbooks.create(runbookBody(d))}
             then={async (made) => {
               client.setQueryData(["runbooks", made.slug], made);
-              void client.invalidateQueries({ queryKey: ["runbooks"], exact: true });
+              void client.invalidateQueries({ queryKey: ["runbook list"] });
               await navigate({ to: "/runbooks/$slug", params: { slug: made.slug } });
             }}
             close={() => setMaking(false)}
@@ -55,8 +58,23 @@ export function RunbooksPage() {
       ) : (
         <>
           {query.error && <Problem what="The list could not be refreshed." error={query.error} kept="What is shown is from before." />}
-          <Card label="All runbooks">
-            {query.data.length === 0 ? (
+          {(q || query.data.length > 0) && (
+            <div role="search" className={css.find}>
+              <SearchBox
+                ref={box}
+                className={undefined}
+                label="Search runbooks"
+                placeholder="Words of a title or a text"
+                rest={200}
+                value={q}
+                onChange={(words) => void navigate({ to: "/runbooks", search: words ? { q: words } : {}, replace: true })}
+              />
+            </div>
+          )}
+          <Card label={q ? "Runbooks that have these words" : "All runbooks"}>
+            {query.data.length === 0 && q ? (
+              <Empty title="No runbook has all of these words" more={<Link to="/runbooks">Show all runbooks</Link>} />
+            ) : query.data.length === 0 ? (
               <Empty art={<RunbookIcon size={20} />} title="No runbooks yet">
                 Write down what to look at and what to do for an alert that comes again.
               </Empty>

@@ -58,11 +58,13 @@ func (s *API) inventoryOperations(api huma.API) {
 			return items(shown, err)
 		})
 	handle(s, api, post("target", "/targets", "Add a target"), s.createTarget)
+	handle(s, api, operation{id: "delete-target", method: http.MethodDelete, path: "/targets/{id}", summary: "Remove a target that nothing names", tag: tag, status: http.StatusNoContent}, s.deleteTarget)
 	handle(s, api, get("credentials", "/credentials", "Credentials, without their secrets"),
 		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Credential]], error) {
 			return items(s.db.Credentials(ctx))
 		})
 	handle(s, api, post("credential", "/credentials", "Seal a credential to the process that uses it"), s.createCredential)
+	handle(s, api, operation{id: "delete-credential", method: http.MethodDelete, path: "/credentials/{id}", summary: "Remove a credential that nothing uses, with its secret", tag: tag, status: http.StatusNoContent}, s.deleteCredential)
 	s.secretOperations(api)
 	s.enrolOperations(api)
 	s.providerOperations(api)
@@ -96,6 +98,33 @@ func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*ans
 		return s.db.CreateTarget(ctx, t)
 	})
 	return &answer[shownTarget]{show(t)}, err
+}
+
+type inventoryPath struct {
+	ID string `path:"id" maxLength:"36"`
+}
+
+// deleteTarget removes a target. Calls that are under way there go on; new ones
+// are refused at once.
+func (s *API) deleteTarget(ctx context.Context, who caller, in *inventoryPath) (*nothing, error) {
+	if !ops.ValidID(in.ID) {
+		return nil, ops.Errorf(ops.CodeNotFound, "there is no such target")
+	}
+	t, err := s.db.Target(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.audited(ctx, who, "target.deleted", t.ID, map[string]string{"name": t.Name, "address": t.Address}, func() error {
+		return s.db.DeleteTarget(ctx, t.ID)
+	})
+}
+
+// deleteCredential removes a credential. What runs with it is stopped.
+func (s *API) deleteCredential(ctx context.Context, who caller, in *inventoryPath) (*nothing, error) {
+	if !ops.ValidID(in.ID) {
+		return nil, errNoCredential
+	}
+	return nil, s.audited(ctx, who, "credential.deleted", in.ID, nil, func() error { return s.db.DeleteCredential(ctx, in.ID) })
 }
 
 // checkSSH completes an SSH host, or says what is wrong with it.

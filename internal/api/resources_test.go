@@ -286,3 +286,79 @@ func TestOperationsListener(t *testing.T) {
 		require.Equal(t, 404, get(agents+path).status, path)
 	}
 }
+
+// What is removed is gone, and what something names is not removed.
+func TestInventoryIsRemoved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	type body = map[string]any
+	ids := map[string]string{}
+	for _, step := range []struct {
+		path string
+		body body
+	}{
+		{"credentials", body{"name": "key", "kind": "ssh_key", "secret": pemKey, "targets": []string{"db*", "gate"}}},
+		{"credentials", body{"name": "llm", "kind": "llm_key", "secret": "sk-x", "targets": []string{"*"}}},
+		{"credentials", body{"name": "hook", "kind": "http_bearer", "secret": "x", "targets": []string{"grafana.example"}}},
+		{"credentials", body{"name": "spare", "kind": "http_bearer", "secret": "x", "targets": []string{"grafana.example"}}},
+		{"targets", body{"name": "gate", "kind": "ssh", "address": "gate", "user": "ops", "credential": "key"}},
+		{"targets", body{"name": "db1", "kind": "ssh", "address": "db1", "user": "ops", "credential": "key", "jump": "gate"}},
+		{"targets", body{"name": "db2", "kind": "ssh", "address": "db2", "user": "ops"}},
+		{"llm-providers", body{"name": "main", "kind": "openai", "model": "m", "credential": "llm"}},
+		{"tools/servers", body{"name": "grafana", "kind": "http", "url": "https://grafana.example", "credential": "hook"}},
+		{"agents", body{"id": "dba", "targets": []string{"db1", "db*"}, "credentials": []string{"spare"}}},
+		{"gateway-tokens", body{"name": "ide", "agent": "dba", "tools": []string{"ssh_hosts"}, "targets": []string{"db2"}, "days": 1}},
+	} {
+		a := r.call("POST", "/api/v1/"+step.path, step.body)
+		require.Equal(t, 201, a.status, "%v: %s", step.body, a.body)
+		var made struct{ ID string }
+		a.into(t, &made)
+		ids[step.path+" "+fmt.Sprint(step.body["name"])] = made.ID
+	}
+	remove := func(what string) reply {
+		path, _, _ := strings.Cut(what, " ")
+		return r.call("DELETE", "/api/v1/"+path+"/"+ids[what], nil)
+	}
+	for what, want := range map[string]string{
+		"targets gate":      "gate is in use: target db1. ",
+		"targets db1":       "db1 is in use: agent dba. ",
+		"targets db2":       "db2 is in use: gateway token ide. ",
+		"credentials key":   "key is in use: target db1, target gate. ",
+		"credentials llm":   "llm is in use: LLM provider main. ",
+		"credentials hook":  "hook is in use: tool server grafana. ",
+		"credentials spare": "spare is in use: agent dba. ",
+	} {
+		a := remove(what)
+		require.Equal(t, 409, a.status, "%s: %s", what, a.body)
+		require.Contains(t, a.body, want)
+	}
+	for _, path := range []string{"targets", "credentials"} {
+		for _, id := range []string{ops.NewID(), "x"} {
+			require.Equal(t, 404, r.call("DELETE", "/api/v1/"+path+"/"+id, nil).status, "%s %s", path, id)
+		}
+	}
+
+	require.Equal(t, 200, r.call("PUT", "/api/v1/agents/dba", body{"targets": []string{"db*"}, "credentials": []string{}}).status)
+	require.Equal(t, 204, r.call("DELETE", "/api/v1/gateway-tokens/"+ids["gateway-tokens ide"], nil).status)
+	require.Equal(t, 204, r.call("DELETE", "/api/v1/tools/servers/"+ids["tools/servers grafana"], nil).status)
+	for _, what := range []string{"targets db1", "targets gate", "targets db2", "credentials key", "credentials hook", "credentials spare"} {
+		a := remove(what)
+		require.Equal(t, 204, a.status, "%s: %s", what, a.body)
+		require.Equal(t, 404, remove(what).status, "%s twice", what)
+	}
+	all, err := r.db.Targets(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, all)
+	left, err := r.db.Credentials(t.Context())
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	records, err := r.db.Audit(t.Context(), Chain, 0, 1000)
+	require.NoError(t, err)
+	seen := map[string]int{}
+	for _, rec := range records {
+		seen[rec.Action+" "+rec.Outcome]++
+	}
+	require.Equal(t, 3, seen["target.deleted ok"])
+	require.Equal(t, 3, seen["target.deleted failed"])
+	require.Equal(t, 3, seen["credential.deleted ok"])
+}

@@ -61,7 +61,7 @@ func (l *leases) withdraw(ids []string) {
 	defer l.mu.Unlock()
 	for one := range l.all {
 		if slices.ContainsFunc(one.credentials, func(id string) bool { return slices.Contains(ids, id) }) {
-			one.cancel(ops.Errorf(ops.CodeForbidden, "its credential was disabled"))
+			one.cancel(ops.Errorf(ops.CodeForbidden, "its credential was disabled or removed"))
 		}
 	}
 }

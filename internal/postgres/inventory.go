@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -127,6 +128,60 @@ func (db *DB) PinHostKey(ctx context.Context, id, seen, keys string) error {
 		return ops.Errorf(ops.CodeConflict, "the target's pinned keys have changed meanwhile: look again")
 	}
 	return mapError(err)
+}
+
+// DeleteTarget removes a target that nothing refers to by its name; what does is
+// in the error, of code conflict. Globs that would match it do not count, nor do
+// the targets of credentials: those say where a secret may go, not what is there.
+func (db *DB) DeleteTarget(ctx context.Context, id string) error {
+	return db.remove(ctx, id, `SELECT name FROM targets WHERE id = $1 FOR UPDATE`, `DELETE FROM targets WHERE id = $1`,
+		`SELECT used FROM (
+			SELECT 'target ' || name AS used FROM targets WHERE jump = $1
+			UNION ALL SELECT 'agent ' || id FROM agents WHERE $1 = ANY (targets)
+			UNION ALL SELECT 'gateway token ' || name FROM gateway_tokens WHERE agent_id IS NOT NULL AND revoked_at IS NULL AND expires_at > now() AND $1 = ANY (targets)
+		) all_uses ORDER BY used LIMIT $2`)
+}
+
+// DeleteCredential is the same for a credential. Its sealed secret goes with it,
+// and what runs with it is stopped.
+func (db *DB) DeleteCredential(ctx context.Context, id string) error {
+	return db.remove(ctx, id, `SELECT name FROM credentials WHERE id = $1 FOR UPDATE`, `DELETE FROM credentials WHERE id = $1`,
+		`SELECT used FROM (
+			SELECT 'target ' || name AS used FROM targets WHERE credential = $1
+			UNION ALL SELECT 'LLM provider ' || name FROM providers WHERE credential = $1
+			UNION ALL SELECT 'tool server ' || name FROM tool_servers WHERE credential = $1
+			UNION ALL SELECT 'agent ' || id FROM agents WHERE $1 = ANY (credentials)
+		) all_uses ORDER BY used LIMIT $2`)
+}
+
+// maxUses bounds how many of those that use a thing are named.
+const maxUses = 20
+
+// remove deletes the row of that id that lock gives the name of, unless uses
+// gives something for that name.
+func (db *DB) remove(ctx context.Context, id, lock, del, uses string) error {
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		var name string
+		if err := tx.QueryRow(ctx, lock, id).Scan(&name); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, uses, name, maxUses+1)
+		if err != nil {
+			return err
+		}
+		used, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		if len(used) > maxUses {
+			used[maxUses] = "more"
+		}
+		if len(used) > 0 {
+			return ops.Errorf(ops.CodeConflict, "%s is in use: %s. Change or remove these first", name, strings.Join(used, ", "))
+		}
+		_, err = tx.Exec(ctx, del, id)
+		return err
+	})
 }
 
 // Stop is a target with what logs in to it.

@@ -1,5 +1,5 @@
 // A host is enrolled on the page: its key is shown, compared and accepted; and
-// credentials get another secret and are disabled.
+// credentials get another secret and are disabled; both are removed.
 import { accessibility, assert, check, narrow, shot, until, wide } from "./browser.mjs";
 
 export async function hostChecks({ context, page, base }) {
@@ -65,5 +65,28 @@ export async function hostChecks({ context, page, base }) {
     await page.getByText("Disabled", { exact: true }).waitFor();
     await page.getByRole("button", { name: "Enable it again" }).click();
     await until("the end of it", async () => !(await mine()).disabled_at);
+  });
+
+  await check("a target and a credential are removed by a second press, and what is in use says by whom", async () => {
+    const named = async (path, name) => (await call("GET", path)).items.find((t) => t.name === name);
+    const demo = await named("/targets", mark);
+    await page.goto(`${base}/credentials`);
+    await page.getByRole("button", { name: `Remove ${demo.credential}`, exact: true }).click();
+    await page.getByRole("button", { name: `Really remove ${demo.credential}`, exact: true }).click();
+    await page.getByRole("alert").getByText("is in use").waitFor();
+    await accessibility(page);
+    await shot(page, "credential-in-use-1440-light");
+    await page.getByRole("button", { name: `Remove ${mark}`, exact: true }).click();
+    assert(await named("/credentials", mark), "one press removed it");
+    await page.getByRole("button", { name: `Really remove ${mark}`, exact: true }).click();
+    await until("the credential to be gone", async () => !(await named("/credentials", mark)));
+    await page.goto(`${base}/targets`);
+    for (const name of [mark, `${mark}-moved`]) {
+      await page.getByRole("button", { name: `Remove ${name}`, exact: true }).click();
+      await page.getByRole("button", { name: `Really remove ${name}`, exact: true }).click();
+      await page.getByRole("button", { name: `Check the connection to ${name}`, exact: true }).waitFor({ state: "detached" });
+    }
+    await shot(page, "targets-removed-1440-light");
+    assert(!(await named("/targets", mark)), "it is still there");
   });
 }

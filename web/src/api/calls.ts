@@ -200,11 +200,13 @@ export const targets = {
   scan: (id: string) => ok(api.POST("/api/v1/targets/{id}/host-key/scan", one(id))),
   accept: (id: string, body: Body<"AcceptedKeyBody">) => ok(api.POST("/api/v1/targets/{id}/host-key/accept", { ...one(id), body })),
   test: (id: string) => ok(api.POST("/api/v1/targets/{id}/test", one(id))),
+  remove: (id: string) => ok(api.DELETE("/api/v1/targets/{id}", one(id))),
 };
 export const credentials = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/credentials", { signal }))).items,
   create: (body: Body<"NewCredentialBody">) => ok(api.POST("/api/v1/credentials", { body })),
   rotate: (id: string, body: Body<"RotationBody">) => ok(api.POST("/api/v1/credentials/{id}/rotate", { ...one(id), body })),
+  remove: (id: string) => ok(api.DELETE("/api/v1/credentials/{id}", one(id))),
   disable: (id: string, disabled: boolean) => ok(api.PATCH("/api/v1/credentials/{id}", { ...one(id), body: { disabled } })),
 };
 export const providers = {

@@ -4,6 +4,7 @@ import { type FormEvent, useState } from "react";
 import { useMay } from "../accounts/may";
 import { credentials } from "../api/calls";
 import type { Body, Credential } from "../api/types";
+import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
 import { KeyIcon } from "../ui/icons";
 import { Ago, Problem } from "../ui/parts";
@@ -180,6 +181,7 @@ function Changes({ credential: c, close }: { credential: Credential; close: () =
 }
 
 function Change({ credential, open }: { credential: Credential; open: (id: string) => void }) {
+  const client = useQueryClient();
   const choose = () => {
     open(credential.id);
     window.scrollTo({ top: 0 });
@@ -189,6 +191,7 @@ function Change({ credential, open }: { credential: Credential; open: (id: strin
       <Button size="compact-sm" variant="default" onClick={choose} aria-label={`Change ${inert(credential.name)}`}>
         Change
       </Button>
+      <Remove name={credential.name} remove={() => credentials.remove(credential.id)} then={() => client.invalidateQueries({ queryKey: ["credentials"] })} />
     </div>
   );
 }

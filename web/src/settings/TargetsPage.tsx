@@ -1,9 +1,10 @@
 import { Button, NativeSelect, Textarea, TextInput } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { credentials, targets } from "../api/calls";
 import type { Target } from "../api/types";
+import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
 import { TargetIcon } from "../ui/icons";
 import { Enrol } from "./Enrol";
@@ -104,6 +105,7 @@ function Pinned({ target }: { target: Target }) {
 }
 
 function Check({ target, open }: { target: Target; open: (id: string) => void }) {
+  const client = useQueryClient();
   const choose = () => {
     open(target.id);
     window.scrollTo({ top: 0 });
@@ -113,6 +115,7 @@ function Check({ target, open }: { target: Target; open: (id: string) => void })
       <Button size="compact-sm" variant="default" onClick={choose} aria-label={`Check the connection to ${inert(target.name)}`}>
         Check
       </Button>
+      <Remove name={target.name} remove={() => targets.remove(target.id)} then={() => client.invalidateQueries({ queryKey: ["targets"] })} />
     </div>
   );
 }

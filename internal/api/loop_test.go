@@ -40,6 +40,7 @@ func (r *rig) withProvider() {
 	require.NoError(r.t, r.db.CreateProvider(r.t.Context(), ops.Provider{ID: ops.NewID(), Name: "p", Kind: "openai", BaseURL: "http://x", Model: "m"}))
 }
 
+// threats: K6
 func TestMessages(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

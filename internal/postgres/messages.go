@@ -36,10 +36,19 @@ func (db *DB) Say(ctx context.Context, s Say) (seq int64, err error) {
 		var severity ops.Severity
 		var status ops.IncidentStatus
 		var agent, newest string
-		if err := tx.QueryRow(ctx, `SELECT i.severity, i.status, coalesce(r.agent_id, nullif(i.agent_id, ''), $2), coalesce(r.id::text, '')
-			FROM incidents i LEFT JOIN runs r ON r.id = i.run_id WHERE i.id = $1 FOR UPDATE OF i`, s.Incident, DefaultAgent).
+		// Its run is read when the incident is locked, and not with it: a row that is
+		// joined is the one of before the wait for the lock.
+		if err := tx.QueryRow(ctx, `SELECT severity, status, coalesce(nullif(agent_id, ''), $2), coalesce(run_id::text, '')
+			FROM incidents WHERE id = $1 FOR UPDATE`, s.Incident, DefaultAgent).
 			Scan(&severity, &status, &agent, &newest); err != nil {
 			return err
+		}
+		var run *ops.Run
+		if newest != "" {
+			if run, err = lockRun(ctx, tx, newest); err != nil {
+				return err
+			}
+			agent = run.Agent
 		}
 		if status == ops.IncidentMerged {
 			return ops.Errorf(ops.CodeConflict, "the incident is a part of another one now: say it there")
@@ -54,12 +63,6 @@ func (db *DB) Say(ctx context.Context, s Say) (seq int64, err error) {
 		}
 		if unread >= maxUnread || said >= maxSaid {
 			return ops.Errorf(ops.CodeConflict, "the agent has not read the last messages yet, or there are %d in this incident: no more are taken", maxSaid)
-		}
-		var run *ops.Run
-		if newest != "" {
-			if run, err = lockRun(ctx, tx, newest); err != nil {
-				return err
-			}
 		}
 		to := newest
 		if run == nil || run.State.Final() {

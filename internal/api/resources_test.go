@@ -320,13 +320,13 @@ func TestInventoryIsRemoved(t *testing.T) {
 		return r.call("DELETE", "/api/v1/"+path+"/"+ids[what], nil)
 	}
 	for what, want := range map[string]string{
-		"targets gate":      "gate is in use: target db1. ",
-		"targets db1":       "db1 is in use: agent dba. ",
-		"targets db2":       "db2 is in use: gateway token ide. ",
-		"credentials key":   "key is in use: target db1, target gate. ",
-		"credentials llm":   "llm is in use: LLM provider main. ",
-		"credentials hook":  "hook is in use: tool server grafana. ",
-		"credentials spare": "spare is in use: agent dba. ",
+		"targets gate":      "it is in use: target db1. ",
+		"targets db1":       "it is in use: agent dba. ",
+		"targets db2":       "it is in use: gateway token ide. ",
+		"credentials key":   "it is in use: target db1, target gate. ",
+		"credentials llm":   "it is in use: LLM provider main. ",
+		"credentials hook":  "it is in use: tool server grafana. ",
+		"credentials spare": "it is in use: agent dba. ",
 	} {
 		a := remove(what)
 		require.Equal(t, 409, a.status, "%s: %s", what, a.body)

@@ -177,7 +177,7 @@ func (db *DB) remove(ctx context.Context, id, lock, del, uses string) error {
 			used[maxUses] = "more"
 		}
 		if len(used) > 0 {
-			return ops.Errorf(ops.CodeConflict, "%s is in use: %s. Change or remove these first", name, strings.Join(used, ", "))
+			return ops.Errorf(ops.CodeConflict, "it is in use: %s. Change or remove these first", strings.Join(used, ", "))
 		}
 		_, err = tx.Exec(ctx, del, id)
 		return err

@@ -21,7 +21,15 @@ const threatsFile = "../internal/policy/testdata/threats.txt"
 
 // reached is how many rows of a group have a test; less than that fails. Raise
 // it with each row that gets one.
-var reached = map[string]int{"A": 6, "B": 26, "C": 10, "D": 7, "E": 6, "F": 13, "G": 8, "H": 4, "J": 5, "K": 8, "N": 4}
+var reached = map[string]int{"A": 6, "B": 26, "C": 11, "D": 7, "E": 10, "F": 13, "G": 8, "H": 4, "J": 15, "K": 9, "N": 4}
+
+// absent are rows about parts that the program does not have, with the reason.
+// One that gets a test is to be taken out of here.
+var absent = map[string]string{
+	"J10": "no interface flushes a cache",
+	"M1":  "there is no scheduler", "M3": "there is no scheduler", "M4": "there is no scheduler", "M5": "there is no scheduler", "M7": "there is no scheduler", "M8": "there is no scheduler",
+	"M9": "there is no chat channel", "M10": "there is no chat channel", "M11": "there is no chat channel", "M12": "there is no chat channel",
+}
 
 // TestThreatsAreCovered says which rows have a test. A test covers a row by
 // naming its id:
@@ -66,7 +74,12 @@ func TestThreatsAreCovered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var groups, open []string
+	for id := range absent {
+		if _, ok := rows[id]; !ok || len(covered[id]) > 0 {
+			t.Errorf("%s is no row, or has a test (%v): take it out of those that are not there", id, covered[id])
+		}
+	}
+	var groups, open, none []string
 	have := map[string]int{}
 	all := map[string]int{}
 	for _, id := range slices.SortedFunc(maps.Keys(rows), compareIDs) {
@@ -79,6 +92,11 @@ func TestThreatsAreCovered(t *testing.T) {
 			t.Logf("%-4s %s: %s", id, rows[id], strings.Join(covered[id], ", "))
 			continue
 		}
+		if why := absent[id]; why != "" {
+			none = append(none, id)
+			t.Logf("%-4s %s: NOT THERE, %s", id, rows[id], why)
+			continue
+		}
 		open = append(open, id)
 		t.Logf("%-4s %s: NOT COVERED", id, rows[id])
 	}
@@ -89,8 +107,9 @@ func TestThreatsAreCovered(t *testing.T) {
 			t.Errorf("of group %s %d rows have a test, and %d had one", g, have[g], reached[g])
 		}
 	}
-	t.Logf("covered: %d of %d rows:%s", len(rows)-len(open), len(rows), summary.String())
+	t.Logf("covered: %d of %d rows:%s", len(rows)-len(open)-len(none), len(rows), summary.String())
 	t.Logf("not covered: %s", strings.Join(open, " "))
+	t.Logf("about parts that are not there: %s", strings.Join(none, " "))
 }
 
 var threatID = regexp.MustCompile(`^[A-N][0-9]{1,2}\b`)

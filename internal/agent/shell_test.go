@@ -216,3 +216,38 @@ func TestWorkspaceThatCannotBeUsed(t *testing.T) {
 	_, err := New(t.Context(), Config{APIURL: "ws://a/agents", WorkerToken: ops.NewSecret("x"), Log: slog.New(slog.DiscardHandler), Workspace: "/proc/none"})
 	require.ErrorContains(t, err, "the workspace cannot be made")
 }
+
+// A link that a command has made in the workspace leads where it leads there: no
+// denial is got around by it, and nothing outside is reached.
+func TestThreatsLinksOfTheWorkspace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ownCalls(t,
+		"ssh_execute", o{"target": "h", "command": "df"},
+		"Bash", o{"command": "mkdir secret open"},
+		"Write", o{"path": "open/kept", "content": "kept"},
+		"Bash", o{"command": "ln -s secret lnk; ln -s ../secret open/up; ln -s /etc out; ln -s lnk again"},
+		"+Write", o{"path": "open/a", "content": "x"},
+		"Write", o{"path": "lnk/a", "content": "x"},
+		"+Write", o{"path": "open/up/a", "content": "x"},
+		"+Write", o{"path": "again/../secret/a", "content": "x"},
+		"+Read", o{"path": "out/hostname"},
+		"+Write", o{"path": "out/a", "content": "x"},
+		"+Bash", o{"command": "wc -l < lnk/a"},
+		"+Bash", o{"command": "echo x > again/a"},
+		"+Bash", o{"command": "ls secret"},
+	))
+	run := w.task(rules("allow:ssh_execute", "deny:Write(./secret/**)", "deny:Read(./secret/**)", "allow:Bash(mkdir *)", "allow:Bash(ln *)", "allow:Bash(wc *)", "allow:Bash(echo *)", "allow:Bash(ls *)"),
+		func(task *wire.Task) { task.Agent.Limits.Steps, task.Agent.Limits.ToolCalls = 60, 60 })
+	w.worker(workspace(t))
+	w.end(run)
+	got := results(t, w.stored(run))
+	for id, want := range map[string]ops.CallState{"c2": ops.CallDone, "c3": ops.CallDone, "c4": ops.CallDone, "c5": ops.CallDone} {
+		require.Equal(t, want, got[id].State, "%s: %s", id, got[id].Text)
+	}
+	t.Run("C13", func(t *testing.T) {
+		for _, id := range []string{"c6", "c7", "c8", "c9", "c10", "c11", "c12"} {
+			require.Equal(t, ops.CallDenied, got[id].State, "%s: %s", id, got[id].Text)
+		}
+		require.Empty(t, strings.TrimSpace(got["c13"].Text), "nothing was written there")
+	})
+}

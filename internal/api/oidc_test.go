@@ -253,6 +253,8 @@ func TestAProviderIsNotBelieved(t *testing.T) {
 
 // TestNobodyIsTakenForAnother: a name or an address is no identity. An admin
 // links one explicitly, and a second factor is asked for as well.
+//
+// threats: E5
 func TestNobodyIsTakenForAnother(t *testing.T) {
 	t.Parallel()
 	r := withRing(t, nil)

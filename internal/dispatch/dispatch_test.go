@@ -258,6 +258,7 @@ func TestHoleIsRefused(t *testing.T) {
 	require.True(t, next(w, cancelled).Lost)
 }
 
+// threats: E12
 func TestStaleEpochIsLost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 0)

@@ -23,6 +23,8 @@ func (w *world) shippedRun() run {
 
 // TestEvidence: what a result leaves out can be read by whoever made the call,
 // and by nobody else, and goes with the run.
+//
+// threats: E12 K6
 func TestEvidence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

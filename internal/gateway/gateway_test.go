@@ -521,6 +521,7 @@ func TestRunEnds(t *testing.T) {
 	require.Equal(t, ops.CallDone, receive(t, theirs).State)
 }
 
+// threats: J15
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

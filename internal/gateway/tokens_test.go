@@ -65,6 +65,8 @@ func tools(t testing.TB, c *client.Client) (names []string) {
 
 // TestIssuedTokens: a client with a token of its own, under an agent's rules
 // and what the token is for.
+//
+// threats: J2
 func TestIssuedTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -163,6 +165,8 @@ func TestTokenEnds(t *testing.T) {
 }
 
 // TestCancel: a client that cancels its request stops the command, and nobody else's.
+//
+// threats: K6
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

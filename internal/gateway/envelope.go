@@ -62,6 +62,9 @@ func ambiguous(body []byte) bool {
 // members reads the members of an object, or fails if one is there twice. What
 // is no object has none.
 func members(raw json.RawMessage) (map[string]json.RawMessage, bool) {
+	if !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
+		return nil, true
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if first, err := dec.Token(); err != nil || first != json.Delim('{') {
 		return nil, true

@@ -174,11 +174,11 @@ func (db *DB) lookUp(ctx context.Context, f IncidentFilter, p *part) (err error)
 		others := f
 		others.Labels, others.Text = nil, ""
 		o, _ := others.conditions(p.without)
-		candidates, err := db.matches(ctx, o.everywhere(f.Before, few+1))
+		candidates, err := db.numbers(ctx, o.newest(f.Before, few+1))
 		if err != nil {
 			return err
 		}
-		p.found, err = db.matches(ctx, c.among(numbers(candidates), p.most))
+		p.found, err = db.matches(ctx, c.among(candidates, p.most))
 		if err != nil {
 			return err
 		}
@@ -212,6 +212,15 @@ func (db *DB) matches(ctx context.Context, q statement) ([]match, error) {
 		err = row.Scan(&m.number, &m.of[byStatus], &m.of[bySeverity], &m.of[byInvestigation], &m.of[bySource], &m.of[byService], &m.missed)
 		return m, err
 	})
+	return found, mapError(err)
+}
+
+func (db *DB) numbers(ctx context.Context, q statement) ([]int64, error) {
+	rows, err := db.pool.Query(ctx, q.text, append([]any{pgx.QueryExecModeCacheDescribe}, q.args...)...)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	return found, mapError(err)
 }
 
@@ -427,6 +436,18 @@ func (c conditions) among(numbers []int64, limit int) statement {
 	q := statement{args: slices.Clone(c.args)}
 	q.text = selectMatches + `, 0 FROM (SELECT * FROM incident_search WHERE number = ANY(` + q.arg(numbers) + `::bigint[]) OFFSET 0) AS candidates` +
 		c.where() + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
+	return q
+}
+
+// newest finds the numbers alone of what fulfils conditions on incidents: with one
+// condition an index has all of it.
+func (c conditions) newest(before int64, limit int) statement {
+	q := statement{args: slices.Clone(c.args)}
+	conds := c.on(onIncident)
+	if before > 0 {
+		conds = append(conds, `number < `+q.arg(before))
+	}
+	q.text = `SELECT number FROM incidents` + where(conds) + ` ORDER BY number DESC LIMIT ` + q.arg(limit)
 	return q
 }
 

@@ -97,6 +97,7 @@ test-browser-states: web/dist/index.html ## every page in a real Chromium, empty
 test-browser: packages web/dist/index.html ## the page in a real Chromium, against the real processes
 	@mkdir -p bin
 	$(BUILD) -o bin/akmatori-dev ./cmd/dev
+	$(BUILD) -o bin/akmatori-agent ./cmd/agent
 	@if [ -x /usr/bin/chromium ] || [ -n "$${CI:-}" ]; then exec .ci/with-dev npm --prefix web run e2e; \
 	else echo "the browser test is skipped: there is no /usr/bin/chromium"; fi
 

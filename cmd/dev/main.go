@@ -43,6 +43,7 @@ type flags struct {
 	Demo      bool       `help:"Add a scripted model, a demo host and a source, and post a sample alert."`
 	Config    string     `help:"YAML file with sources, credentials, targets, providers and agents to load." type:"existingfile"`
 	LLMScript string     `help:"Scenario file of a scripted model to use as the LLM provider." name:"llm-script" type:"existingfile"`
+	NoWorker  bool       `help:"Start no worker: one that dials AGENTS_URL, with the token in the data folder, does the investigations."`
 	Incidents int        `help:"Fill an empty database with so many made-up incidents of 90 days first (100000 take a minute or two)."`
 	Alerts    int        `help:"How many alerts the made-up incidents have. By default ten each."`
 	Seed      uint64     `help:"Another number makes others." default:"1"`
@@ -102,7 +103,7 @@ func run(ctx context.Context, f flags, log *slog.Logger) error {
 	}
 	url := func(role string) ops.Secret { return pg.URLFor(role, state.Passwords[role], "akmatori") }
 	conf := stack.Config{API: url(postgres.RoleAPI), Gateway: url(postgres.RoleGateway), Proxy: url(postgres.RoleProxy),
-		State: state, Listen: f.Listen, Log: log}
+		State: state, Listen: f.Listen, NoWorker: f.NoWorker, Log: log}
 
 	db, err := postgres.Open(ctx, postgres.Config{URL: conf.API, MaxConns: 2, App: "akmatori-dev"})
 	if err != nil {
@@ -230,6 +231,7 @@ func facts(s *stack.Stack, admin stack.Admin, database ops.Secret) {
 		{"ADMIN_USER", admin.User},
 		{"ADMIN_PASSWORD", admin.Password.Reveal()},
 		{"ADMIN_TOKEN", admin.Token.Reveal()},
+		{"AGENTS_URL", s.AgentsURL()},
 		{"GATEWAY_URL", s.GatewayURL()},
 		{"PROXY_URL", s.ProxyURL()},
 		{"DATABASE_URL", database.Reveal()},

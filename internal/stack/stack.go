@@ -26,6 +26,7 @@ type Config struct {
 	Listen              string        // of the public listener; empty means a free port
 	Lease               time.Duration // of a run; 0 means the default
 	Slots               int           // of the worker; 0 means 4
+	NoWorker            bool          // one that dials AgentsURL does the work
 	Log                 *slog.Logger
 }
 
@@ -34,7 +35,7 @@ type Stack struct {
 	api     *api.API
 	gateway *gateway.Gateway
 	proxy   *proxy.Proxy
-	agent   *agent.Agent
+	agent   *agent.Agent // nil without a worker
 }
 
 // New makes the processes: gateway and proxy first, as the api tells agents
@@ -71,8 +72,11 @@ func New(ctx context.Context, c Config) (*Stack, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
+	if c.NoWorker {
+		return s, nil
+	}
 	if s.agent, err = agent.New(ctx, agent.Config{
-		APIURL: s.api.AgentURL(), WorkerToken: c.State.WorkerToken, Slots: c.Slots, OpsListen: loopback, Log: c.Log.With("process", "agent"),
+		APIURL: s.AgentsURL(), WorkerToken: c.State.WorkerToken, Slots: c.Slots, OpsListen: loopback, Log: c.Log.With("process", "agent"),
 	}); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
@@ -81,6 +85,9 @@ func New(ctx context.Context, c Config) (*Stack, error) {
 
 // APIURL is where people and senders go.
 func (s *Stack) APIURL() string { return s.api.PublicURL() }
+
+// AgentsURL is what workers dial.
+func (s *Stack) AgentsURL() string { return s.api.AgentURL() }
 
 // GatewayURL is the base of the gateway; MCP is at /mcp below it.
 func (s *Stack) GatewayURL() string { return s.gateway.URL() }
@@ -94,6 +101,8 @@ func (s *Stack) Run(ctx context.Context) error {
 	g.Go(func() error { return s.gateway.Run(ctx) })
 	g.Go(func() error { return s.proxy.Run(ctx) })
 	g.Go(func() error { return s.api.Run(ctx) })
-	g.Go(func() error { return s.agent.Run(ctx) })
+	if s.agent != nil {
+		g.Go(func() error { return s.agent.Run(ctx) })
+	}
 	return g.Wait()
 }

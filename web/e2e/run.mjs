@@ -16,6 +16,7 @@ import { toolChecks } from "./tools.mjs";
 import { viewerChecks } from "./viewer.mjs";
 import { wizardChecks } from "./wizard.mjs";
 import { workChecks } from "./work.mjs";
+import { workspaceChecks } from "./workspace.mjs";
 
 const setupURL = process.env.SETUP_URL;
 const base = (process.env.BASE_URL ?? (setupURL ? new URL(setupURL).origin : "")).replace(/\/$/, "");
@@ -271,6 +272,7 @@ await overviewChecks({ context, page, base, incident });
 await accountChecks({ browser, context, page, base });
 
 await wizardChecks({ browser, base });
+await workspaceChecks({ browser });
 
 const pages = [
   ["dashboard", "/"],

@@ -10,11 +10,11 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { accessibility, assert, check, narrow, reportViolations, shot, until, watch, wide } from "./browser.mjs";
 
-/** Starts the product on fresh data and gives what it prints. */
-async function deployment() {
-  const dir = await mkdtemp(join(tmpdir(), "akmatori-wizard."));
+/** Starts the product on fresh data, with more flags, and gives what it prints. */
+export async function deployment(...flags) {
+  const dir = await mkdtemp(join(tmpdir(), "akmatori-second."));
   await chmod(dir, 0o711); // PostgreSQL may run as another user
-  const dev = spawn(new URL("../../bin/akmatori-dev", import.meta.url).pathname, ["--data", join(dir, "data"), "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "ignore"] });
+  const dev = spawn(new URL("../../bin/akmatori-dev", import.meta.url).pathname, ["--data", join(dir, "data"), "--listen", "127.0.0.1:0", ...flags], { stdio: ["ignore", "pipe", "ignore"] });
   const ended = new Promise((done) => dev.once("close", done));
   const facts = {};
   createInterface({ input: dev.stdout }).on("line", (line) => {
@@ -33,7 +33,7 @@ async function deployment() {
     await stop();
     throw error;
   }
-  return { facts, stop };
+  return { facts, data: join(dir, "data"), stop };
 }
 
 export async function wizardChecks({ browser, base }) {

@@ -24,16 +24,27 @@ const landings: Landing[] = [
   { at: /^\/approvals$/, page: () => import("./approvals/ApprovalsPage"), asks: () => [] },
 ];
 
-if (expectsSession()) {
-  askEarly("/api/v1/auth/session");
+/** Begins what the address needs. What fails here is asked for again by the program, which says what is wrong. */
+function land(): void {
   for (const { at, page, asks } of landings) {
     const match = at.exec(location.pathname);
     if (!match) continue;
-    asks(match[1] ?? "").forEach(askEarly);
-    page().catch(() => undefined); // the program asks for it again, and shows what is wrong
+    for (const path of asks(match[1] ?? "")) void askEarly(path);
+    page().catch(() => undefined);
   }
-} else {
+}
+
+function landOutside(): void {
   import("./auth/pages").catch(() => undefined);
+}
+
+if (/^\/(login|setup|accept)$/.test(location.pathname)) {
+  landOutside();
+} else {
+  const session = askEarly("/api/v1/auth/session");
+  // Who has no session is asked nothing else, which the api would refuse.
+  if (expectsSession()) land();
+  else void session.then((answer) => (answer?.ok ? land() : landOutside()));
 }
 
 function start(): void {

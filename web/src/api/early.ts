@@ -9,12 +9,13 @@ const fresh = 10_000;
 
 const asked = new Map<string, { at: number; answer: Promise<Response | undefined> }>();
 
-/** Asks for an address of the api. */
-export function askEarly(path: string): void {
+/** Asks for an address of the api. What it gives says how that went and is not to be read: the program does. */
+export function askEarly(path: string): Promise<Response | undefined> {
   const url = new URL(path, location.origin).href;
   // The program asks again for what was not reached, and says so.
   const answer = fetch(url, { cache: "no-store", headers: { Accept: "application/json" } }).catch(() => undefined);
   asked.set(url, { at: performance.now(), answer });
+  return answer;
 }
 
 /** The answer to a request that was asked early, if there is one. After a change, whatever it was, there is none. */

@@ -103,7 +103,7 @@ export function IncidentsPage() {
             className={css.search}
             label="Search incidents"
             placeholder="Search"
-            rest={120}
+            rest={80}
             value={search.q ?? ""}
             onChange={(q) => change({ q: q || undefined })}
           />

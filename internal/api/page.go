@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/akmatori/akmatori/web"
 )
@@ -27,6 +30,9 @@ const notBuilt = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Ak
 type page struct {
 	files fs.FS
 	index []byte
+	// packed holds the files under assets that somebody has asked for, as gzip:
+	// packing the program takes longer than sending it.
+	packed sync.Map // of names to []byte
 }
 
 func newPage() (*page, error) {
@@ -60,12 +66,76 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serveIndex(w)
 		return
 	}
-	cache := "no-cache"
-	if strings.HasPrefix(name, "assets/") { // named by their content
-		cache = "public, max-age=31536000, immutable"
+	if !isAsset(r) {
+		w.Header().Set("Cache-Control", "no-cache")
+		http.ServeFileFS(w, r, p.files, name)
+		return
 	}
-	w.Header().Set("Cache-Control", cache)
-	http.ServeFileFS(w, r, p.files, name)
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable") // named by their content
+	kind, packable := packableTypes[path.Ext(name)]
+	if !packable || !acceptsGzip(r) {
+		http.ServeFileFS(w, r, p.files, name)
+		return
+	}
+	packed, err := p.gzip(name)
+	if err != nil {
+		writeProblem(w, newProblem(http.StatusInternalServerError, "the file could not be read"))
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Encoding", "gzip")
+	w.Header().Set("Content-Length", strconv.Itoa(len(packed)))
+	w.Header().Set("Vary", "Accept-Encoding")
+	_, _ = w.Write(packed)
+}
+
+// isAsset says whether a file is asked for that is named by its content.
+func isAsset(r *http.Request) bool {
+	return strings.HasPrefix(path.Clean(r.URL.Path), "/assets/")
+}
+
+// packableTypes are the files of the page that are worth packing, by their ends.
+var packableTypes = map[string]string{
+	".js":  "text/javascript; charset=utf-8",
+	".css": "text/css; charset=utf-8",
+	".svg": "image/svg+xml",
+}
+
+// acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3). A wildcard is not enough.
+func acceptsGzip(r *http.Request) bool {
+	for coding := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		name, weight, _ := strings.Cut(coding, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			_, q, _ := strings.Cut(weight, "=")
+			refused, err := strconv.ParseFloat(strings.TrimSpace(q), 64)
+			return err != nil || refused > 0
+		}
+	}
+	return false
+}
+
+// gzip gives a file packed, which it does once for each.
+func (p *page) gzip(name string) ([]byte, error) {
+	if packed, ok := p.packed.Load(name); ok {
+		return packed.([]byte), nil
+	}
+	content, err := fs.ReadFile(p.files, name)
+	if err != nil {
+		return nil, fmt.Errorf("page: %w", err)
+	}
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		return nil, fmt.Errorf("page: %w", err)
+	}
+	if _, err := w.Write(content); err != nil {
+		return nil, fmt.Errorf("page: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("page: %w", err)
+	}
+	p.packed.Store(name, packed.Bytes())
+	return packed.Bytes(), nil
 }
 
 func (p *page) serveIndex(w http.ResponseWriter) {

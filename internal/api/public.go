@@ -49,7 +49,7 @@ func (s *API) publicHandler() http.Handler {
 			_, _ = w.Write(doc)
 		})
 	})
-	page := compress(s.page)
+	page := unless(isAsset, compress)(s.page) // those it has packed already
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		closed := strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/webhook/")
 		if closed || r.Method != http.MethodGet && r.Method != http.MethodHead {

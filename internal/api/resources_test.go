@@ -1,7 +1,9 @@
 package api
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -213,11 +215,15 @@ func TestPage(t *testing.T) {
 		"assets/sub/b-1.js": {Data: []byte(`let b = 1`)},
 	})
 	require.NoError(t, err)
-	serve := func(p *page) func(path string) reply {
+	start := func(p *page) *httptest.Server {
 		s := *r.API
 		s.page = p
 		srv := httptest.NewServer(s.publicHandler())
 		t.Cleanup(srv.Close)
+		return srv
+	}
+	serve := func(p *page) func(path string) reply {
+		srv := start(p)
 		return func(path string) reply {
 			resp, err := srv.Client().Get(srv.URL + path)
 			require.NoError(t, err)
@@ -244,6 +250,29 @@ func TestPage(t *testing.T) {
 	require.Equal(t, "let a = 1", js.body)
 	require.Contains(t, js.header.Get("Cache-Control"), "immutable")
 	require.Contains(t, js.header.Get("Content-Type"), "javascript")
+	origin := start(built).URL
+	for accepts, want := range map[string]string{"gzip, br": "gzip", "br, GZIP;q=0.5": "gzip", "br;q=1, gzip;q=0": "", "br": "", "*": "", "": ""} {
+		for range 2 { // packed, and as it was packed
+			req, err := http.NewRequest("GET", origin+"/assets/a-1.js", nil)
+			require.NoError(t, err)
+			req.Header.Set("Accept-Encoding", accepts)
+			resp, err := http.DefaultTransport.RoundTrip(req) // which unpacks nothing that it has not asked for
+			require.NoError(t, err)
+			require.Equal(t, want, resp.Header.Get("Content-Encoding"), accepts)
+			require.Contains(t, resp.Header.Get("Content-Type"), "text/javascript")
+			require.Contains(t, resp.Header.Get("Cache-Control"), "immutable")
+			body := io.Reader(resp.Body)
+			if want == "gzip" {
+				require.Equal(t, "Accept-Encoding", resp.Header.Get("Vary"))
+				body, err = gzip.NewReader(resp.Body)
+				require.NoError(t, err)
+			}
+			content, err := io.ReadAll(body)
+			require.NoError(t, err)
+			require.Equal(t, "let a = 1", string(content))
+			_ = resp.Body.Close()
+		}
+	}
 	require.Equal(t, "no-cache", get("/favicon.svg").header.Get("Cache-Control"))
 	require.Equal(t, 404, get("/assets/old-2.js").status)
 	require.Equal(t, 404, get("/api/v1/nothing").status)

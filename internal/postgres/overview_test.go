@@ -46,7 +46,7 @@ func TestDashboardAndFeedOfManyAlerts(t *testing.T) {
 		return n
 	}
 	rare := ""
-	require.NoError(t, conn.QueryRow(t.Context(), `UPDATE alerts SET host = 'needle-in-hay', labels = labels || '{"rare":"a:b"}' WHERE id = (SELECT id FROM alerts ORDER BY id OFFSET 100 LIMIT 1)
+	require.NoError(t, conn.QueryRow(t.Context(), `UPDATE alerts SET host = 'needle-in-hay', summary = 'ÜBER der Grenze', labels = labels || '{"rare":"a:b"}' WHERE id = (SELECT id FROM alerts ORDER BY id OFFSET 100 LIMIT 1)
 		RETURNING id`).Scan(&rare))
 	before := seqScans(t, conn)
 
@@ -63,6 +63,7 @@ func TestDashboardAndFeedOfManyAlerts(t *testing.T) {
 	require.NoError(t, err)
 	all := walk(t, db, postgres.AlertFilter{Limit: 200})
 	one := walk(t, db, postgres.AlertFilter{Text: "NEEDLE hay", Limit: 5})
+	umlauts := walk(t, db, postgres.AlertFilter{Text: "über GRENZE", Limit: 5})
 	labelled := walk(t, db, postgres.AlertFilter{Labels: []string{"rare:a:b"}, Limit: 5})
 	firing := walk(t, db, postgres.AlertFilter{Statuses: []ops.AlertStatus{ops.AlertFiring}, Limit: 100})
 	bad := walk(t, db, postgres.AlertFilter{Severities: []ops.Severity{ops.SeverityCritical}, Sources: []string{d.Sources[0].SourceID}, Limit: 100})
@@ -78,6 +79,7 @@ func TestDashboardAndFeedOfManyAlerts(t *testing.T) {
 		require.True(t, n == 0 || all[n-1].ID > a.ID, "newest first, each once")
 	}
 	require.Equal(t, []string{rare}, ids(one))
+	require.Equal(t, []string{rare}, ids(umlauts))
 	require.Equal(t, []string{rare}, ids(labelled))
 	require.EqualValues(t, count(`SELECT count(*) FROM alerts WHERE status = 'firing'`), len(firing))
 	require.NotEmpty(t, bad)

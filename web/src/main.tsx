@@ -4,6 +4,7 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/client";
+import { keepErrors } from "./api/steady";
 import { makeRouter } from "./router";
 
 const theme = createTheme({
@@ -40,6 +41,7 @@ const client = new QueryClient({
     },
   },
 });
+keepErrors(client);
 const router = makeRouter(client);
 
 const element = document.getElementById("root");

@@ -54,6 +54,8 @@ export function Empty({ art, title, children, more }: { art?: ReactNode; title: 
 /** What failed, what was kept and what to do. */
 export function Problem({ what, error, retry, kept }: { what: string; error: unknown; retry?: () => void; kept?: string }) {
   const status = error instanceof ApiError ? error.status : undefined;
+  // The next failure is another error, and ends the wait for it.
+  const [tried, setTried] = useState<unknown>(undefined);
   const hint = !retry || status === undefined ? "" : status === 0 ? "It is tried again by itself." : status >= 500 ? "If trying again does not help, the log of the api says why." : "";
   return (
     <div className={css.problem} role="alert">
@@ -61,7 +63,15 @@ export function Problem({ what, error, retry, kept }: { what: string; error: unk
         <strong>{what}</strong> {inert(messageOf(error))} {kept ?? hint}
       </div>
       {retry && (
-        <Button size="compact-sm" variant="default" onClick={retry}>
+        <Button
+          size="compact-sm"
+          variant="default"
+          loading={tried !== undefined && tried === error}
+          onClick={() => {
+            setTried(error);
+            retry();
+          }}
+        >
           Try again
         </Button>
       )}

@@ -114,9 +114,9 @@ async function pageStates(name, at, line, open) {
   await main(page).getByText("this appears as soon as").first().waitFor();
   assert((await alerts(page).count()) === 0, "being offline is shown as a failure");
   await shot(page, `states-${name}-offline-1440-light`);
+  await context.setOffline(false);
   server.held = undefined;
   release();
-  await context.setOffline(false);
   const nothing = main(page).getByText(line.nothing).first();
   await nothing.waitFor();
   await waiting(page).first().waitFor({ state: "detached" });

@@ -1,7 +1,8 @@
 import { lazy, Suspense, useCallback, useState } from "react";
 import css from "./charts.module.css";
 
-const Plot = lazy(() => import("./Plot"));
+// A page is worth more than its charts: without the network they are tables.
+const Plot = lazy(() => import("./Plot").catch(() => ({ default: () => <p className="faint">The chart could not be loaded. Its numbers are in the table below.</p> })));
 
 /** One line or row of bars. Each draws itself differently, so that colour is not the only thing that tells them apart. */
 export interface Series {

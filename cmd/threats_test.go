@@ -21,7 +21,7 @@ const threatsFile = "../internal/policy/testdata/threats.txt"
 
 // reached is how many rows of a group have a test; less than that fails. Raise
 // it with each row that gets one.
-var reached = map[string]int{"A": 6, "B": 26, "C": 11, "D": 7, "E": 10, "F": 13, "G": 8, "H": 4, "J": 15, "K": 9, "N": 4}
+var reached = map[string]int{"A": 8, "B": 26, "C": 11, "D": 7, "E": 10, "F": 13, "G": 8, "H": 4, "J": 15, "K": 9, "N": 4}
 
 // absent are rows about parts that the program does not have, with the reason.
 // One that gets a test is to be taken out of here.

@@ -41,7 +41,7 @@ type flags struct {
 	Data      string     `help:"Folder for the database and the keys." default:".data" type:"path"`
 	Listen    string     `help:"Address of the page and the API." default:"127.0.0.1:8080"`
 	Demo      bool       `help:"Add a scripted model, a demo host and a source, and post a sample alert."`
-	Config    string     `help:"YAML file with sources, credentials, targets, providers and agents to load." type:"existingfile"`
+	Config    string     `help:"YAML file with sources, credentials, targets, providers and agents to load; SIGHUP loads it again." type:"existingfile"`
 	LLMScript string     `help:"Scenario file of a scripted model to use as the LLM provider." name:"llm-script" type:"existingfile"`
 	NoWorker  bool       `help:"Start no worker: one that dials AGENTS_URL, with the token in the data folder, does the investigations."`
 	Incidents int        `help:"Fill an empty database with so many made-up incidents of 90 days first (100000 take a minute or two)."`
@@ -121,6 +121,17 @@ func run(ctx context.Context, f flags, log *slog.Logger) error {
 			return fmt.Errorf("configuration: %w", err)
 		}
 	}
+	if f.Config != "" {
+		reloads := &stack.Reloads{Path: f.Config, Env: os.LookupEnv, DB: db, State: state, Log: log}
+		if err := reloads.Load(ctx); err != nil {
+			return err
+		}
+		conf.Configuration = reloads.Loaded
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, syscall.SIGHUP)
+		defer signal.Stop(again)
+		g.Go(func() error { return reloads.Run(ctx, again) })
+	}
 	s, err := stack.New(ctx, conf)
 	if err != nil {
 		return err
@@ -174,8 +185,8 @@ func fill(ctx context.Context, owner ops.Secret, f flags, log *slog.Logger) erro
 	return err
 }
 
-// extras starts what only a demo or a script needs, and gives the configuration
-// to load: first theirs, then the user's.
+// extras starts what only a demo or a script needs, and gives their
+// configuration; the user's is loaded behind it.
 func extras(ctx context.Context, g *errgroup.Group, f flags, state *stack.State, log *slog.Logger) (files []*stack.File, demo *stack.Demo, err error) {
 	if f.LLMScript != "" || f.Demo {
 		scenario, err := scenario(f.LLMScript)
@@ -195,13 +206,6 @@ func extras(ctx context.Context, g *errgroup.Group, f flags, state *stack.State,
 		}
 		g.Go(func() error { return demo.Run(ctx) })
 		files = append(files, demo.Config())
-	}
-	if f.Config != "" {
-		file, err := stack.ReadFile(f.Config)
-		if err != nil {
-			return nil, nil, err
-		}
-		files = append(files, file)
 	}
 	return files, demo, nil
 }

@@ -79,6 +79,10 @@ type Config struct {
 
 	Lease time.Duration // of a run whose worker is silent; 0 means dispatch.DefaultLease
 
+	// Configuration says what was loaded of a configuration file, for the page and
+	// the metrics; nil: there is none.
+	Configuration func() ops.Configuration
+
 	// Keep says how long things are kept; its zero value keeps all for ever.
 	Keep postgres.Retention
 
@@ -90,11 +94,13 @@ type API struct {
 	db        *postgres.DB
 	log       *slog.Logger
 	publicURL *url.URL
-	readKeys  func() (map[ops.Zone]seal.PublicKey, error)
-	ring      func() (seal.Ring, error) // of the zone api
-	metrics   *metrics
-	keep      postgres.Retention
-	registry  *prometheus.Registry
+	// configuration is nil if there is no configuration file.
+	configuration func() ops.Configuration
+	readKeys      func() (map[ops.Zone]seal.PublicKey, error)
+	ring          func() (seal.Ring, error) // of the zone api
+	metrics       *metrics
+	keep          postgres.Retention
+	registry      *prometheus.Registry
 
 	sessions sessions
 	stepUp   stepUp
@@ -135,6 +141,9 @@ func New(ctx context.Context, c Config) (*API, error) {
 	}
 	s := newServer(c.Log)
 	s.keep, s.trusted = c.Keep, c.TrustedProxies
+	if s.configuration = c.Configuration; s.configuration != nil {
+		s.registry.MustRegister(reloadGauge(s.configuration))
+	}
 	stepUp, err := newStepUp(c.StepUpRisk, c.StepUpWithin)
 	if err != nil {
 		return nil, err

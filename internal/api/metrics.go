@@ -1,6 +1,10 @@
 package api
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/akmatori/akmatori/internal/ops"
+)
 
 type metrics struct {
 	requests, webhooks, rejected *prometheus.CounterVec
@@ -39,4 +43,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	reg.MustRegister(m.requests, m.seconds, m.webhooks, m.rejected, m.unproven, m.commit, m.batch, m.chores, m.choreSeconds, m.streams, m.reviews)
 	return m
+}
+
+// reloadGauge is about the configuration file.
+func reloadGauge(loaded func() ops.Configuration) prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "akmatori_config_last_reload_successful",
+		Help: "0 if the newest configuration file was not taken, so that the one before is in force."}, func() float64 {
+		if loaded().Problem != "" {
+			return 0
+		}
+		return 1
+	})
 }

@@ -75,7 +75,12 @@ func (s *API) overviewOperations(api huma.API) {
 
 // detail is what this api says of itself.
 func (s *API) detail() ops.ProcessDetail {
-	return ops.ProcessDetail{Workers: s.dispatch.Workers(), Deliveries: len(s.intake.queue), Room: cap(s.intake.queue)}
+	d := ops.ProcessDetail{Workers: s.dispatch.Workers(), Deliveries: len(s.intake.queue), Room: cap(s.intake.queue)}
+	if s.configuration != nil {
+		c := s.configuration()
+		d.Configuration = &c
+	}
+	return d
 }
 
 func (s *API) system(ctx context.Context, who caller, _ *nothing) (*answer[systemReport], error) {
@@ -88,6 +93,11 @@ func (s *API) system(ctx context.Context, who caller, _ *nothing) (*answer[syste
 		return nil, err
 	}
 	if !who.User.Powers.May(ops.CanManageInventory) { // an error may quote an address
+		for _, p := range out.Processes {
+			if p.Configuration != nil && p.Configuration.Problem != "" {
+				p.Configuration.Problem = "somebody who manages the inventory sees what is wrong"
+			}
+		}
 		for n := range out.Chores {
 			out.Chores[n].Error = ""
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 )
 
 func TestOverview(t *testing.T) {
@@ -51,9 +52,15 @@ func TestOverview(t *testing.T) {
 	}
 }
 
+// threats: A7
 func TestSystemKeepsErrorsFromViewers(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := start(t, pgtest.New(t), func(c *Config) {
+		c.Configuration = func() ops.Configuration {
+			return ops.Configuration{Version: "abc123", LoadedAt: time.Now().Add(-time.Hour), FailedAt: time.Now(), Problem: "line 3: 10.0.0.2 is wrong"}
+		}
+	})
+	r.makeUser()
 	_, err := r.db.Chore(t.Context(), "sweep", time.Minute, func(context.Context) error { return errors.New("http://10.0.0.1/ is away") })
 	require.Error(t, err)
 	require.Eventually(t, func() bool {
@@ -62,6 +69,11 @@ func TestSystemKeepsErrorsFromViewers(t *testing.T) {
 		return len(s.Processes) == 1 && s.Processes[0].Kind == "api" && s.Processes[0].Alive && s.Processes[0].Room == maxQueue
 	}, 10*time.Second, 20*time.Millisecond)
 	require.Contains(t, r.call("GET", "/api/v1/system", nil).body, "10.0.0.1")
+	require.Contains(t, r.call("GET", "/api/v1/system", nil).body, "line 3: 10.0.0.2 is wrong")
+	res, err := http.Get(r.OpsURL() + "/metrics")
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	require.Contains(t, readAll(t, res), "akmatori_config_last_reload_successful 0")
 
 	u := postgres.User{ID: ops.NewID(), Username: "vic", PasswordHash: "x", Roles: []string{"viewer"}}
 	require.NoError(t, r.db.CreateUser(t.Context(), u))
@@ -74,6 +86,8 @@ func TestSystemKeepsErrorsFromViewers(t *testing.T) {
 	require.Equal(t, 200, a.status, a.body)
 	require.Contains(t, a.body, `"failing":true`)
 	require.NotContains(t, a.body, "10.0.0.1")
+	require.NotContains(t, a.body, "10.0.0.2")
+	require.Contains(t, a.body, `"version":"abc123"`)
 	require.NotContains(t, a.body, "127.0.0.1")
 	for _, path := range []string{"/dashboard", "/alerts", "/usage/parts", "/setup"} {
 		require.Equal(t, 200, as("GET", path, nil).status, path)

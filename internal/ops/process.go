@@ -21,6 +21,18 @@ type ProcessDetail struct {
 	// is told to come again.
 	Deliveries int `json:"deliveries_waiting,omitempty"`
 	Room       int `json:"deliveries_room,omitempty"`
+	// Configuration is of the file that it was started with, if there is one.
+	Configuration *Configuration `json:"configuration,omitempty"`
+}
+
+// Configuration is what is in force of a configuration file.
+type Configuration struct {
+	Version  string    `json:"version"` // by the file's content
+	LoadedAt time.Time `json:"loaded_at"`
+	// FailedAt is when a newer file was not taken, and Problem why; then the one
+	// of Version stays in force.
+	FailedAt time.Time `json:"failed_at,omitzero"`
+	Problem  string    `json:"problem,omitempty"`
 }
 
 // WorkerState is a connected worker of an api.

@@ -35,7 +35,8 @@ import (
 
 // DB is a pool of connections as one role.
 type DB struct {
-	pool   *pgxpool.Pool
+	pool   connections // those of whole, or one transaction of theirs
+	whole  *pgxpool.Pool
 	config *pgx.ConnConfig // for connections that listen or hold a lock, apart from the pool
 	audits auditWriters
 	rules  rulesCache // how alerts are grouped
@@ -75,7 +76,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	db := &DB{pool: pool, config: conf.ConnConfig, auditKey: c.AuditKey}
+	db := &DB{pool: pool, whole: pool, config: conf.ConnConfig, auditKey: c.AuditKey}
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		err = db.CheckSchema(ctx)
 		if ops.CodeOf(err) != ops.CodeUnavailable || time.Now().After(deadline) || ctx.Err() != nil {
@@ -115,10 +116,10 @@ func explain(err error, c *pgx.ConnConfig) error {
 }
 
 // Close ends all connections.
-func (db *DB) Close() { db.pool.Close() }
+func (db *DB) Close() { db.whole.Close() }
 
 // Pool gives the pool to a library that stores in a table of its own.
-func (db *DB) Pool() *pgxpool.Pool { return db.pool }
+func (db *DB) Pool() *pgxpool.Pool { return db.whole }
 
 // Version is the newest migration of this program.
 func Version() int64 {
@@ -176,7 +177,7 @@ func (db *DB) tx(ctx context.Context, f func(pgx.Tx) error) error {
 // nobody knows whether it was committed.
 func (db *DB) terse(ctx context.Context, f func(*pgx.Conn) error) error {
 	for try := 0; ; try++ {
-		err := db.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		err := db.whole.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
 			err := f(c.Conn())
 			if status := c.Conn().PgConn().TxStatus(); status != 'I' && !c.Conn().IsClosed() {
 				if err == nil {

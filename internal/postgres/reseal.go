@@ -16,7 +16,7 @@ const maintenanceLock = 0x616b6d6b
 // Exclusive runs f while nobody else runs one on this database: a rotation of
 // keys, a backup and a restore do not mix. It does not wait for its turn.
 func (db *DB) Exclusive(ctx context.Context, f func(context.Context) error) error {
-	conn, err := db.pool.Acquire(ctx)
+	conn, err := db.whole.Acquire(ctx)
 	if err != nil {
 		return mapError(err)
 	}

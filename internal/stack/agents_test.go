@@ -23,7 +23,7 @@ func TestThreatsAgentsInAFile(t *testing.T) {
 		t.Helper()
 		name := filepath.Join(t.TempDir(), "akmatori.yaml")
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
-		f, err := stack.ReadFile(name)
+		f, err := stack.ReadFile(name, nil)
 		if err != nil {
 			return err
 		}

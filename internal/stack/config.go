@@ -3,9 +3,10 @@ package stack
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,7 +20,6 @@ import (
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/seal"
 	"github.com/akmatori/akmatori/internal/tool"
-	"github.com/goccy/go-yaml"
 )
 
 // File is configuration to load at the start. Loading it again changes what is
@@ -38,6 +38,7 @@ type File struct {
 	Runbooks []string `yaml:"runbooks"`
 
 	guidance guidance // what was read of these
+	version  string   // of the text, by its content
 }
 
 // FileSource is a sender of alerts.
@@ -138,17 +139,19 @@ type FileOIDC struct {
 	Groups        map[string][]string `yaml:"groups"` // the roles of each
 }
 
-// ReadFile reads a configuration file.
-func ReadFile(path string) (*File, error) {
-	f, err := os.Open(path)
+// ReadFile reads a configuration file. In its values ${NAME} is the variable of
+// that name; one that is not set is an error. $${ is ${ itself.
+func ReadFile(path string, env Environment) (*File, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	defer func() { _ = f.Close() }()
 	var c File
-	if err := yaml.NewDecoder(f, yaml.Strict()).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+	if err := decode(text, env, &c); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", path, err)
 	}
+	sum := sha256.Sum256(text)
+	c.version = hex.EncodeToString(sum[:6])
 	beside := func(name string) string {
 		if filepath.IsAbs(name) {
 			return name
@@ -174,8 +177,13 @@ func ReadFile(path string) (*File, error) {
 	return &c, nil
 }
 
-// Apply makes the database say what c says. db is open as the api's role.
+// Apply makes the database say what c says, all of it or, if anything is wrong,
+// nothing. db is open as the api's role.
 func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
+	return db.Atomically(ctx, func(db *postgres.DB) error { return c.apply(ctx, db, state) })
+}
+
+func (c *File) apply(ctx context.Context, db *postgres.DB, state *State) error {
 	for _, src := range c.Sources {
 		if err := applySource(ctx, db, state, src); err != nil {
 			return fmt.Errorf("source %q: %w", src.Name, err)

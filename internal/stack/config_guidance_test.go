@@ -27,7 +27,7 @@ func TestGuidanceInAFile(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	}
 	load := func() error {
-		f, err := stack.ReadFile(filepath.Join(dir, "akmatori.yaml"))
+		f, err := stack.ReadFile(filepath.Join(dir, "akmatori.yaml"), nil)
 		if err != nil {
 			return err
 		}

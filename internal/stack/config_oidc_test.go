@@ -28,7 +28,7 @@ func TestAProviderInAFile(t *testing.T) {
 	load := func(text2 string) error {
 		name := filepath.Join(t.TempDir(), "akmatori.yaml")
 		require.NoError(t, os.WriteFile(name, []byte(text2), 0o600))
-		f, err := stack.ReadFile(name)
+		f, err := stack.ReadFile(name, nil)
 		require.NoError(t, err)
 		return f.Apply(t.Context(), db, &stack.State{APIKey: text})
 	}

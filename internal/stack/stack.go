@@ -27,7 +27,9 @@ type Config struct {
 	Lease               time.Duration // of a run; 0 means the default
 	Slots               int           // of the worker; 0 means 4
 	NoWorker            bool          // one that dials AgentsURL does the work
-	Log                 *slog.Logger
+	// Configuration is of the file that was loaded; nil: there is none.
+	Configuration func() ops.Configuration
+	Log           *slog.Logger
 }
 
 // Stack is every process, made and not yet running.
@@ -69,6 +71,7 @@ func New(ctx context.Context, c Config) (*Stack, error) {
 		WorkerToken: c.State.WorkerToken, ToolsPublicKey: c.State.ToolsPublic, EgressPublicKey: c.State.EgressPublic, Keys: c.State.APIKey,
 		GatewayURL: s.GatewayURL() + "/mcp", ProxyURL: s.ProxyURL(), Lease: c.Lease, Log: c.Log.With("process", "api"),
 		AuditKey: c.State.AuditKeys["api"], AuditPublicKeys: c.State.AuditPublic, AuditAnchors: c.State.Anchors,
+		Configuration: c.Configuration,
 	}); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}

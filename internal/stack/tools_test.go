@@ -71,7 +71,7 @@ tool_servers:
 `
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	for range 2 { // loading it again changes nothing
-		f, err := stack.ReadFile(file)
+		f, err := stack.ReadFile(file, nil)
 		require.NoError(t, err)
 		c.configure(*f)
 	}
@@ -84,7 +84,7 @@ tool_servers:
 		strings.Replace(strings.Replace(config, "kind: mcp", "kind: http", 1), `, commands: {say: "-", run_shell: command}`, "", 1): "already",
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(wrong), 0o600))
-		f, err := stack.ReadFile(file)
+		f, err := stack.ReadFile(file, nil)
 		require.NoError(t, err)
 		require.ErrorContains(t, f.Apply(t.Context(), c.db, c.state), want)
 	}

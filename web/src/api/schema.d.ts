@@ -656,7 +656,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Remove a credential that nothing uses, with its secret
+         * @description Needs the permission "inventory.manage".
+         */
+        delete: operations["delete-credential"];
         options?: never;
         head?: never;
         /**
@@ -2438,6 +2442,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/targets/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a target that nothing names
+         * @description Needs the permission "inventory.manage".
+         */
+        delete: operations["delete-target"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/targets/{id}/host-key/accept": {
         parameters: {
             query?: never;
@@ -3392,6 +3416,14 @@ export interface components {
         CodeInputBody: {
             /** @description Six digits of your app, or a recovery code. */
             code: string;
+        };
+        Configuration: {
+            /** Format: date-time */
+            failed_at?: string;
+            /** Format: date-time */
+            loaded_at: string;
+            problem?: string;
+            version: string;
         };
         CreatedGatewayToken: {
             actor: string;
@@ -4683,6 +4715,7 @@ export interface components {
         };
         Process: {
             alive: boolean;
+            configuration?: components["schemas"]["Configuration"];
             /** Format: int64 */
             deliveries_room?: number;
             /** Format: int64 */
@@ -7150,6 +7183,35 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Credential"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-credential": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -10948,6 +11010,35 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ShownTarget"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "delete-target": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {

@@ -148,7 +148,14 @@ function ProcessRow({ name, p, now }: { name: string; p: Process; now: string })
         <div>{name}</div>
       </td>
       <td data-label="State">
-        <div>{p.alive ? <Chip tone="good">Alive</Chip> : <Chip tone="critical">Gone</Chip>}</div>
+        <div>
+          {p.alive ? <Chip tone="good">Alive</Chip> : <Chip tone="critical">Gone</Chip>}
+          {p.alive && p.configuration?.problem && (
+            <p role="alert">
+              <Chip tone="critical">Configuration not loaded</Chip> {inert(p.configuration.problem)}. Version {inert(p.configuration.version)} stays in force.
+            </p>
+          )}
+        </div>
       </td>
       <td data-label="Version">
         <code>{inert(p.version)}</code>

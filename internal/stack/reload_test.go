@@ -99,7 +99,10 @@ agents:
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx, again) }()
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	}()
 	for n, c := range []struct{ id, text string }{
 		{"A7 no YAML", "targets: [\n"},
 		{"A7 an unknown key", good + "permision: []\n"},

@@ -2,7 +2,7 @@
 // credentials get another secret and are disabled; both are removed.
 import { accessibility, assert, check, narrow, shot, until, wide } from "./browser.mjs";
 
-export async function hostChecks({ context, page, base }) {
+export async function hostChecks({ context, page, watched, base }) {
   const call = async (method, path, data) => {
     const answer = await context.request.fetch(`${base}/api/v1${path}`, { method, headers: { "Content-Type": "application/json" }, data });
     assert(answer.ok(), `${method} ${path}: ${answer.status()} ${await answer.text()}`);
@@ -72,6 +72,7 @@ export async function hostChecks({ context, page, base }) {
     const demo = await named("/targets", mark);
     await page.goto(`${base}/credentials`);
     await page.getByRole("button", { name: `Remove ${demo.credential}`, exact: true }).click();
+    watched.expect.push(/status of 409.*credentials/);
     await page.getByRole("button", { name: `Really remove ${demo.credential}`, exact: true }).click();
     await page.getByRole("alert").getByText("is in use").waitFor();
     await accessibility(page);

@@ -262,7 +262,7 @@ await listChecks({ context, page, watched, base });
 await craftChecks({ browser, context, page, watched, base });
 await sourceChecks({ browser, context, page, watched, base });
 await workChecks({ browser, context, page, watched, base });
-await hostChecks({ context, page, base });
+await hostChecks({ context, page, watched, base });
 await toolChecks({ context, page, watched, base });
 await memoryChecks({ context, page, base });
 await skillChecks({ context, page, base });

@@ -20,6 +20,8 @@ const (
 	maxBatchBytes = 8 << 20 // of bodies, unless one alone is larger
 	maxQueue      = 1024    // deliveries that wait for a transaction
 	committers    = 2       // transactions at a time: one is computed while the other is committed
+	worthwhile    = 64      // alerts for which a second transaction at a time pays
+	linger        = time.Millisecond
 	commitTimeout = 4 * time.Second
 	answerWithin  = 5 * time.Second // what senders wait for at least
 )
@@ -79,50 +81,70 @@ func (in *intake) store(d ops.Delivery) (ops.Delivery, error) {
 
 // run commits until ctx ends and nobody waits any more.
 func (in *intake) run(ctx context.Context) {
-	var g errgroup.Group
-	for range committers {
-		g.Go(func() error { in.commit(ctx); return nil })
-	}
 	stored := make(chan struct{})
 	var count errgroup.Group
 	count.Go(func() error { in.writeCounts(stored); return nil })
-	_ = g.Wait()
+	in.commit(ctx)
 	close(stored)
 	_ = count.Wait()
 }
 
+// commit gathers batches and commits them until ctx ends and nobody waits any
+// more. A transaction costs as much as many alerts in it, so one of few is not
+// begun beside another, and waits a moment for those who were told of the last
+// commit and are likely to send again; a single sender waits for nobody.
 func (in *intake) commit(ctx context.Context) {
-	var next *waiting // did not fit into the last batch
+	ctx, stopped := context.WithoutCancel(ctx), ctx.Done()
+	var b, next batch
+	var late <-chan time.Time // linger is over
+	busy, expected, lingered, ending := 0, 1, false, false
+	done := make(chan int)
 	for {
-		first := next
-		next = nil
-		if first == nil {
-			select {
-			case first = <-in.queue:
-			case <-ctx.Done():
-				select { // the servers have stopped: what is here is all there is
-				case first = <-in.queue:
-				default:
-					return
-				}
-			}
+		switch full := len(b.all) == maxBatch || len(next.all) > 0; {
+		case len(b.all) == 0 && ending && busy == 0 && len(in.queue) == 0:
+			return
+		case len(b.all) > 0 && (busy == 0 && (full || ending || lingered || len(b.all) >= expected) ||
+			busy > 0 && busy < committers && (full || b.alerts >= worthwhile)):
+			busy++
+			go func(all []*waiting) {
+				in.commitBatch(ctx, all)
+				done <- len(all)
+			}(b.all)
+			b, next, late, lingered = next, batch{}, nil, false
+			continue
+		case len(b.all) > 0 && busy == 0 && late == nil:
+			late = time.After(linger)
 		}
-		batch, size := []*waiting{first}, len(first.delivery.Body)
-	gather:
-		for len(batch) < maxBatch {
-			select {
-			case w := <-in.queue:
-				if size += len(w.delivery.Body); size > maxBatchBytes {
-					next = w
-					break gather
-				}
-				batch = append(batch, w)
-			default:
-				break gather
-			}
+		queue := in.queue
+		if len(b.all) == maxBatch || len(next.all) > 0 {
+			queue = nil
 		}
-		in.commitBatch(context.WithoutCancel(ctx), batch)
+		select {
+		case w := <-queue:
+			if len(b.all) > 0 && b.bytes+len(w.delivery.Body) > maxBatchBytes {
+				next.add(w)
+			} else {
+				b.add(w)
+			}
+		case n := <-done:
+			busy--
+			expected = n + len(b.all) + len(in.queue)
+		case <-late:
+			lingered = true
+		case <-stopped: // the servers have stopped: what is here is all there is
+			ending, stopped = true, nil
+		}
 	}
+}
+
+// batch is what one transaction stores.
+type batch struct {
+	all           []*waiting
+	bytes, alerts int
+}
+
+func (b *batch) add(w *waiting) {
+	b.all, b.bytes, b.alerts = append(b.all, w), b.bytes+len(w.delivery.Body), b.alerts+len(w.delivery.Alerts)
 }
 
 func (in *intake) commitBatch(ctx context.Context, batch []*waiting) {

@@ -318,6 +318,7 @@ for (const colorScheme of ["light", "dark"]) {
         await page.goto(base + (typeof where === "function" ? where() : where));
         await page.getByRole("heading", { level: 1 }).waitFor();
         await until("the end of loading", async () => (await page.getByRole("status", { name: "Loading" }).count()) === 0);
+        await until("the charts", () => page.evaluate(() => [...document.querySelectorAll("figure [data-height]")].every((box) => box.querySelector("canvas"))));
         if (name === "incident") await page.locator("[data-call]").first().waitFor();
         await page.waitForTimeout(150); // what comes after the first data, such as the tail of the timeline
         await shot(page, `${name}-${viewport.width}-${colorScheme}`);

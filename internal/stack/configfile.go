@@ -80,7 +80,8 @@ func (e *expander) valueOf(found string) (string, error) {
 	}
 	name, closed := strings.CutSuffix(strings.TrimPrefix(found, "${"), "}")
 	if !closed || !variableName.MatchString(name) {
-		return "", fmt.Errorf("%.60q is no variable: write ${NAME}, or $${ for the characters themselves", found)
+		// What it is instead is not quoted: it may be the rest of a secret.
+		return "", errors.New("what begins with ${ is no variable: write ${NAME}, or $${ for the characters themselves")
 	}
 	if e.env != nil {
 		if value, set := e.env(name); set {

@@ -71,6 +71,7 @@ agents:
 		{"A6 in a block", strings.Replace(good, "as ${LOGIN}", "as ${NOBODY}", 1), "the variable NOBODY is not set"},
 		{"A6 a default", strings.Replace(good, "${LOGIN}", "${LOGIN:-root}", 1), "is no variable"},
 		{"A6 not closed", strings.Replace(good, "${LOGIN}", "${LOGIN", 1), "is no variable"},
+		{"A6 in a secret", strings.Replace(good, "\"${SECRET}\"", "\"hunter${2 from-the-environment\"", 1), "line 3: what begins with ${ is no variable"},
 		{"A6 nothing", strings.Replace(good, "${LOGIN}", "${}", 1), "is no variable"},
 		{"A1 an unknown key", good + "permision: []\n", "permision"},
 	} {

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -16,12 +15,12 @@ import (
 )
 
 const (
-	maxBatch      = 64      // deliveries in one transaction
-	maxBatchBytes = 8 << 20 // of bodies, unless one alone is larger
-	maxQueue      = 1024    // deliveries that wait for a transaction
-	committers    = 2       // transactions at a time: one is computed while the other is committed
-	worthwhile    = 64      // alerts for which a second transaction at a time pays
-	linger        = time.Millisecond
+	maxBatch      = 64               // deliveries in one transaction
+	maxBatchBytes = 8 << 20          // of bodies, unless one alone is larger
+	maxQueue      = 1024             // deliveries that wait for a transaction
+	committers    = 2                // transactions at a time: one is computed while the other is committed
+	worthwhile    = 64               // alerts for which a second transaction at a time pays
+	linger        = time.Millisecond // what few alerts wait for those that are likely to come
 	commitTimeout = 4 * time.Second
 	answerWithin  = 5 * time.Second // what senders wait for at least
 )
@@ -37,7 +36,7 @@ type intake struct {
 
 	mu      sync.Mutex
 	counted map[string]*postgres.SourceCount // by source, since the last writing
-	writing sync.Mutex
+	writing sync.Mutex                       // held by whoever writes them
 }
 
 // waiting is a delivery whose request waits for its commit.
@@ -82,11 +81,11 @@ func (in *intake) store(d ops.Delivery) (ops.Delivery, error) {
 // run commits until ctx ends and nobody waits any more.
 func (in *intake) run(ctx context.Context) {
 	stored := make(chan struct{})
-	var count errgroup.Group
-	count.Go(func() error { in.writeCounts(stored); return nil })
+	var counting sync.WaitGroup
+	counting.Go(func() { in.writeCounts(stored) })
 	in.commit(ctx)
 	close(stored)
-	_ = count.Wait()
+	counting.Wait()
 }
 
 // commit gathers batches and commits them until ctx ends and nobody waits any

@@ -191,29 +191,36 @@ func queueRates(b *pgx.Batch, source string, at time.Time, deliveries, alerts, e
 	}
 }
 
-// CountSources adds up the health of sources.
+// CountSources adds up the health of sources. Another process that counts the
+// same rows may get in its way; then it is done again.
 func (db *DB) CountSources(ctx context.Context, counts []*SourceCount) error {
-	slices.SortFunc(counts, func(a, b *SourceCount) int { return strings.Compare(a.Source, b.Source) }) // another process counts the same rows
-	b := &pgx.Batch{}
-	for _, c := range counts {
-		b.Queue(`INSERT INTO source_health AS h (source_id, deliveries, duplicates, last_delivery_at, rejected_since) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (source_id) DO UPDATE SET deliveries = h.deliveries + $2, duplicates = h.duplicates + $3,
-				last_delivery_at = greatest(h.last_delivery_at, $4), rejected_since = $5 + CASE WHEN $2 > 0 THEN 0 ELSE h.rejected_since END`,
-			c.Source, c.deliveries, c.duplicates, orNull(c.last), c.refused)
-		for _, at := range slices.SortedFunc(maps.Keys(c.minutes), time.Time.Compare) {
-			m := c.minutes[at]
-			queueRates(b, c.Source, at, m.deliveries, m.alerts, m.errors)
+	slices.SortFunc(counts, func(a, b *SourceCount) int { return strings.Compare(a.Source, b.Source) })
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		b := &pgx.Batch{}
+		for _, c := range counts {
+			queueCount(b, c)
 		}
-		for _, kind := range sortedKeys(c.errors) {
-			queueError(b, c.Source, c.errors[kind])
-		}
-		for _, code := range sortedKeys(c.warnings) {
-			w := c.warnings[code]
-			b.Queue(`INSERT INTO source_warnings AS w (source_id, code, text, count, at) VALUES ($1, $2, $3, $4, $5)
-				ON CONFLICT (source_id, code) DO UPDATE SET text = $3, count = w.count + $4, at = $5`, c.Source, w.Code, w.Text, w.Count, w.At)
-		}
+		return tx.SendBatch(ctx, b).Close()
+	})
+}
+
+func queueCount(b *pgx.Batch, c *SourceCount) {
+	b.Queue(`INSERT INTO source_health AS h (source_id, deliveries, duplicates, last_delivery_at, rejected_since) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (source_id) DO UPDATE SET deliveries = h.deliveries + $2, duplicates = h.duplicates + $3,
+			last_delivery_at = greatest(h.last_delivery_at, $4), rejected_since = $5 + CASE WHEN $2 > 0 THEN 0 ELSE h.rejected_since END`,
+		c.Source, c.deliveries, c.duplicates, orNull(c.last), c.refused)
+	for _, at := range slices.SortedFunc(maps.Keys(c.minutes), time.Time.Compare) {
+		m := c.minutes[at]
+		queueRates(b, c.Source, at, m.deliveries, m.alerts, m.errors)
 	}
-	return mapError(db.pool.SendBatch(ctx, b).Close())
+	for _, kind := range sortedKeys(c.errors) {
+		queueError(b, c.Source, c.errors[kind])
+	}
+	for _, code := range sortedKeys(c.warnings) {
+		w := c.warnings[code]
+		b.Queue(`INSERT INTO source_warnings AS w (source_id, code, text, count, at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (source_id, code) DO UPDATE SET text = $3, count = w.count + $4, at = $5`, c.Source, w.Code, w.Text, w.Count, w.At)
+	}
 }
 
 func queueError(b *pgx.Batch, source string, e ops.SourceError) {

@@ -114,13 +114,16 @@ func TestHeadsAreKept(t *testing.T) {
 		heads := kept(t, file, keys)
 		return len(heads) > 0 && heads[len(heads)-1].Seq == 3
 	}, 30*time.Second, 5*time.Millisecond)
-	rec := httptest.NewRecorder()
-	w.ServeHTTP(rec, httptest.NewRequest("GET", "/audit/heads", nil))
 	var answer struct {
 		Chain        string
 		Kept, Newest ops.AuditHead
 	}
-	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &answer))
+	require.Eventually(t, func() bool { // it is said when it is on the disk, and not before
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, httptest.NewRequest("GET", "/audit/heads", nil))
+		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &answer))
+		return answer.Kept.Seq == 3
+	}, 30*time.Second, 5*time.Millisecond)
 	require.Equal(t, "gateway", answer.Chain)
 	require.True(t, keys.Verify(answer.Kept))
 	require.Equal(t, answer.Newest, answer.Kept)

@@ -149,19 +149,9 @@ $(LINT):
 bench: web/dist/index.html ## benchmarks (BENCHTIME=1s)
 	$(WITHPG) $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m $(call TESTS_WITH,Benchmark)
 
-# A fuzz test that finds something writes the input down and says so. Go's own
-# deadline sometimes ends a worker too late ("context deadline exceeded" and no
-# input): that is not a finding, and such a test is run once more.
 .PHONY: fuzz
-fuzz: ## each fuzz test for a while (FUZZTIME=10s)
-	@mkdir -p .cache; for dir in $(call TESTS_WITH,Fuzz); do \
-	  for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
-	    echo "fuzz $$dir $$name"; \
-	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir 2>&1 | tee .cache/fuzz.log || { \
-	      grep -q 'context deadline exceeded' .cache/fuzz.log && ! grep -q 'Failing input' .cache/fuzz.log && \
-	      $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir; }; \
-	  done; \
-	done
+fuzz: ## each fuzz test for a while (FUZZTIME=10s, FUZZ=part of a name)
+	@.ci/fuzz $(FUZZTIME) $(FUZZ)
 
 .PHONY: clean
 clean: ## remove what make has built (not the data of make run)

@@ -32,67 +32,58 @@ fresh() { # FILE: true if it must be made; older ones of its kind go away
   say "making ${1##*/}"
 }
 work=$(mktemp -d "$out/work.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+set -m # a job is a process group, which is ended whole
+trap 'for job in $(jobs -p); do kill -- -"$job" 2>/dev/null || true; done; wait; rm -rf "$work"' EXIT
+
+goroot=$(go env GOROOT) modcache=$(go env GOMODCACHE)
+pg=$(ls -d /usr/lib/postgresql/*/ | sort -V | tail -n 1)
+pg=${pg%/}
+[ -x "$pg/bin/initdb" ] || die "postgresql is missing"
 
 debian=$(name debian <(echo "$suite $packages"; cat "$self"))
-if fresh "$debian"; then
+go=$(name go <(go version; basename "$debian") go.mod go.sum)
+node=$(name node <(node --version; basename "$debian") web/package-lock.json)
+postgres=$(name postgres <("$pg/bin/postgres" --version; basename "$debian") deploy/images/postgres-entrypoint.sh)
+
+make_debian() {
   debootstrap --variant=minbase --include="ca-certificates,${packages// /,}" "$suite" "$work/root" >"$work/log" 2>&1 ||
     { tail -n 20 "$work/log" >&2; die "debootstrap failed"; }
   rm -rf "$work"/root/usr/share/{doc,man,info,locale}/* "$work"/root/var/{lib/apt/lists,cache/apt,cache/debconf,log}/*
   tar -C "$work/root" --one-file-system -cf "$debian.new" .
   mv "$debian.new" "$debian"
-fi
-
-# on TREE FILE: the base with a tree on top of it. (An engine refuses a tar that
-# has a path twice.)
-on() {
-  mkdir "$work/on"
-  tar -C "$work/on" -xf "$debian"
-  cp -a "$1/." "$work/on/"
-  chroot "$work/on" ldconfig
-  tar -C "$work/on" -cf "$2.new" .
-  rm -rf "$work/on" "$1"
-  mv "$2.new" "$2"
 }
 
-goroot=$(go env GOROOT) modcache=$(go env GOMODCACHE)
-go=$(name go <(go version; basename "$debian") go.mod go.sum)
-if fresh "$go"; then (
-  mkdir -p "$work/go/usr/local"
-  cp -a "$goroot" "$work/go/usr/local/go"
-  rm -rf "$work"/go/usr/local/go/{test,api,doc}
-  export GOMODCACHE=$work/go/go/pkg/mod GOFLAGS="-modcacherw -trimpath -buildvcs=false" CGO_ENABLED=0
+make_go() {
+  local tree=$work/go
+  mkdir -p "$tree/usr/local"
+  cp -a "$goroot" "$tree/usr/local/go"
+  rm -rf "$tree"/usr/local/go/{test,api,doc}
+  export GOMODCACHE=$tree/go/pkg/mod GOFLAGS="-modcacherw -trimpath -buildvcs=false" CGO_ENABLED=0
   GOPROXY="file://$modcache/cache/download,$(go env GOPROXY)" go mod download >&2
   # What is not ours is compiled here, once, and not with each image.
   go list -deps -f '{{if or .Standard (not .Module.Main)}}{{.ImportPath}}{{end}}' ./cmd/{api,init,mcp,proxy,agent} ./deploy/compose/demo |
-    grep -v '^unsafe$' | GOCACHE=$work/go/root/.cache/go-build xargs go build
-  on "$work/go" "$go"
-) fi
+    grep -v '^unsafe$' | GOCACHE=$tree/root/.cache/go-build xargs go build
+}
 
-node=$(name node <(node --version; basename "$debian") web/package-lock.json)
-if fresh "$node"; then
+make_node() {
+  local tree=$work/node npm
   # A cache that an install without a network can be made from.
   mkdir "$work/web"
   cp web/package.json web/package-lock.json "$work/web"
   npm --prefix "$work/web" ci --cache "$work/npm" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
-  mkdir -p "$work/tree/root" "$work/tree/usr/local/bin" "$work/tree/usr/local/lib/node_modules"
-  cp -L "$(command -v node)" "$work/tree/usr/local/bin/node"
-  npmdir=$(dirname "$(dirname "$(realpath "$(command -v npm)")")")
-  cp -r "$npmdir" "$work/tree/usr/local/lib/node_modules/npm"
-  ln -s ../lib/node_modules/npm/bin/npm-cli.js "$work/tree/usr/local/bin/npm"
-  ln -s ../lib/node_modules/npm/bin/npx-cli.js "$work/tree/usr/local/bin/npx"
-  mv "$work/npm" "$work/tree/root/.npm"
-  rm -rf "$work/tree/root/.npm/_logs"
-  echo 'offline=true' >"$work/tree/root/.npmrc"
-  on "$work/tree" "$node"
-fi
+  mkdir -p "$tree/root" "$tree/usr/local/bin" "$tree/usr/local/lib/node_modules"
+  cp -L "$(command -v node)" "$tree/usr/local/bin/node"
+  npm=$(dirname "$(dirname "$(realpath "$(command -v npm)")")")
+  cp -r "$npm" "$tree/usr/local/lib/node_modules/npm"
+  ln -s ../lib/node_modules/npm/bin/npm-cli.js "$tree/usr/local/bin/npm"
+  ln -s ../lib/node_modules/npm/bin/npx-cli.js "$tree/usr/local/bin/npx"
+  mv "$work/npm" "$tree/root/.npm"
+  rm -rf "$tree/root/.npm/_logs"
+  echo 'offline=true' >"$tree/root/.npmrc"
+}
 
-pg=$(ls -d /usr/lib/postgresql/*/ | sort -V | tail -n 1)
-pg=${pg%/}
-[ -x "$pg/bin/initdb" ] || die "postgresql is missing"
-postgres=$(name postgres <("$pg/bin/postgres" --version; basename "$debian") deploy/images/postgres-entrypoint.sh)
-if fresh "$postgres"; then
-  tree=$work/pg
+make_postgres() { # needs debian
+  local tree=$work/postgres lib program
   mkdir -p "$tree$pg" "$tree/usr/share/postgresql" "$tree/usr/local/bin" "$tree/etc/ld.so.conf.d" "$tree/var/lib/postgresql/data"
   cp -r "$pg/bin" "$pg/lib" "$tree$pg/"
   rm -rf "$tree$pg"/lib/bitcode "$tree$pg"/lib/llvmjit*
@@ -112,7 +103,32 @@ if fresh "$postgres"; then
   install -d -m 2775 "$tree/run/postgresql"
   chown -R 70:70 "$tree/var/lib/postgresql" "$tree/run/postgresql"
   echo /usr/local/pglibs >"$tree/etc/ld.so.conf.d/postgresql.conf"
-  on "$tree" "$postgres"
-fi
+}
+
+# on TREE FILE: the base with a tree on top of it. (An engine refuses a tar that
+# has a path twice.)
+on() {
+  mkdir "$work/on"
+  tar -C "$work/on" -xf "$debian"
+  cp -a "$1/." "$work/on/"
+  chroot "$work/on" ldconfig
+  tar -C "$work/on" -cf "$2.new" .
+  rm -rf "$work/on" "$1"
+  mv "$2.new" "$2"
+}
+
+# What waits for packages and what compiles go side by side.
+waited=()
+for kind in debian go node; do
+  if fresh "${!kind}"; then
+    make_$kind &
+    waited+=($!)
+  fi
+done
+for job in "${waited[@]}"; do wait "$job"; done
+if fresh "$postgres"; then make_postgres; fi
+for kind in go node postgres; do
+  [ ! -d "$work/$kind" ] || on "$work/$kind" "${!kind}"
+done
 
 printf '%s\n' "debian=$debian" "go=$go" "node=$node" "postgres=$postgres"

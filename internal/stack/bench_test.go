@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -35,6 +38,9 @@ const (
 // rows in one transaction a request. They take turns, so that what else the
 // machine does hits all of them; the ratios are what counts. An operation is a
 // round of all turns. Without Alertmanager on the machine there is none.
+//
+// Processor time says more than the rates on a machine that does other things,
+// too: of the clients (this process), the server that they ask, and PostgreSQL.
 func BenchmarkIntake(b *testing.B) {
 	pg := newDurable(b)
 	c := prepareOn(b, pg.db, "name: none\nmodel: none\nturns: [{text: nothing}]\n")
@@ -47,20 +53,21 @@ func BenchmarkIntake(b *testing.B) {
 	ours := c.webhookContender(client)
 	database := postgresContender(b, c)
 	var rival func(int64, int) error
+	var rivalPid int
 	if _, err := exec.LookPath("prometheus-alertmanager"); err == nil {
-		rival = alertmanagerContender(b, client)
+		rival, rivalPid = alertmanagerContender(b, client)
 	}
 	var contenders []*contender
 	for _, alerts := range []int{1, 64} {
-		contenders = append(contenders, &contender{name: "akmatori", alerts: alerts, send: ours})
+		contenders = append(contenders, &contender{name: "akmatori", alerts: alerts, send: ours, server: c.procs["api"].cmd.Process.Pid, database: pg.run.Pid()})
 		if rival != nil {
-			contenders = append(contenders, &contender{name: "alertmanager", alerts: alerts, send: rival})
+			contenders = append(contenders, &contender{name: "alertmanager", alerts: alerts, send: rival, server: rivalPid})
 		}
-		contenders = append(contenders, &contender{name: "postgres", alerts: alerts, send: database})
+		contenders = append(contenders, &contender{name: "postgres", alerts: alerts, send: database, database: pg.run.Pid()})
 	}
 	for _, x := range contenders { // connections, caches
 		x.turn(b, benchSlice/4)
-		x.took, x.busy = nil, 0
+		x.took, x.busy, x.spent = nil, 0, [3]time.Duration{}
 	}
 	var thousand time.Duration
 	for b.Loop() {
@@ -84,14 +91,62 @@ type contender struct {
 	name   string
 	alerts int                             // a request
 	send   func(n int64, alerts int) error // n is new
-	took   []time.Duration
-	busy   time.Duration
+	// Processes that work for it, apart from this one: 0 if there is none.
+	server, database int
+
+	took  []time.Duration
+	busy  time.Duration
+	spent [3]time.Duration // of processor time: here, by the server, by the database
+}
+
+// used is what the processes that work for x have used so far.
+func (x *contender) used() (all [3]time.Duration) {
+	var here syscall.Rusage // the others are children of this one
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &here) == nil {
+		all[0] = time.Duration(here.Utime.Nano() + here.Stime.Nano())
+	}
+	for i, pid := range []int{x.server, x.database} {
+		if pid != 0 {
+			all[i+1] = processorTime(pid)
+		}
+	}
+	return all
+}
+
+// processorTime is what a process and its children have used, 0 if the system
+// does not tell.
+func processorTime(pid int) (total time.Duration) {
+	const tick = time.Second / 100 // of /proc, on every Linux
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // has ended
+		}
+		// The name in parentheses may hold anything: what counts is behind it, from
+		// the third field on: the parent is the fourth, the times are 14 to 17.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		own := filepath.Base(filepath.Dir(name)) == strconv.Itoa(pid)
+		if len(fields) < 15 || !own && fields[1] != strconv.Itoa(pid) {
+			continue
+		}
+		times := fields[11:13]
+		if own { // with those of its children that have ended
+			times = fields[11:15]
+		}
+		for _, ticks := range times {
+			n, _ := strconv.ParseInt(ticks, 10, 64)
+			total += time.Duration(n) * tick
+		}
+	}
+	return total
 }
 
 // turn has all clients send for a while.
-func (x *contender) turn(b *testing.B, d time.Duration) {
+func (x *contender) turn(b testing.TB, d time.Duration) {
 	var mu sync.Mutex
 	var clients sync.WaitGroup
+	before := x.used()
 	began := time.Now()
 	for range benchClients {
 		clients.Go(func() {
@@ -111,6 +166,9 @@ func (x *contender) turn(b *testing.B, d time.Duration) {
 	}
 	clients.Wait()
 	x.busy += time.Since(began)
+	for i, after := range x.used() {
+		x.spent[i] += after - before[i]
+	}
 }
 
 func (x *contender) rate() float64 { return float64(len(x.took)) / x.busy.Seconds() }
@@ -120,10 +178,15 @@ func (x *contender) at(q float64) float64 {
 	return float64(x.took[int(q*float64(len(x.took)-1))].Microseconds()) / 1000
 }
 
+// each is the processor time of a request, in microseconds.
+func (x *contender) each(part int) float64 {
+	return float64(x.spent[part].Microseconds()) / float64(len(x.took))
+}
+
 func compare(b *testing.B, contenders []*contender) string {
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "\nalerts/request\t\trequests/s\talerts/s\tp50 ms\tp99 ms\takmatori is\t")
+	_, _ = fmt.Fprintln(w, "\nalerts/request\t\trequests/s\talerts/s\tp50 ms\tp99 ms\tclient µs\tserver µs\tdatabase µs\takmatori is\t")
 	var own *contender
 	for _, x := range contenders {
 		ratio := ""
@@ -135,7 +198,8 @@ func compare(b *testing.B, contenders []*contender) string {
 			ratio = fmt.Sprintf("%.2f×", own.rate()/x.rate())
 			b.ReportMetric(own.rate()/x.rate(), fmt.Sprintf("x-%s-%d", x.name, x.alerts))
 		}
-		_, _ = fmt.Fprintf(w, "%d\t%s\t%.0f\t%.0f\t%.2f\t%.2f\t%s\t\n", x.alerts, x.name, x.rate(), x.rate()*float64(x.alerts), x.at(.50), x.at(.99), ratio)
+		_, _ = fmt.Fprintf(w, "%d\t%s\t%.0f\t%.0f\t%.2f\t%.2f\t%.0f\t%.0f\t%.0f\t%s\t\n", x.alerts, x.name, x.rate(), x.rate()*float64(x.alerts),
+			x.at(.50), x.at(.99), x.each(0), x.each(1), x.each(2), ratio)
 	}
 	_ = w.Flush()
 	return out.String()
@@ -173,13 +237,15 @@ func (c *cluster) webhookContender(client *http.Client) func(int64, int) error {
 
 // alertmanagerContender starts an Alertmanager with nobody to tell. It groups as
 // our alerts are grouped.
-func alertmanagerContender(t testing.TB, client *http.Client) func(int64, int) error {
+func alertmanagerContender(t testing.TB, client *http.Client) (send func(int64, int) error, pid int) {
 	dir := filepath.Join(peerDir(t), "am")
 	am := peer(t, []string{"AM_GROUP_BY=alertname", "AM_GROUP_WAIT=30s", "AM_GROUP_INTERVAL=5m", "AM_LOG_LEVEL=warn"}, "alertmanager.sh", "start", dir)
 	t.Cleanup(func() { peer(t, nil, "alertmanager.sh", "stop", dir) })
+	pid, err := strconv.Atoi(am["ALERTMANAGER_PID"])
+	require.NoError(t, err)
 	return func(n int64, alerts int) error {
 		return postJSON(client, am["ALERTMANAGER_URL"]+"/api/v2/alerts", "["+benchAlerts(n, alerts, false)+"]", "", http.StatusOK)
-	}
+	}, pid
 }
 
 // postgresContender writes the rows that a request with new alerts of one group

@@ -48,22 +48,17 @@ func parseAlertmanager(r Request) (Parsed, error) {
 // parseGroup reads the format that Alertmanager and Grafana share. Each alert
 // goes by its own status: the group's is "firing" as long as one of them fires.
 func parseGroup(r Request, convert func(alertmanagerMessage, alertmanagerAlert, time.Time) ops.Alert) (Parsed, error) {
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(r.Body, &keys); err != nil {
-		return Parsed{}, jsonProblem(err)
+	msg, raws, ok := scanGroup(r.Body)
+	if !ok {
+		var err error
+		if msg, raws, err = decodeGroup(r.Body); err != nil {
+			return Parsed{}, err
+		}
 	}
-	if _, ok := keys["alerts"]; !ok {
-		return Parsed{}, errors.New(`the body has no "alerts": is the payload customized?`)
-	}
-	var msg alertmanagerMessage
-	if err := json.Unmarshal(r.Body, &msg); err != nil {
-		return Parsed{}, jsonProblem(err)
-	}
-	if msg.Alerts == nil { // null
-		return Parsed{Truncated: msg.TruncatedAlerts.count()}, nil
-	}
-	raws := *msg.Alerts
 	parsed := Parsed{Truncated: msg.TruncatedAlerts.count()}
+	if raws == nil { // null
+		return parsed, nil
+	}
 	if len(raws) > MaxAlerts {
 		parsed.Truncated += len(raws) - MaxAlerts
 		raws = raws[:MaxAlerts]
@@ -71,8 +66,15 @@ func parseGroup(r Request, convert func(alertmanagerMessage, alertmanagerAlert, 
 	parsed.Alerts = make([]ops.Alert, 0, len(raws))
 	unread := 0
 	for _, raw := range raws {
-		var a alertmanagerAlert
-		if err := json.Unmarshal(raw, &a); err != nil || len(a.Labels) == 0 && a.Fingerprint == "" {
+		a, ok := scanAlert(raw)
+		if !ok {
+			a = alertmanagerAlert{}
+			if json.Unmarshal(raw, &a) != nil {
+				unread++
+				continue
+			}
+		}
+		if len(a.Labels) == 0 && a.Fingerprint == "" {
 			unread++
 			continue
 		}
@@ -82,6 +84,53 @@ func parseGroup(r Request, convert func(alertmanagerMessage, alertmanagerAlert, 
 		return parsed, fmt.Errorf("%d of %d alerts are not objects with labels", unread, len(raws))
 	}
 	return parsed, nil
+}
+
+// decodeGroup reads a message, its alerts apart: nil if they are null.
+func decodeGroup(body []byte) (msg alertmanagerMessage, alerts []json.RawMessage, err error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(body, &keys); err != nil {
+		return msg, nil, jsonProblem(err)
+	}
+	if _, ok := keys["alerts"]; !ok {
+		return msg, nil, errors.New(`the body has no "alerts": is the payload customized?`)
+	}
+	if err := json.Unmarshal(body, &msg); err != nil {
+		return msg, nil, jsonProblem(err)
+	}
+	if msg.Alerts != nil {
+		alerts = *msg.Alerts
+	}
+	return msg, alerts, nil
+}
+
+// scanGroup does the same for a message as senders write them, in a single pass
+// and without copies. It is not ok with any other, which may be right or wrong.
+func scanGroup(body []byte) (msg alertmanagerMessage, alerts []json.RawMessage, ok bool) {
+	if !json.Valid(body) { // the only look at the syntax
+		return msg, nil, false
+	}
+	fields := fields{{"receiver", &msg.Receiver}, {"groupKey", &msg.GroupKey}, {"groupLabels", &msg.GroupLabels},
+		{"externalURL", &msg.ExternalURL}, {"truncatedAlerts", &msg.TruncatedAlerts}, {"orgId", &msg.OrgID}}
+	plain := true
+	isObject := eachField(body, func(key string, value []byte) {
+		if key == "alerts" {
+			plain = plain && alerts == nil && eachItem(value, func(item []byte) { alerts = append(alerts, item) }) && alerts != nil
+			return
+		}
+		plain = plain && fields.set(key, value) && !strings.EqualFold(key, "alerts")
+	})
+	return msg, alerts, isObject && plain && alerts != nil
+}
+
+// scanAlert reads an alert of a valid message in the same way.
+func scanAlert(raw []byte) (a alertmanagerAlert, ok bool) {
+	fields := fields{{"status", &a.Status}, {"labels", &a.Labels}, {"annotations", &a.Annotations}, {"startsAt", &a.StartsAt}, {"endsAt", &a.EndsAt},
+		{"generatorURL", &a.GeneratorURL}, {"fingerprint", &a.Fingerprint}, {"dashboardURL", &a.DashboardURL}, {"panelURL", &a.PanelURL},
+		{"silenceURL", &a.SilenceURL}, {"ruleUID", &a.RuleUID}, {"valueString", &a.ValueString}, {"orgId", &a.OrgID}}
+	plain := true
+	isObject := eachField(raw, func(key string, value []byte) { plain = plain && fields.set(key, value) })
+	return a, isObject && plain
 }
 
 func (msg alertmanagerMessage) alert(a alertmanagerAlert, receivedAt time.Time) ops.Alert {

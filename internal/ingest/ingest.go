@@ -146,16 +146,20 @@ type stringMap map[string]string
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (m *stringMap) UnmarshalJSON(data []byte) error {
-	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(data, &raw); err != nil {
-		return err
-	}
-	*m = make(stringMap, len(raw))
-	for k, v := range raw {
-		if string(v) != "null" {
-			(*m)[clean(k)] = looseText(v)
+	out := stringMap{}
+	if !eachField(data, func(key string, value []byte) {
+		if key = clean(key); string(value) != "null" {
+			out[key] = looseText(value)
+		} else {
+			delete(out, key) // the last of several counts
+		}
+	}) {
+		var none map[string]json.RawMessage
+		if err := json.Unmarshal(data, &none); err != nil { // null is no error
+			return err
 		}
 	}
+	*m = out
 	return nil
 }
 
@@ -214,6 +218,13 @@ func (m stringMap) first(names ...string) string {
 // limited gives m with at most entries values, each cut to size. Which ones
 // are kept depends on their names alone.
 func (m stringMap) limited(entries, size int) map[string]string {
+	within := len(m) <= entries
+	for k, v := range m {
+		within = within && len(k) <= maxLabelName && len(v) <= size
+	}
+	if within && m != nil {
+		return maps.Clone(m)
+	}
 	out := make(map[string]string, min(len(m), entries))
 	for i, k := range slices.Sorted(maps.Keys(m)) {
 		if i == entries {

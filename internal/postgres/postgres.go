@@ -72,6 +72,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	// Statements are short and many at once: what these begin costs more than it saves.
 	conf.ConnConfig.RuntimeParams["jit"] = "off"
 	conf.ConnConfig.RuntimeParams["max_parallel_workers_per_gather"] = "0"
+	conf.AfterConnect = func(_ context.Context, c *pgx.Conn) error { registerUUIDs(c); return nil }
 	pool, err := pgxpool.NewWithConfig(ctx, conf)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

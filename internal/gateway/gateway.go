@@ -141,7 +141,7 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "mcp-gateway", AuditKey: auditKey})
+	db, err := postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL, App: "mcp-gateway", AuditKey: auditKey, Warm: warmConns})
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +192,10 @@ func New(ctx context.Context, c Config) (_ *Gateway, err error) {
 	g.handler = g.routes()
 	return g, nil
 }
+
+// warmConns is how many connections to the database are open at all times: the
+// gateway's own questions take turns on some of them, a call shall find one.
+const warmConns = 4
 
 // newInstance is a number that no other living gateway has; 0 is "none".
 func newInstance() int32 {

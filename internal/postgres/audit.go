@@ -369,10 +369,11 @@ func (db *DB) appendAudit(ctx context.Context, tx pgx.Tx, records ...ops.AuditRe
 
 // queueAudit queues a record that has its place in the chain.
 func queueAudit(b *pgx.Batch, r ops.AuditRecord) {
-	b.Queue(`INSERT INTO audit (chain, seq, at, actor, action, object, run_id, outcome, detail, prev, hash, first, key, signature)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, ''::bytea), $11, nullif($12, 0), nullif($13, ''), $14)`,
-		r.Chain, r.Seq, r.At, r.Actor, r.Action, r.Object, r.RunID, r.Outcome, r.Detail, r.Prev, r.Hash, r.First, r.Key, r.Signature)
+	b.Queue(insertAudit, r.Chain, r.Seq, r.At, r.Actor, r.Action, r.Object, r.RunID, r.Outcome, r.Detail, r.Prev, r.Hash, r.First, r.Key, r.Signature)
 }
+
+const insertAudit = `INSERT INTO audit (chain, seq, at, actor, action, object, run_id, outcome, detail, prev, hash, first, key, signature)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, ''::bytea), $11, nullif($12, 0), nullif($13, ''), $14)`
 
 const auditColumns = `chain, seq, at, actor, action, object, run_id, outcome, detail, prev, hash, coalesce(first, 0), coalesce(key, ''), signature`
 

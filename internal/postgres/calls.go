@@ -56,11 +56,8 @@ func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 		if s.Denied != nil {
 			state, data = ops.CallDenied, s.Denied
 		}
-		b.Queue(`WITH call AS (INSERT INTO tool_calls (run_id, token_id, call_id, tool, arguments, digest, created_at)
-				VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp()) RETURNING run_id, call_id)
-			INSERT INTO tool_steps (run_id, call_id, state, at, data)
-				SELECT run_id, call_id, $7, clock_timestamp(), $8::jsonb FROM call UNION ALL SELECT run_id, call_id, $9, clock_timestamp(), $10::jsonb FROM call`,
-			c.Holder(), orNullText(c.TokenID), c.ID, c.Tool, c.Arguments, c.Digest, ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule}, state, data)
+		b.Queue(insertCall, c.Holder(), orNullText(c.TokenID), c.ID, c.Tool, c.Arguments, c.Digest,
+			ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule}, state, data)
 		if s.Approval != "" {
 			queueUse(b, s.Approval)
 		}
@@ -84,8 +81,25 @@ func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 	return r, nil
 }
 
-func queueStep(b *pgx.Batch, holder, call string, state ops.CallState, data any) {
-	b.Queue(`INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`, holder, call, state, data)
+const (
+	insertCall = `WITH call AS (INSERT INTO tool_calls (run_id, token_id, call_id, tool, arguments, digest, created_at)
+			VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp()) RETURNING run_id, call_id)
+		INSERT INTO tool_steps (run_id, call_id, state, at, data)
+			SELECT run_id, call_id, $7, clock_timestamp(), $8::jsonb FROM call UNION ALL SELECT run_id, call_id, $9, clock_timestamp(), $10::jsonb FROM call`
+	insertStep = `INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`
+)
+
+// prepareCall prepares what a tool call waits for on a new connection. A database
+// without our schema is for others to find out.
+func prepareCall(ctx context.Context, c *pgx.Conn) error {
+	for _, sql := range []string{selectTokenGrants, selectWay, insertCall, insertStep, insertAudit} {
+		if _, err := c.Prepare(ctx, sql, sql); err != nil {
+			if _, refused := errors.AsType[*pgconn.PgError](err); !refused {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // violates says whether err is a key of that table that is taken.
@@ -101,7 +115,7 @@ func (db *DB) FinishCall(ctx context.Context, holder string, result ops.ToolResu
 	if !result.State.Final() {
 		return result, fmt.Errorf("finish call: state %q is not final", result.State)
 	}
-	err := db.withAudit(ctx, audit, func(b *pgx.Batch) { queueStep(b, holder, result.ID, result.State, result) })
+	err := db.withAudit(ctx, audit, func(b *pgx.Batch) { b.Queue(insertStep, holder, result.ID, result.State, result) })
 	if err == nil {
 		return result, nil
 	}

@@ -49,7 +49,10 @@ type DB struct {
 type Config struct {
 	URL      ops.Secret // required; names the role
 	MaxConns int        // of the pool; 0 means 16
-	App      string     // application_name, for people who look at pg_stat_activity
+	// Warm is how many connections are opened at once and kept, with the statements
+	// of a tool call prepared on each: for a process whose callers wait for those.
+	Warm int
+	App  string // application_name, for people who look at pg_stat_activity
 	// AuditKey signs the records of its chain. Without it they are not signed,
 	// and whoever verifies the chain is told so.
 	AuditKey ops.AuditKey
@@ -72,7 +75,19 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	// Statements are short and many at once: what these begin costs more than it saves.
 	conf.ConnConfig.RuntimeParams["jit"] = "off"
 	conf.ConnConfig.RuntimeParams["max_parallel_workers_per_gather"] = "0"
-	conf.AfterConnect = func(_ context.Context, c *pgx.Conn) error { registerUUIDs(c); return nil }
+	conf.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		registerUUIDs(conn)
+		if c.Warm == 0 {
+			return nil
+		}
+		return prepareCall(ctx, conn)
+	}
+	if c.Warm > 0 {
+		conf.MinConns = int32(min(c.Warm, int(conf.MaxConns)))
+		// Else the first five times of each statement on each connection are planned
+		// anew, which for some takes longer than all the rest of a call.
+		conf.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, conf)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

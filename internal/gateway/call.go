@@ -25,6 +25,7 @@ import (
 type request struct {
 	grant postgres.Grant
 	found found
+	guess *guess
 	id    string
 	set   *toolSet
 	tool  tool.Tool
@@ -50,7 +51,8 @@ type verdict struct {
 
 // perform is everything that happens to a call that is the first of its id
 // here, in order. The token, and that its run still runs, were checked for this
-// very request by the middleware in front ([Gateway.authenticate]). Any error
+// very request by the middleware in front ([Gateway.authenticate]), or are
+// remembered, and checked by the statement that records the intent. Any error
 // means no.
 func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (ops.ToolResult, error) {
 	began := time.Now()
@@ -59,6 +61,11 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 	v, err := g.decide(ctx, r, r.found)
 	if err != nil {
 		return ops.ToolResult{}, err
+	}
+
+	// From memory, only what is allowed goes on: the rest is judged by what is so now.
+	if r.guess != nil && (v.asks || v.refusal != "") {
+		return ops.ToolResult{}, postgres.ErrStale
 	}
 
 	// What the rules leave open, people decide.
@@ -83,8 +90,12 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 		}
 	}
 
-	// Audit the intent, and take the right to start: it is given once.
+	// Audit the intent, and take the right to start: it is given once, and only if
+	// all that was judged by is still so.
 	start := postgres.StartCall{Call: v.call, Instance: g.instance, Approval: approval, Audit: g.audit(r, v, "tool.intent", "intent")}
+	if r.guess != nil {
+		start.Ground = &r.guess.ground
+	}
 	if approval != "" {
 		start.Audit.Detail["approval"] = approval
 	}
@@ -104,6 +115,11 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 	if err != nil {
 		return ops.ToolResult{}, err
 	}
+	judgedBy := "lookup"
+	if r.guess != nil {
+		r.guess.proven.Store(true)
+		judgedBy = "memory"
+	}
 	if known != nil {
 		return g.settled(ctx, r, known)
 	}
@@ -111,6 +127,7 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 		g.metrics.calls.WithLabelValues(r.tool.Name, string(ops.CallDenied)).Inc()
 		return *start.Denied, nil
 	}
+	g.metrics.judged.WithLabelValues(judgedBy).Inc()
 
 	// Open the credential, act, redact; then the outcome and its audit record.
 	result, outcome := g.act(ctx, r, v, ahead, live)

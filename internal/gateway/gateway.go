@@ -26,8 +26,20 @@
 // lives; a call of an instance that is gone is recorded as unknown, shown as
 // such, and not done again.
 //
+// # Looked up, or remembered and compared
+//
 // Every request is judged by what its token stands for after it came, but for
-// a ping: for that the answer may be pingAge old.
+// a ping: for that the answer may be pingAge old. A call to a target is judged by
+// what was so when the last one with that token and target was ([memory]), which
+// saves a round trip, and not by its age: the statement that records the intent
+// compares. All that says who may do what where, agents, users, roles, issued
+// tokens, targets and credentials, has one version in the database, which each
+// change of it replaces in its own transaction, whoever makes it; the run is
+// looked at itself, and the time. If anything is not as it was judged, nothing is
+// recorded and nothing done, and the request begins again from the front with
+// what is looked up now. So does one that memory does not plainly allow. Until the
+// start is recorded not a byte goes to whoever asked, so memory can show nobody
+// anything, and only let happen what would have been allowed at that moment.
 //
 // # When Postgres is away
 //
@@ -113,6 +125,7 @@ type Gateway struct {
 	platform *policy.Rules
 	rules    ruleCache
 	grants   grants
+	memory   memory
 	running  registry
 	leases   leases
 	waits    waits

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -74,23 +75,77 @@ type found struct {
 	way  []postgres.Stop
 }
 
+// memory keeps what calls to a target were judged by the last time, by the hash
+// of the token and the target's name. It never gets old: what it holds is not
+// believed, but compared where the next call starts. The zero value is ready.
+type memory struct {
+	mu  sync.Mutex
+	all map[memoryKey]postgres.Ground
+}
+
+type memoryKey struct{ hash, target string }
+
+func (m *memory) get(hash []byte, target string) (postgres.Ground, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ground, ok := m.all[memoryKey{string(hash), target}]
+	return ground, ok
+}
+
+// put remembers, or forgets if there is nothing. It is emptied when full.
+func (m *memory) put(hash []byte, target string, ground *postgres.Ground) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := memoryKey{string(hash), target}
+	switch {
+	case ground == nil:
+		delete(m.all, key)
+		return
+	case m.all == nil || len(m.all) >= maxGrants:
+		m.all = map[memoryKey]postgres.Ground{}
+	}
+	m.all[key] = *ground
+}
+
+// guess is a call that is judged from [memory]. It may only start, and only if
+// the statement that starts it finds that all of its ground is still so. Before
+// that, nothing is written to whoever asked.
+type guess struct {
+	ground postgres.Ground
+	proven atomic.Bool
+}
+
+// guess judges a call from memory, if there is something to judge it by.
+func (g *Gateway) guess(hash []byte, target string) *guess {
+	if target == "" {
+		return nil
+	}
+	ground, ok := g.memory.get(hash, target)
+	if !ok {
+		return nil
+	}
+	return &guess{ground: ground}
+}
+
 // grantOf gives what the token of a request stands for that came at arrived. A
 // call's target is looked up in the same round trip.
-func (g *Gateway) grantOf(ctx context.Context, hash []byte, m message, set *toolSet, arrived time.Time) (grant postgres.Grant, f found, err error) {
-	if m.Method == "ping" {
+func (g *Gateway) grantOf(ctx context.Context, hash []byte, method, target string, arrived time.Time) (postgres.Grant, found, error) {
+	if method == "ping" {
 		arrived = arrived.Add(-pingAge)
 	}
-	if f.name = m.target(set); f.name == "" {
-		grant, err = g.grant(ctx, hash, arrived)
-		return grant, f, err
-	}
-	if known, ok := g.grants.get(hash, arrived); ok {
-		return known, found{}, nil
+	if target == "" {
+		grant, err := g.grant(ctx, hash, arrived)
+		return grant, found{}, err
 	}
 	asked := time.Now()
-	grant, f.way, err = g.db.GrantAndWay(ctx, hash, f.name, maxHops+1)
-	g.grants.put(hash, grant, asked, err == nil)
-	return grant, f, err
+	ground, err := g.db.Ground(ctx, hash, target, maxHops+1)
+	g.grants.put(hash, ground.Grant, asked, err == nil)
+	if err != nil {
+		g.memory.put(hash, target, nil)
+		return postgres.Grant{}, found{}, err
+	}
+	g.memory.put(hash, target, &ground)
+	return ground.Grant, found{target, ground.Way}, nil
 }
 
 const wantToken = "the token of a running run, or one that was issued for the gateway, is required"

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,6 +43,7 @@ var methods = []string{"initialize", "ping", "server/discover", "tools/list", "t
 type holder struct {
 	grant   postgres.Grant
 	found   found
+	guess   *guess // nil if the grant was looked up for this request
 	set     *toolSet
 	request string // its id in JSON-RPC
 }
@@ -98,17 +100,32 @@ func (g *Gateway) authenticate(next http.Handler) http.Handler {
 			return
 		}
 		h := holder{set: g.set.Load(), request: string(m.ID)}
-		if h.grant, h.found, err = g.grantOf(r.Context(), hash, m, h.set, arrived); !g.admit(w, r, err) {
+		target := m.target(h.set)
+		serve := func(h holder) {
+			r := r.WithContext(context.WithValue(r.Context(), holderKey{}, h))
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			// The library keys what is under way by this; a client must not choose it.
+			r.Header.Set("Mcp-Session-Id", h.grant.Holder())
+			next.ServeHTTP(newPatient(w, h.guess), r)
+		}
+		// A call that was allowed before is tried with what was true then. If nothing
+		// came of that, or not a start, nobody has seen it: it is asked again, as all
+		// others are, with what is true now.
+		if guess := g.guess(hash, target); guess != nil {
+			known := h
+			known.guess, known.grant, known.found = guess, guess.ground.Grant, found{target, guess.ground.Way}
+			serve(known)
+			if guess.proven.Load() {
+				return
+			}
+		}
+		if h.grant, h.found, err = g.grantOf(r.Context(), hash, m.Method, target, arrived); !g.admit(w, r, err) {
 			return
 		}
 		if done := g.screen(w, r, h, m); done {
 			return
 		}
-		r = r.WithContext(context.WithValue(r.Context(), holderKey{}, h))
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		// The library keys what is under way by this; a client must not choose it.
-		r.Header.Set("Mcp-Session-Id", h.grant.Holder())
-		next.ServeHTTP(newPatient(w), r)
+		serve(h)
 	})
 }
 
@@ -174,28 +191,54 @@ func (g *Gateway) screen(w http.ResponseWriter, r *http.Request, h holder, m mes
 }
 
 // patient clears the server's deadlines for a request that may take long, and
-// gives each write its own.
+// gives each write its own. What is written to a guess that is not proven is lost.
 type patient struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	header  http.Header
+	guess   *guess
+	begun   bool
 }
 
-func newPatient(w http.ResponseWriter) *patient {
-	p := &patient{w, http.NewResponseController(w)}
+func newPatient(w http.ResponseWriter, of *guess) *patient {
+	p := &patient{ResponseWriter: w, control: http.NewResponseController(w), header: http.Header{}, guess: of}
 	// A read deadline would end the request's context when it passes.
 	_ = p.control.SetReadDeadline(time.Time{})
 	_ = p.control.SetWriteDeadline(time.Time{})
 	return p
 }
 
+func (p *patient) lost() bool { return p.guess != nil && !p.guess.proven.Load() }
+
+// Header implements [http.ResponseWriter].
+func (p *patient) Header() http.Header { return p.header }
+
+// WriteHeader implements [http.ResponseWriter].
+func (p *patient) WriteHeader(status int) {
+	if p.lost() || p.begun {
+		return
+	}
+	p.begun = true
+	maps.Copy(p.ResponseWriter.Header(), p.header)
+	p.ResponseWriter.WriteHeader(status)
+}
+
 // Write implements [http.ResponseWriter].
 func (p *patient) Write(b []byte) (int, error) {
+	if p.lost() {
+		return len(b), nil
+	}
+	p.WriteHeader(http.StatusOK)
 	_ = p.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	return p.ResponseWriter.Write(b)
 }
 
 // Flush implements [http.Flusher], which is how the library knows that it can stream.
-func (p *patient) Flush() { _ = p.control.Flush() }
+func (p *patient) Flush() {
+	if !p.lost() {
+		_ = p.control.Flush()
+	}
+}
 
 // Unwrap is for [http.ResponseController].
 func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
@@ -240,7 +283,7 @@ func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallT
 	if !ok {
 		return nil, errors.New("no token")
 	}
-	r := request{grant: h.grant, found: h.found, set: h.set, tool: h.set.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID(), asked: h.request}
+	r := request{grant: h.grant, found: h.found, guess: h.guess, set: h.set, tool: h.set.tools[m.Params.Name], raw: m.Params.RawArguments, id: "m-" + ops.NewID(), asked: h.request}
 	var progress mcp.ProgressToken
 	if meta := m.Params.Meta; meta != nil {
 		progress = meta.ProgressToken
@@ -265,7 +308,7 @@ func (g *Gateway) handle(ctx context.Context, m mcp.CallToolRequest) (*mcp.CallT
 		return failed(ops.ToolResult{ID: r.id, State: ops.CallFailed, Text: ops.MessageOf(err)}), nil
 	default:
 		// Not a result: nothing is known to have happened, and the same id may be tried again.
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, postgres.ErrStale) {
 			g.log.Error("a tool call got no result", "tool", r.tool.Name, "holder", r.grant.Holder(), "call", r.id, "err", err)
 		}
 		return nil, errors.New(ops.MessageOf(err))
@@ -301,19 +344,32 @@ func (p piece) MarshalJSON() ([]byte, error) {
 	return json.Marshal(p.text)
 }
 
-// await joins the call, started by this request or another, and waits for its end.
-func (g *Gateway) await(ctx context.Context, r request, progress mcp.ProgressToken) (ops.ToolResult, error) {
+// await joins the call, started by this request or another, and waits for its
+// end. A guess of another request that came to nothing was no call.
+func (g *Gateway) await(ctx context.Context, r request, progress mcp.ProgressToken) (result ops.ToolResult, err error) {
+	for {
+		result, err = g.join(ctx, r, progress)
+		if r.guess != nil || !errors.Is(err, postgres.ErrStale) {
+			return result, err
+		}
+	}
+}
+
+func (g *Gateway) join(ctx context.Context, r request, progress mcp.ProgressToken) (ops.ToolResult, error) {
 	digest := rawDigest(r.tool, r.raw)
 	if args, err := r.tool.Parse(r.raw); err == nil {
 		digest = r.tool.Digest(args)
 	}
 	joined := make(chan struct{})
-	e, err := g.running.enter(callKey{r.grant.Holder(), r.id}, r.asked, digest, func(ctx context.Context, e *entry) (ops.ToolResult, error) {
+	e, first, err := g.running.enter(callKey{r.grant.Holder(), r.id}, r.asked, digest, func(ctx context.Context, e *entry) (ops.ToolResult, error) {
 		<-joined // so that its first reader misses nothing
 		return g.perform(ctx, r, e.live)
 	})
 	if err != nil {
 		return ops.ToolResult{}, err
+	}
+	if !first && r.guess != nil {
+		return ops.ToolResult{}, postgres.ErrStale // what another call gives is not for a guess
 	}
 	var live *reader
 	var wake <-chan struct{}

@@ -44,17 +44,17 @@ type entry struct {
 	readers []*reader
 }
 
-// enter gives the entry of a call. If it is new, work is started for it, with a
+// enter gives the entry of a call, and whether it is new. If it is, work is started for it, with a
 // context that ends with stop and not with that of any request. An entry of
 // another digest is a conflict.
-func (r *registry) enter(key callKey, asked string, digest []byte, work func(context.Context, *entry) (ops.ToolResult, error)) (*entry, error) {
+func (r *registry) enter(key callKey, asked string, digest []byte, work func(context.Context, *entry) (ops.ToolResult, error)) (_ *entry, first bool, _ error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e, ok := r.calls[key]; ok {
 		if !bytes.Equal(e.digest, digest) {
-			return nil, ops.Errorf(ops.CodeConflict, "call %s was made before with other arguments", key.call)
+			return nil, false, ops.Errorf(ops.CodeConflict, "call %s was made before with other arguments", key.call)
 		}
-		return e, nil
+		return e, false, nil
 	}
 	mine := 0
 	for k := range r.calls {
@@ -64,9 +64,9 @@ func (r *registry) enter(key callKey, asked string, digest []byte, work func(con
 	}
 	switch {
 	case r.stopped:
-		return nil, ops.Errorf(ops.CodeUnavailable, "the gateway is stopping")
+		return nil, false, ops.Errorf(ops.CodeUnavailable, "the gateway is stopping")
 	case mine >= maxPerHolder || len(r.calls) >= maxRunning:
-		return nil, &ops.Error{Code: ops.CodeUnavailable, Message: "too many calls at a time; wait for some to end", RetryAfter: time.Second}
+		return nil, false, &ops.Error{Code: ops.CodeUnavailable, Message: "too many calls at a time; wait for some to end", RetryAfter: time.Second}
 	}
 	if r.calls == nil {
 		r.calls = map[callKey]*entry{}
@@ -85,7 +85,7 @@ func (r *registry) enter(key callKey, asked string, digest []byte, work func(con
 		r.mu.Unlock()
 		close(e.done)
 	})
-	return e, nil
+	return e, true, nil
 }
 
 // cancelAsked stops the call of a holder that this request made. Several of a

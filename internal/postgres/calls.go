@@ -22,9 +22,16 @@ type StartCall struct {
 	// Approval, if it is set, is used up by the start. One that was used or does
 	// not stand any more is code forbidden, and nothing is written.
 	Approval string
+	// Ground, if it is set, is what was judged by, read at any time before. The
+	// call starts only if all of it is still so, else nothing is written and the
+	// error is [ErrStale].
+	Ground *Ground
 	// Audit says what was decided; it is written in the same transaction.
 	Audit ops.AuditRecord
 }
+
+// ErrStale says that what a call was judged by is not so any more.
+var ErrStale = &ops.Error{Code: ops.CodeUnavailable, Message: "what decides about the call has just changed: make it again"}
 
 // CallRecord is a stored call, with who executes it.
 type CallRecord struct {
@@ -56,8 +63,13 @@ func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 		if s.Denied != nil {
 			state, data = ops.CallDenied, s.Denied
 		}
+		var version, hash, deadline, incident, actor, agent, chain any
+		if on := s.Ground; on != nil {
+			g := on.Grant
+			version, hash, deadline, incident, actor, agent, chain = on.version, on.hash, g.Deadline, orNullText(g.IncidentID), g.Requester, orNullText(g.Agent), orNone(g.Chain)
+		}
 		b.Queue(insertCall, c.Holder(), orNullText(c.TokenID), c.ID, c.Tool, c.Arguments, c.Digest,
-			ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule}, state, data)
+			ops.CallDecided, decided{c.Target, c.Command, c.Verdict, c.Rule}, state, data, version, hash, deadline, incident, actor, agent, chain)
 		if s.Approval != "" {
 			queueUse(b, s.Approval)
 		}
@@ -67,6 +79,9 @@ func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 	}
 	if unusable(err) {
 		return nil, ops.Errorf(ops.CodeForbidden, "the approval was used, or does not stand any more")
+	}
+	if stale(err) {
+		return nil, ErrStale
 	}
 	if !violates(err, "tool_calls") {
 		return nil, fmt.Errorf("start call: %w", mapError(err))
@@ -82,8 +97,13 @@ func (db *DB) StartCall(ctx context.Context, s StartCall) (*CallRecord, error) {
 }
 
 const (
+	// The holder is none, which the table refuses, if the call was judged by
+	// something ($11 and on) that is not so any more.
 	insertCall = `WITH call AS (INSERT INTO tool_calls (run_id, token_id, call_id, tool, arguments, digest, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp()) RETURNING run_id, call_id)
+			VALUES ((SELECT $1::uuid WHERE $11::uuid IS NULL OR EXISTS (SELECT FROM derived.rights WHERE version = $11) AND $13::timestamptz > now()
+				AND ($2::uuid IS NOT NULL OR EXISTS (SELECT FROM runs r WHERE r.id = $1 AND r.state = 'running' AND r.gateway_token_hash = $12
+					AND (r.deadline, r.incident_id, r.actor, r.agent_id, r.chain) = ($13, $14::uuid, $15::text, $16::text, $17::text[])))),
+				$2, $3, $4, $5, $6, clock_timestamp()) RETURNING run_id, call_id)
 		INSERT INTO tool_steps (run_id, call_id, state, at, data)
 			SELECT run_id, call_id, $7, clock_timestamp(), $8::jsonb FROM call UNION ALL SELECT run_id, call_id, $9, clock_timestamp(), $10::jsonb FROM call`
 	insertStep = `INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, $2, $3, clock_timestamp(), $4)`
@@ -92,7 +112,7 @@ const (
 // prepareCall prepares what a tool call waits for on a new connection. A database
 // without our schema is for others to find out.
 func prepareCall(ctx context.Context, c *pgx.Conn) error {
-	for _, sql := range []string{selectTokenGrants, selectWay, insertCall, insertStep, insertAudit} {
+	for _, sql := range []string{selectRights, selectTokenGrants, selectWay, insertCall, insertStep, insertAudit} {
 		if _, err := c.Prepare(ctx, sql, sql); err != nil {
 			if _, refused := errors.AsType[*pgconn.PgError](err); !refused {
 				return err
@@ -106,6 +126,13 @@ func prepareCall(ctx context.Context, c *pgx.Conn) error {
 func violates(err error, table string) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && e.Code == "23505" && e.TableName == table
+}
+
+// stale says whether err is a call without a holder, which insertCall makes of
+// one that was judged by what is not so any more.
+func stale(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23502" && e.TableName == "tool_calls" && e.ColumnName == "run_id"
 }
 
 // FinishCall records the outcome of a started call and its audit record. A call

@@ -6,7 +6,7 @@
 //
 //   - Exported methods open the transaction, unexported functions take it.
 //   - Locks are taken in one order: groups (advisory), alerts by id, incidents by
-//     id, runs, audit chains. Who breaks it meets a deadlock, which is retried a few times.
+//     id, runs, audit chains, and in the commit derived.rights. Who breaks it meets a deadlock, which is retried a few times.
 //   - The number of a timeline event is taken under the lock of its incident
 //     row, so numbers appear in order and without holes.
 //   - NOTIFY wakes, tables tell: every waiter also polls.

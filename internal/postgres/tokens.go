@@ -186,28 +186,44 @@ func (db *DB) grantsByToken(ctx context.Context, hashes []string) (map[string]Gr
 
 const selectTokenGrants = selectRunGrant + `r.gateway_token_hash = ANY($1)` + selectTokenGrant + `t.hash = ANY($1)` + selectGrantRoles
 
-// GrantAndWay is [DB.GrantByToken], for one caller alone, and [DB.Way], in one
-// round trip. Without a grant there is no way.
-func (db *DB) GrantAndWay(ctx context.Context, hash []byte, name string, limit int) (g Grant, way []Stop, err error) {
+// Ground is what a call to a target is judged by, as it was at one time.
+type Ground struct {
+	Grant Grant
+	Way   []Stop // to the target, as of [DB.Way]
+	hash  []byte // of the token
+	// version is that of all that says who may do what where. It was read before
+	// the rest: while it is the same, nothing of that has changed.
+	version string
+}
+
+// Ground is [DB.GrantByToken], for one caller alone, and [DB.Way], in one round
+// trip. Without a grant there is no way.
+func (db *DB) Ground(ctx context.Context, hash []byte, name string, limit int) (Ground, error) {
+	g := Ground{hash: hash}
 	var known map[string]Grant
 	b := &pgx.Batch{}
-	b.Queue(selectTokenGrants, [][]byte{hash}).Query(func(rows pgx.Rows) error {
+	b.Queue(selectRights).QueryRow(func(row pgx.Row) error { return row.Scan(&g.version) })
+	b.Queue(selectTokenGrants, [][]byte{hash}).Query(func(rows pgx.Rows) (err error) {
 		known, err = collectGrants(rows)
 		return err
 	})
-	b.Queue(selectWay, name, limit).Query(func(rows pgx.Rows) error {
-		way, err = pgx.CollectRows(rows, scanStop)
+	b.Queue(selectWay, name, limit).Query(func(rows pgx.Rows) (err error) {
+		g.Way, err = pgx.CollectRows(rows, scanStop)
 		return err
 	})
 	if err := db.pool.SendBatch(ctx, b).Close(); err != nil {
-		return g, nil, mapError(err)
+		return Ground{}, mapError(err)
 	}
-	g, ok := known[string(hash)]
-	if g, err = granted(g, ok, nil); err != nil {
-		return g, nil, err
+	grant, ok := known[string(hash)]
+	grant, err := granted(grant, ok, nil)
+	if err != nil {
+		return Ground{}, err
 	}
-	return g, way, nil
+	g.Grant = grant
+	return g, nil
 }
+
+const selectRights = `SELECT version::text FROM derived.rights`
 
 // GrantByHolder gives the same for the id of a run or token.
 func (db *DB) GrantByHolder(ctx context.Context, id string) (Grant, error) {

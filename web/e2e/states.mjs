@@ -419,28 +419,47 @@ plan("credentials, targets, providers and tokens can be made; a token is revoked
   await close();
 });
 
-plan("the keyboard helps, moves and goes", async () => {
-  const { server, page, close } = await open();
-  await page.goto(`${server.url}/incidents`);
-  await page.locator("a[data-index]").first().waitFor();
-  await page.keyboard.press("?");
-  await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
-  await shot(page, "help-1440-light", { full: false });
-  await page.keyboard.press("Escape");
-  await page.keyboard.press("j");
-  await page.keyboard.press("j");
-  await page.keyboard.press("k");
-  assert((await page.evaluate(() => document.activeElement.dataset.index)) === "0", "k did not go back");
-  await page.keyboard.press("/");
-  await page.keyboard.type("lag");
-  await page.waitForURL("**q=lag");
-  await until("one row", async () => (await page.locator("a[data-index]").count()) === 1);
-  await page.keyboard.press("Escape");
-  await page.keyboard.press("g");
-  await page.keyboard.press("s");
-  await page.waitForURL("**/sources");
-  await close();
-});
+/** Waits for an address and what says that its page is there; a failure says where the page was instead. */
+async function arrives(page, where, heading) {
+  try {
+    await page.waitForURL(where);
+    await page.getByRole("heading", { level: 1, name: heading }).waitFor();
+  } catch (error) {
+    const focus = await page.evaluate(() => document.activeElement?.cloneNode(false).outerHTML);
+    throw new Error(`${error.message}\nit is at ${page.url()}, the focus on ${focus}`);
+  }
+}
+
+// Slow as well: keys come faster than the page, and a search waits for rest while one goes on.
+for (const slower of [1, 10])
+  plan(`the keyboard helps, moves and goes${slower > 1 ? ` on a machine ${slower} times slower` : ""}`, async () => {
+    const { server, context, page, close } = await open();
+    await page.goto(`${server.url}/incidents`);
+    await page.locator("a[data-index]").first().waitFor();
+    await (await context.newCDPSession(page)).send("Emulation.setCPUThrottlingRate", { rate: slower });
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
+    await shot(page, "help-1440-light", { full: false });
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("j");
+    await page.keyboard.press("j");
+    await page.keyboard.press("k");
+    assert((await page.evaluate(() => document.activeElement.dataset.index)) === "0", "k did not go back");
+    await page.keyboard.press("/");
+    await page.keyboard.type("lag");
+    await page.waitForURL("**q=lag");
+    await until("one row", async () => (await page.locator("a[data-index]").count()) === 1);
+    await page.keyboard.type("s"); // nobody rests after this
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("g");
+    await page.keyboard.press("s");
+    await arrives(page, "**/sources", "Sources");
+    await page.waitForTimeout(200); // longer than the search's rest
+    await arrives(page, "**/sources", "Sources");
+    await page.goBack();
+    await arrives(page, "**/incidents?q=lag*", "Incidents");
+    await close();
+  });
 
 plan("on a phone the menu opens and nothing is too wide", async () => {
   const { server, page, close } = await open({}, { viewport: narrow, colorScheme: "dark" });

@@ -13,29 +13,35 @@ interface Props {
   rest: number;
 }
 
-/** Typing searches after a moment of rest. */
+/** Typing searches after a moment of rest, unless the page is left before. */
 export function SearchBox({ ref, value, onChange, label, placeholder, className, rest }: Props) {
   const [text, setText] = useState(value);
   const [from, setFrom] = useState(value);
-  const [sent, setSent] = useState(value);
+  const [sent, setSent] = useState<string[]>([]);
   if (from !== value) {
     setFrom(value);
-    // The address changed from elsewhere, such as the back button. What was typed
-    // here stays: there may be more of it by now, if only a space.
-    if (value !== sent) setText(value);
+    // What was sent comes back as the address, on a busy page when there is more
+    // already, and what was typed since stays, if only a space. Other words are
+    // from elsewhere, such as the back button.
+    const ours = sent.indexOf(value);
+    setSent(ours < 0 ? [] : sent.slice(ours + 1));
+    if (ours < 0) setText(value);
   }
   const changed = useRef(onChange);
   useEffect(() => {
     changed.current = onChange;
   });
+  const [here] = useState(() => location.pathname);
   useEffect(() => {
-    if (text.trim() === value) return;
+    const words = text.trim();
+    if (words === (sent.at(-1) ?? value)) return;
     const id = setTimeout(() => {
-      setSent(text.trim());
-      changed.current(text.trim());
+      if (location.pathname !== here) return; // the next page is on its way
+      setSent([...sent, words]);
+      changed.current(words);
     }, rest);
     return () => clearTimeout(id);
-  }, [text, value, rest]);
+  }, [text, sent, value, rest, here]);
   return (
     <TextInput
       ref={ref}
@@ -47,7 +53,11 @@ export function SearchBox({ ref, value, onChange, label, placeholder, className,
       maxLength={200}
       value={text}
       onChange={(e) => setText(e.currentTarget.value)}
-      onKeyDown={(e) => e.key === "Escape" && e.currentTarget.blur()}
+      onKeyDown={(e) => {
+        if (e.key !== "Escape") return;
+        e.preventDefault(); // some browsers would empty it: one leaves it to go through what was found
+        e.currentTarget.blur();
+      }}
     />
   );
 }

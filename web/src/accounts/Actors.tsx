@@ -1,10 +1,11 @@
 import { Button, NativeSelect, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { actors, sources } from "../api/calls";
 import type { ServiceActor } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
+import { Ends, Form, useSave } from "../ui/form";
 import { PlusIcon } from "../ui/icons";
 import { Card, LoadingRows, Problem } from "../ui/parts";
 import css from "./accounts.module.css";
@@ -73,24 +74,9 @@ export function Actors() {
 function ActorForm({ actor, sources, close }: { actor?: ServiceActor; sources: { value: string; label: string }[]; close: () => void }) {
   const [who, setWho] = useState(actor?.actor ?? sources[0]?.value ?? "");
   const [roles, setRoles] = useState((actor?.roles ?? ["automation"]).join(" "));
-  const client = useQueryClient();
-  const save = useMutation({
-    mutationFn: () => actors.put(who, agentIDs(roles)),
-    onSuccess: () => {
-      void client.invalidateQueries({ queryKey: ["actors"] });
-      close();
-    },
-  });
+  const save = useSave(() => actors.put(who, agentIDs(roles)), "actors", close);
   return (
-    <form
-      className={actor ? css.inline : css.form}
-      aria-label={actor ? `Edit ${inert(actor.actor)}` : "Roles for one source"}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={actor ? css.inline : css.form} label={actor ? `Edit ${inert(actor.actor)}` : "Roles for one source"} submit={() => save.mutate()}>
       {!actor && (
         <NativeSelect className={css.short} label="Source" value={who} onChange={(e) => setWho(e.currentTarget.value)} data={sources.map((s) => ({ ...s, label: inert(s.label) }))} required />
       )}
@@ -103,15 +89,7 @@ function ActorForm({ actor, sources, close }: { actor?: ServiceActor; sources: {
         spellCheck={false}
         autoCapitalize="none"
       />
-      {save.error && <Problem what="Nothing was saved." error={save.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={save.isPending} disabled={who === ""}>
-          Save
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={save} disabled={who === ""} close={close} className={css.buttons} />
+    </Form>
   );
 }

@@ -1,10 +1,11 @@
 import { Button, Checkbox, NativeSelect, PasswordInput, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { oidc, roles as roleCalls } from "../api/calls";
 import { Remove } from "../grouping/Remove";
 import { optional, text } from "../settings/settings";
 import { inert } from "../text/visible";
+import { Ends, Form } from "../ui/form";
 import { PlusIcon } from "../ui/icons";
 import { Ago, Card, LoadingRows, Problem, Snippet } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -91,9 +92,7 @@ function ProviderForm({ stored, close, saved }: { stored: Stored | null; close: 
   const check = useMutation({ mutationFn: () => oidc.check(issuer.trim()) });
   const save = useMutation({ mutationFn: oidc.put, onSuccess: saved });
   const set = (i: number, change: Partial<GroupRow>) => setRows(rows.map((r, n) => (n === i ? { ...r, ...change } : r)));
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
+  const submit = (form: FormData) => {
     const groups = groupsOf(rows);
     if (typeof groups === "string") {
       setWrong(groups);
@@ -115,7 +114,7 @@ function ProviderForm({ stored, close, saved }: { stored: Stored | null; close: 
     });
   };
   return (
-    <form className={css.form} aria-label="Sign-in with a provider" autoComplete="off" onSubmit={submit}>
+    <Form className={css.form} label="Sign-in with a provider" submit={submit}>
       <div className={css.pair}>
         <TextInput name="name" label="Name" description="As on the button: Sign in with …" defaultValue={stored?.name} required maxLength={60} autoFocus />
         <TextInput label="Issuer" description="Its URL, as the provider says it" placeholder="https://login.example.com" type="url" value={issuer} onChange={(e) => setIssuer(e.currentTarget.value)} required maxLength={500} spellCheck={false} />
@@ -179,15 +178,7 @@ function ProviderForm({ stored, close, saved }: { stored: Stored | null; close: 
           {wrong}
         </p>
       )}
-      {save.error && <Problem what="It was not saved." error={save.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={save.isPending}>
-          Save
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={save} what="It was not saved." close={close} className={css.buttons} />
+    </Form>
   );
 }

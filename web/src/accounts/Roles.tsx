@@ -1,11 +1,12 @@
 import { Button, Checkbox, Textarea, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { linesOf } from "../agents/agents";
 import { roles } from "../api/calls";
 import type { Role } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
+import { Ends, Form, useSave } from "../ui/form";
 import { PlusIcon } from "../ui/icons";
 import { Card, LoadingRows, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -87,24 +88,9 @@ function RoleForm({ role, close }: { role?: Role; close: () => void }) {
   const [agents, setAgents] = useState((role?.agents ?? []).join(" "));
   const [deny, setDeny] = useState((role?.deny ?? []).join("\n"));
   const [allow, setAllow] = useState((role?.allow ?? []).join("\n"));
-  const client = useQueryClient();
-  const save = useMutation({
-    mutationFn: () => roles.put(id, { description, actions, agents: agentIDs(agents), deny: linesOf(deny), allow: linesOf(allow) }),
-    onSuccess: () => {
-      void client.invalidateQueries({ queryKey: ["roles"] });
-      close();
-    },
-  });
+  const save = useSave(() => roles.put(id, { description, actions, agents: agentIDs(agents), deny: linesOf(deny), allow: linesOf(allow) }), "roles", close);
   return (
-    <form
-      className={role ? css.inline : css.form}
-      aria-label={role ? `Edit ${inert(role.id)}` : "New role"}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={role ? css.inline : css.form} label={role ? `Edit ${inert(role.id)}` : "New role"} submit={() => save.mutate()}>
       {role ? (
         <h3>{inert(role.id)}</h3>
       ) : (
@@ -170,15 +156,7 @@ function RoleForm({ role, close }: { role?: Role; close: () => void }) {
           classNames={{ input: css.code }}
         />
       </div>
-      {save.error && <Problem what="Nothing was saved." error={save.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={save.isPending}>
-          Save
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={save} close={close} className={css.buttons} />
+    </Form>
   );
 }

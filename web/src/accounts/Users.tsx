@@ -7,6 +7,7 @@ import type { Account, Body, Role } from "../api/types";
 import { Made, Once } from "../settings/settings";
 import { absolute, isTime } from "../text/time";
 import { inert } from "../text/visible";
+import { Ends, Form } from "../ui/form";
 import { PlusIcon } from "../ui/icons";
 import { Ago, Card, LoadingRows, Problem, Snippet } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -98,15 +99,7 @@ function NewUser({ roles: known, close, made }: { roles: Role[]; close: () => vo
     },
   });
   return (
-    <form
-      className={css.form}
-      aria-label="Invite a user"
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        create.mutate();
-      }}
-    >
+    <Form className={css.form} label="Invite a user" submit={() => create.mutate()}>
       <TextInput
         className={css.short}
         label="User name"
@@ -121,16 +114,8 @@ function NewUser({ roles: known, close, made }: { roles: Role[]; close: () => vo
         spellCheck={false}
       />
       <RoleBoxes roles={known} chosen={chosen} set={setChosen} />
-      {create.error && <Problem what="Nobody was invited." error={create.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={create.isPending}>
-          Make the link
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={create} what="Nobody was invited." save="Make the link" close={close} className={css.buttons} />
+    </Form>
   );
 }
 
@@ -229,14 +214,7 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
         </div>
       )}
       {editing && (
-        <form
-          className={css.inline}
-          aria-label={`Roles of ${inert(u.username)}`}
-          onSubmit={(e) => {
-            e.preventDefault();
-            change.mutate({ roles: chosen });
-          }}
-        >
+        <Form className={css.inline} label={`Roles of ${inert(u.username)}`} submit={() => change.mutate({ roles: chosen })}>
           <RoleBoxes roles={known} chosen={chosen} set={setChosen} />
           <div className={css.buttons}>
             <Button type="submit" loading={change.isPending}>
@@ -246,7 +224,7 @@ function UserRow({ user: u, roles: known, invited }: { user: Account; roles: Rol
               Cancel
             </Button>
           </div>
-        </form>
+        </Form>
       )}
       {signIn && (
         <div className={css.inline}>

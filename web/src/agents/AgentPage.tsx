@@ -8,6 +8,7 @@ import { messageOf } from "../api/client";
 import type { Agent } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
+import { Form } from "../ui/form";
 import { Ago, Card, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { bodyOf, type Draft, draftOf, faultyLine } from "./agents";
@@ -104,15 +105,7 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
         </div>
       )}
       <div className={css.editor}>
-        <form
-          className={css.fields}
-          aria-label={`Edit ${inert(base.id)}`}
-          autoComplete="off"
-          onSubmit={(e) => {
-            e.preventDefault();
-            save.mutate();
-          }}
-        >
+        <Form className={css.fields} label={`Edit ${inert(base.id)}`} submit={() => save.mutate()}>
           <TextInput label="Description" value={draft.description} onChange={(e) => change({ description: e.currentTarget.value })} maxLength={500} readOnly={!mayChange} />
           <Textarea
             label="Rules"
@@ -219,7 +212,7 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
               {save.isSuccess && !dirty && <span role="status">Saved. It holds from the next call on.</span>}
             </div>
           )}
-        </form>
+        </Form>
         {mayChange && (
           <div className={css.side}>
             <Explain id={base.id} draft={draft} />

@@ -6,6 +6,7 @@ import { useMay } from "../accounts/may";
 import { agents } from "../api/calls";
 import type { Agent } from "../api/types";
 import { inert } from "../text/visible";
+import { Ends, Form } from "../ui/form";
 import { PlusIcon } from "../ui/icons";
 import { Ago, Card, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -86,15 +87,7 @@ function NewAgent({ close }: { close: () => void }) {
     },
   });
   return (
-    <form
-      className={css.new}
-      aria-label="New agent"
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        make.mutate();
-      }}
-    >
+    <Form className={css.new} label="New agent" submit={() => make.mutate()}>
       <TextInput
         label="Name"
         description="Small letters, digits, - and _. It starts without rules: everything is asked."
@@ -107,15 +100,7 @@ function NewAgent({ close }: { close: () => void }) {
         autoCapitalize="none"
         spellCheck={false}
       />
-      {make.error && <Problem what="Nothing was made." error={make.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={make.isPending}>
-          Make it
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={make} what="Nothing was made." save="Make it" close={close} className={css.buttons} />
+    </Form>
   );
 }

@@ -1,11 +1,12 @@
 import { Button, Textarea, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { changes } from "../api/calls";
 import table from "../settings/settings.module.css";
 import { optional, text } from "../settings/settings";
 import { inert } from "../text/visible";
+import { Ends, Form, useSave } from "../ui/form";
 import { ChangesIcon, SearchIcon } from "../ui/icons";
 import { Ago, Card, Empty, LoadingRows, OutLink, Page, Problem, Snippet } from "../ui/parts";
 import css from "./changes.module.css";
@@ -104,36 +105,17 @@ export function ChangesPage() {
 }
 
 function Note({ close }: { close: () => void }) {
-  const client = useQueryClient();
-  const note = useMutation({
-    mutationFn: changes.note,
-    onSuccess: () => {
-      close();
-      void client.invalidateQueries({ queryKey: ["changes"] });
-    },
-  });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    note.mutate({ service: text(form, "service"), text: text(form, "text"), link: optional(form, "link") });
-  };
+  const note = useSave(changes.note, "changes", close);
+  const submit = (form: FormData) => note.mutate({ service: text(form, "service"), text: text(form, "text"), link: optional(form, "link") });
   return (
-    <form className={table.form} onSubmit={submit} aria-label="New change" autoComplete="off">
+    <Form className={table.form} submit={submit} label="New change">
       <h2>Something was done now</h2>
       <div className={table.fields}>
         <TextInput name="service" label="Service" description="The service or host, as alerts name it." required autoFocus maxLength={200} spellCheck={false} autoCapitalize="none" />
         <TextInput name="link" label="Link" description="If there is more to read." type="url" maxLength={2000} placeholder="https://" />
         <Textarea className={table.full} name="text" label="What was done" required maxLength={2000} rows={2} />
       </div>
-      {note.error && <Problem what="Nothing was noted." error={note.error} />}
-      <div className={table.buttons}>
-        <Button type="submit" loading={note.isPending}>
-          Note it
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={note} what="Nothing was noted." save="Note it" close={close} className={table.buttons} />
+    </Form>
   );
 }

@@ -1,11 +1,12 @@
 import { Button, Checkbox, NativeSelect, Textarea, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { maintenance } from "../api/calls";
 import type { MaintenanceWindow } from "../api/types";
 import { absolute, isTime } from "../text/time";
 import { inert } from "../text/visible";
+import { Ends, Form, useSave } from "../ui/form";
 import { MaintenanceIcon, PlusIcon } from "../ui/icons";
 import { Card, Empty, Left, LoadingRows, Page, Problem, useNow } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -140,24 +141,9 @@ function WindowForm({ window: w, close }: { window?: MaintenanceWindow; close: (
     ...(fromField(to) ? { ends_at: fromField(to) } : {}),
     ...(weekly ? { days: weekdays.filter((d) => days.includes(d)), start_time: time, minutes: Number(minutes), time_zone: zone.trim() } : {}),
   };
-  const client = useQueryClient();
-  const save = useMutation({
-    mutationFn: () => (w ? maintenance.replace(w.id, body) : maintenance.create(body)),
-    onSuccess: () => {
-      void client.invalidateQueries({ queryKey: ["maintenance-windows"] });
-      close();
-    },
-  });
+  const save = useSave(() => (w ? maintenance.replace(w.id, body) : maintenance.create(body)), "maintenance-windows", close);
   return (
-    <form
-      className={`${css.editor} ${css.single}`}
-      aria-label={w ? `Edit ${inert(w.name)}` : "New window"}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={`${css.editor} ${css.single}`} label={w ? `Edit ${inert(w.name)}` : "New window"} submit={() => save.mutate()}>
       <div className={css.fields}>
         <h2>{w ? `Edit ${inert(w.name)}` : "New window"}</h2>
         <TextInput label="Name" placeholder="Upgrade of the database" value={name} onChange={(e) => setName(e.currentTarget.value)} required maxLength={100} autoFocus />
@@ -215,16 +201,8 @@ function WindowForm({ window: w, close }: { window?: MaintenanceWindow; close: (
           <TextInput label={weekly ? "Not after" : "To"} description={weekly ? "Empty: no bound." : undefined} type="datetime-local" value={to} onChange={(e) => setTo(e.currentTarget.value)} required={!weekly} />
         </div>
         <Checkbox label="The window is in force" checked={enabled} onChange={(e) => setEnabled(e.currentTarget.checked)} />
-        {save.error && <Problem what="Nothing was saved." error={save.error} />}
-        <div className={css.buttons}>
-          <Button type="submit" loading={save.isPending} disabled={name.trim() === "" || (weekly && days.length === 0)}>
-            Save
-          </Button>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-        </div>
+        <Ends of={save} disabled={name.trim() === "" || (weekly && days.length === 0)} close={close} className={css.buttons} />
       </div>
-    </form>
+    </Form>
   );
 }

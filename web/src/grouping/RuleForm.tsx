@@ -1,13 +1,13 @@
-import { Button, Checkbox, NativeSelect, Textarea, TextInput } from "@mantine/core";
+import { Checkbox, NativeSelect, Textarea, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
-import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { groupingRules } from "../api/calls";
 import type { GroupingPreview, GroupingRule } from "../api/types";
 import { messageOf } from "../api/client";
 import { day } from "../text/time";
 import { inert } from "../text/visible";
-import { Problem } from "../ui/parts";
+import { Ends, Form, useSave } from "../ui/form";
 import css from "./grouping.module.css";
 import { bodyOf, inUnit, type RuleBody, ruleFields, units } from "./rules";
 
@@ -16,24 +16,9 @@ export function RuleForm({ rule, position, close }: { rule?: GroupingRule; posit
   const [body, setBody] = useState<RuleBody>(rule ? bodyOf(rule) : { name: "", position, enabled: true, match: "", key: "", window: "", window_seconds: 0, min_severity: "", investigate: true, agent: "" });
   const [unit, setUnit] = useState(String(inUnit(rule?.window_seconds ?? 0).unit));
   const change = (part: Partial<RuleBody>) => setBody((b) => ({ ...b, ...part }));
-  const client = useQueryClient();
-  const save = useMutation({
-    mutationFn: () => (rule ? groupingRules.replace(rule.id, body) : groupingRules.create(body)),
-    onSuccess: () => {
-      void client.invalidateQueries({ queryKey: ["grouping-rules"] });
-      close();
-    },
-  });
+  const save = useSave(() => (rule ? groupingRules.replace(rule.id, body) : groupingRules.create(body)), "grouping-rules", close);
   return (
-    <form
-      className={css.editor}
-      aria-label={rule ? `Edit ${inert(rule.name)}` : "New rule"}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={css.editor} label={rule ? `Edit ${inert(rule.name)}` : "New rule"} submit={() => save.mutate()}>
       <div className={css.fields}>
         <h2>{rule ? `Edit ${inert(rule.name)}` : "New rule"}</h2>
         <TextInput label="Name" value={body.name} onChange={(e) => change({ name: e.currentTarget.value })} placeholder="One incident per cluster" required maxLength={100} autoFocus />
@@ -121,18 +106,10 @@ export function RuleForm({ rule, position, close }: { rule?: GroupingRule; posit
           </div>
         )}
         <Checkbox label="The rule is in force" checked={body.enabled ?? true} onChange={(e) => change({ enabled: e.currentTarget.checked })} />
-        {save.error && <Problem what="Nothing was saved." error={save.error} />}
-        <div className={css.buttons}>
-          <Button type="submit" loading={save.isPending} disabled={body.name.trim() === ""}>
-            Save
-          </Button>
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-        </div>
+        <Ends of={save} disabled={body.name.trim() === ""} close={close} className={css.buttons} />
       </div>
       <Preview replaces={rule?.id ?? ""} body={body} />
-    </form>
+    </Form>
   );
 }
 

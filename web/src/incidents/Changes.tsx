@@ -1,13 +1,13 @@
 import { Button, NativeSelect, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { type FormEvent, type ReactNode, useState } from "react";
+import { type ReactNode, useState } from "react";
 import { incidents, users } from "../api/calls";
 import { ApiError, messageOf } from "../api/client";
 import type { Body, Incident, Severity } from "../api/types";
 import { useMay, useUser } from "../accounts/may";
 import { inert } from "../text/visible";
-import { Problem } from "../ui/parts";
+import { Ends, Form } from "../ui/form";
 import { SeverityMark, StatusMark } from "../ui/state";
 import css from "./Changes.module.css";
 
@@ -26,43 +26,26 @@ interface Props {
 }
 
 /** The frame of such a form: Escape closes it, what went wrong is said in it. */
-function Frame({ title, lead, save, busy, ready = true, error, close, submit, children }: {
+function Frame({ title, lead, save, of, ready = true, close, submit, children }: {
   title: string;
   lead: string;
   save: string;
-  busy: boolean;
+  /** What makes the change. */
+  of: { error: unknown; isPending: boolean };
   ready?: boolean;
-  error: unknown;
   close: () => void;
   submit: () => void;
   children: ReactNode;
 }) {
   return (
-    <form
-      className={css.form}
-      aria-label={title}
-      autoComplete="off"
-      onSubmit={(e: FormEvent) => {
-        e.preventDefault();
-        submit();
-      }}
-      onKeyDown={(e) => e.key === "Escape" && close()}
-    >
+    <Form className={css.form} label={title} onKeyDown={(e) => e.key === "Escape" && close()} submit={submit}>
       <div>
         <h2>{title}</h2>
         <p className="dim">{lead}</p>
       </div>
       {children}
-      {error !== null && error !== undefined && <Problem what="Nothing was changed." error={error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={busy} disabled={!ready}>
-          {save}
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={of} what="Nothing was changed." save={save} disabled={!ready} close={close} className={css.buttons} />
+    </Form>
   );
 }
 
@@ -95,9 +78,8 @@ function Edit({ incident, close }: Props) {
       title="Edit the incident"
       lead="What you set stays: later alerts change it no more."
       save="Save"
-      busy={edit.isPending}
+      of={edit}
       ready={Object.keys(body).length > 0 && title.trim() !== ""}
-      error={edit.error}
       close={close}
       submit={() => edit.mutate(body)}
     >
@@ -133,9 +115,8 @@ function Assign({ incident, close }: Props) {
       title="Assign the incident"
       lead="Says whose it is. It starts and stops nothing."
       save="Assign"
-      busy={assign.isPending}
+      of={assign}
       ready={assignee.trim() !== (incident.assignee ?? "")}
-      error={assign.error}
       close={close}
       submit={() => assign.mutate(assignee.trim())}
     >
@@ -190,9 +171,8 @@ function Merge({ incident, close }: Props) {
       title="Merge into another incident"
       lead={`The alerts of #${incident.number} and what comes new of its groups become a part of that incident. What investigates this one is cancelled.`}
       save={ready ? `Merge into #${other.found?.number}` : "Merge"}
-      busy={merge.isPending}
+      of={merge}
       ready={ready}
-      error={merge.error}
       close={close}
       submit={() => other.found && merge.mutate(other.found.id)}
     >

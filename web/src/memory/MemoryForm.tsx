@@ -1,7 +1,7 @@
-import { Button, Textarea, TextInput } from "@mantine/core";
+import { Textarea, TextInput } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
-import { Problem } from "../ui/parts";
+import { Ends, Form } from "../ui/form";
 import { bounds, type Draft, wrong } from "./memory";
 import css from "./memory.module.css";
 
@@ -19,16 +19,7 @@ export function MemoryForm({ title, head, draft, save, then, close }: {
   const act = useMutation({ mutationFn: save, onSuccess: then });
   const problem = wrong(d);
   return (
-    <form
-      className={css.form}
-      aria-label={title}
-      autoComplete="off"
-      onKeyDown={(e) => e.key === "Escape" && close()}
-      onSubmit={(e) => {
-        e.preventDefault();
-        act.mutate(d);
-      }}
-    >
+    <Form className={css.form} label={title} onKeyDown={(e) => e.key === "Escape" && close()} submit={() => act.mutate(d)}>
       {head}
       <Textarea label="How it shows" value={d.pattern} onChange={set("pattern")} maxLength={bounds.text} autosize minRows={2} maxRows={10} required autoFocus />
       <Textarea label="What it was" value={d.cause} onChange={set("cause")} maxLength={bounds.text} autosize minRows={2} maxRows={10} required />
@@ -39,15 +30,7 @@ export function MemoryForm({ title, head, draft, save, then, close }: {
       </div>
       <Textarea label="Only where alerts have these labels" description="key:value, one a line. Empty: everywhere." value={d.labels} onChange={set("labels")} autosize minRows={1} maxRows={10} maxLength={2200} spellCheck={false} />
       {problem && <p className="dim">{problem}</p>}
-      {act.error && <Problem what="It was not saved." error={act.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={act.isPending} disabled={problem !== ""}>
-          Save
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={act} what="It was not saved." disabled={problem !== ""} close={close} className={css.buttons} />
+    </Form>
   );
 }

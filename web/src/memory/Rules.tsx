@@ -1,11 +1,12 @@
 import { Button, Checkbox, NativeSelect, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { memoryRules, sources } from "../api/calls";
 import type { MemoryRule } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
+import { Ends, Form, useSave } from "../ui/form";
 import { Card, Empty, LoadingRows, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./memory.module.css";
@@ -90,26 +91,11 @@ function RuleForm({ rule, close }: { rule?: MemoryRule; close: () => void }) {
   const [service, setService] = useState(rule?.service ?? "");
   const [confidence, setConfidence] = useState(String(Math.round((rule?.min_confidence ?? 0.9) * 100)));
   const [feedback, setFeedback] = useState(rule?.needs_feedback ?? true);
-  const client = useQueryClient();
   const body = { name: name.trim(), enabled, source_id: source, service: service.trim(), min_confidence: Number(confidence) / 100, needs_feedback: feedback };
-  const save = useMutation({
-    mutationFn: () => (rule ? memoryRules.replace(rule.id, body) : memoryRules.create(body)),
-    onSuccess: () => {
-      void client.invalidateQueries({ queryKey: ["memory-rules"] });
-      close();
-    },
-  });
+  const save = useSave(() => (rule ? memoryRules.replace(rule.id, body) : memoryRules.create(body)), "memory-rules", close);
   const sure = Number(confidence) >= 50 && Number(confidence) <= 100;
   return (
-    <form
-      className={css.form}
-      aria-label={rule ? `Edit ${inert(rule.name)}` : "New rule"}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={css.form} label={rule ? `Edit ${inert(rule.name)}` : "New rule"} submit={() => save.mutate()}>
       <TextInput label="Name" value={name} onChange={(e) => setName(e.currentTarget.value)} maxLength={100} required autoFocus />
       <div className={css.pair}>
         <NativeSelect
@@ -130,15 +116,7 @@ function RuleForm({ rule, close }: { rule?: MemoryRule; close: () => void }) {
       />
       <Checkbox label="Only once a person has called the findings right" checked={feedback} onChange={(e) => setFeedback(e.currentTarget.checked)} />
       <Checkbox label="The rule is in force, for findings from now on" checked={enabled} onChange={(e) => setEnabled(e.currentTarget.checked)} />
-      {save.error && <Problem what="Nothing was saved." error={save.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={save.isPending} disabled={name.trim() === "" || !sure}>
-          Save
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={save} disabled={name.trim() === "" || !sure} close={close} className={css.buttons} />
+    </Form>
   );
 }

@@ -1,11 +1,12 @@
 import { Button, NativeSelect, PasswordInput, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { credentials } from "../api/calls";
 import type { Body, Credential } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
+import { Form } from "../ui/form";
 import { KeyIcon } from "../ui/icons";
 import { Ago, Problem } from "../ui/parts";
 import enrol from "./enrol.module.css";
@@ -143,10 +144,7 @@ function Changes({ credential: c, close }: { credential: Credential; close: () =
     onSuccess: done,
   });
   const name = inert(c.name);
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    rotate.mutate(secretOf(new FormData(event.currentTarget)));
-  };
+  const submit = (form: FormData) => rotate.mutate(secretOf(form));
   const off = () => {
     if (sure) disable.mutate(true);
     else setSure(true);
@@ -154,7 +152,7 @@ function Changes({ credential: c, close }: { credential: Credential; close: () =
   return (
     <section className={enrol.box} aria-label={`Change ${name}`}>
       <h2>{name}</h2>
-      <form className={enrol.form} onSubmit={submit} aria-label={`New secret of ${name}`} autoComplete="off">
+      <Form className={enrol.form} submit={submit} label={`New secret of ${name}`}>
         <SecretFields kind={c.kind} />
         {rotate.error && <Problem what="Nothing was changed." error={rotate.error} />}
         <div className={enrol.buttons}>
@@ -175,7 +173,7 @@ function Changes({ credential: c, close }: { credential: Credential; close: () =
           </Button>
         </div>
         {disable.error && <Problem what="Nothing was changed." error={disable.error} />}
-      </form>
+      </Form>
     </section>
   );
 }

@@ -1,10 +1,11 @@
 import { Autocomplete, Button, NativeSelect, NumberInput, PasswordInput, Switch, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, type ReactNode, useState } from "react";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { type ReactNode, useState } from "react";
 import { useMay } from "../accounts/may";
 import { credentials, providers } from "../api/calls";
 import type { Provider, ProviderKind } from "../api/types";
 import { inert } from "../text/visible";
+import { Ends, Form, useSave } from "../ui/form";
 import { ModelIcon } from "../ui/icons";
 import { Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -269,38 +270,15 @@ function Fields({ provider, others, may }: { provider?: Provider; others: Provid
 }
 
 function Change({ provider, others, close }: { provider: Provider; others: Provider[]; close: () => void }) {
-  const client = useQueryClient();
-  const change = useMutation({
-    mutationFn: (form: FormData) => providers.change(provider.id, settingsOf(form)),
-    onSuccess: () => {
-      close();
-      void client.invalidateQueries({ queryKey: ["providers"] });
-    },
-  });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    change.mutate(new FormData(event.currentTarget));
-  };
+  const change = useSave((form: FormData) => providers.change(provider.id, settingsOf(form)), "providers", close);
   return (
-    <form className={css.form} onSubmit={submit} aria-label={`Change ${inert(provider.name)}`} autoComplete="off">
+    <Form className={css.form} submit={(form) => change.mutate(form)} label={`Change ${inert(provider.name)}`}>
       <h2>Change {inert(provider.name)}</h2>
       <div className={css.fields}>
         <Fields provider={provider} others={others} may />
       </div>
-      {change.error && (
-        <div className={css.error}>
-          <Problem what="Nothing was saved." error={change.error} />
-        </div>
-      )}
-      <div className={css.buttons}>
-        <Button type="submit" loading={change.isPending}>
-          Save
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={change} close={close} className={css.buttons} />
+    </Form>
   );
 }
 
@@ -344,14 +322,7 @@ function Test({ provider, close }: { provider: Provider; close: () => void }) {
 }
 
 function Remove({ provider, close }: { provider: Provider; close: () => void }) {
-  const client = useQueryClient();
-  const remove = useMutation({
-    mutationFn: () => providers.remove(provider.id),
-    onSuccess: () => {
-      close();
-      void client.invalidateQueries({ queryKey: ["providers"] });
-    },
-  });
+  const remove = useSave(() => providers.remove(provider.id), "providers", close);
   return (
     <Panel title={`Remove ${inert(provider.name)}`}>
       <p className={own.said}>Runs under way lose it as soon as they ask it again. Its key stays among the credentials.</p>

@@ -1,6 +1,7 @@
 import { Button } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, type ReactNode, useState } from "react";
+import { type ReactNode, useState } from "react";
+import { Ends, Form } from "../ui/form";
 import { Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
 import { PlusIcon } from "../ui/icons";
 import css from "./settings.module.css";
@@ -55,10 +56,6 @@ export function Settings<T extends { id: string }, New, Made>(p: SettingsProps<T
     setMade(null);
     setOpen(true);
   };
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    create.mutate(p.read(new FormData(event.currentTarget)));
-  };
   const add = p.may !== false && (
     <Button leftSection={<PlusIcon size={14} />} onClick={start}>
       New {p.noun}
@@ -69,23 +66,11 @@ export function Settings<T extends { id: string }, New, Made>(p: SettingsProps<T
     <Page title={p.title} lead={p.lead} action={!open && (query.data?.length ?? 0) > 0 ? add : undefined}>
       {made !== null && p.made?.(made, () => setMade(null))}
       {open && (
-        <form className={css.form} onSubmit={submit} aria-label={`New ${p.noun}`} autoComplete="off">
+        <Form className={css.form} submit={(form) => create.mutate(p.read(form))} label={`New ${p.noun}`}>
           <h2>New {p.noun}</h2>
           <div className={css.fields}>{p.fields}</div>
-          {create.error && (
-            <div className={css.error}>
-              <Problem what="Nothing was saved." error={create.error} />
-            </div>
-          )}
-          <div className={css.buttons}>
-            <Button type="submit" loading={create.isPending}>
-              Save
-            </Button>
-            <Button variant="default" onClick={() => setOpen(false)}>
-              Cancel
-            </Button>
-          </div>
-        </form>
+          <Ends of={create} close={() => setOpen(false)} className={css.buttons} />
+        </Form>
       )}
       {p.above}
       {query.data && query.data.length > 0 ? (

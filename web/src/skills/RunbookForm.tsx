@@ -2,6 +2,7 @@ import { Button, Textarea, TextInput } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import type { Runbook } from "../api/types";
+import { Form } from "../ui/form";
 import { Problem } from "../ui/parts";
 import { type RunbookDraft, wrongRunbook } from "./skills";
 import css from "./skills.module.css";
@@ -23,15 +24,7 @@ export function RunbookForm({ title, draft, save, then, close, said, readOnly }:
   const dirty = JSON.stringify(d) !== JSON.stringify(draft);
   const problem = wrongRunbook(d);
   return (
-    <form
-      className={css.fields}
-      aria-label={title}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        act.mutate(d);
-      }}
-    >
+    <Form className={css.fields} label={title} submit={() => act.mutate(d)}>
       <TextInput
         label="Title"
         description="What happens, in the words of the alert: its words are looked for among those of an incident."
@@ -87,6 +80,6 @@ export function RunbookForm({ title, draft, save, then, close, said, readOnly }:
           </div>
         </>
       )}
-    </form>
+    </Form>
   );
 }

@@ -9,6 +9,7 @@ import type { SkillView } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { bytes } from "../sources/state";
 import { inert } from "../text/visible";
+import { Form } from "../ui/form";
 import { BackIcon, DownloadIcon } from "../ui/icons";
 import { Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -161,14 +162,7 @@ function Editor({ skill, stored, mayChange }: { skill: SkillView; stored: (now: 
             </li>
           ))}
         </ul>
-        <form
-          aria-label={`Edit ${inert(path)}`}
-          autoComplete="off"
-          onSubmit={(e) => {
-            e.preventDefault();
-            save.mutate();
-          }}
-        >
+        <Form label={`Edit ${inert(path)}`} submit={() => save.mutate()}>
           {shown ? (
             <Text
               key={path}
@@ -212,7 +206,7 @@ function Editor({ skill, stored, mayChange }: { skill: SkillView; stored: (now: 
               </div>
             </>
           )}
-        </form>
+        </Form>
       </div>
       {mayChange && (
         <AddFile

@@ -6,6 +6,7 @@ import { useMay } from "../accounts/may";
 import { agents, skills } from "../api/calls";
 import type { Agent, Skill } from "../api/types";
 import { inert } from "../text/visible";
+import { Ends, Form } from "../ui/form";
 import { PlusIcon, SkillIcon } from "../ui/icons";
 import { Ago, Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
@@ -111,16 +112,7 @@ function NewSkill({ close }: { close: () => void }) {
     },
   });
   return (
-    <form
-      className={css.form}
-      aria-label="New skill"
-      autoComplete="off"
-      onKeyDown={(e) => e.key === "Escape" && close()}
-      onSubmit={(e) => {
-        e.preventDefault();
-        make.mutate();
-      }}
-    >
+    <Form className={css.form} label="New skill" onKeyDown={(e) => e.key === "Escape" && close()} submit={() => make.mutate()}>
       <h2>New skill</h2>
       <TextInput
         label="Name"
@@ -145,15 +137,7 @@ function NewSkill({ close }: { close: () => void }) {
         maxLength={1024}
         required
       />
-      {make.error && <Problem what="Nothing was saved." error={make.error} />}
-      <div className={css.acts}>
-        <Button type="submit" loading={make.isPending}>
-          Add and write it
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={make} save="Add and write it" close={close} className={css.acts} />
+    </Form>
   );
 }

@@ -4,6 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { useId, useState } from "react";
 import { skills } from "../api/calls";
 import { inert } from "../text/visible";
+import { Form } from "../ui/form";
 import { Problem } from "../ui/parts";
 import css from "./skills.module.css";
 
@@ -18,15 +19,7 @@ export function Upload({ close }: { close: () => void }) {
     onSettled: () => client.invalidateQueries({ queryKey: ["skills"] }),
   });
   return (
-    <form
-      className={css.form}
-      aria-label="Upload skills"
-      onKeyDown={(e) => e.key === "Escape" && close()}
-      onSubmit={(e) => {
-        e.preventDefault();
-        if (file) send.mutate(file);
-      }}
-    >
+    <Form className={css.form} label="Upload skills" onKeyDown={(e) => e.key === "Escape" && close()} submit={() => file && send.mutate(file)}>
       <h2>Upload skills</h2>
       <div className={css.file}>
         <label htmlFor={id}>Archive</label>
@@ -69,6 +62,6 @@ export function Upload({ close }: { close: () => void }) {
           {send.isSuccess ? "Close" : "Cancel"}
         </Button>
       </div>
-    </form>
+    </Form>
   );
 }

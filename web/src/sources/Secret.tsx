@@ -5,6 +5,7 @@ import { sources } from "../api/calls";
 import type { Body, Source } from "../api/types";
 import { text } from "../settings/settings";
 import { isTime } from "../text/time";
+import { useSave } from "../ui/form";
 import { Left, Problem, Snippet } from "../ui/parts";
 import css from "./sources.module.css";
 
@@ -83,11 +84,7 @@ function GivenSecret({ submit, pending }: { submit: (e: FormEvent<HTMLFormElemen
 
 /** Takes the secret that the sender has made. Until then the source refuses everything. */
 export function TheirSecret({ source }: { source: Source }) {
-  const client = useQueryClient();
-  const save = useMutation({
-    mutationFn: (secret: string) => sources.replaceSecret(source.id, { secret, revoke_old: true }),
-    onSuccess: () => void client.invalidateQueries({ queryKey: ["sources"] }),
-  });
+  const save = useSave((secret: string) => sources.replaceSecret(source.id, { secret, revoke_old: true }), "sources");
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     save.mutate(text(new FormData(event.currentTarget), "secret"));

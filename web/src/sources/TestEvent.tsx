@@ -1,12 +1,12 @@
 import { Button, PasswordInput, Switch } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type FormEvent } from "react";
 import { sources } from "../api/calls";
 import type { Body, Source } from "../api/types";
 import { optional } from "../settings/settings";
 import { inert } from "../text/visible";
 import { Output } from "../timeline/Output";
+import { Form } from "../ui/form";
 import { Problem } from "../ui/parts";
 import css from "./sources.module.css";
 import { stepWord } from "./state";
@@ -21,14 +21,10 @@ export function TestEvent({ source }: { source: Source }) {
       void client.invalidateQueries({ queryKey: ["incidents"] });
     },
   });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    test.mutate({ resolve: form.has("resolve"), investigate: form.has("investigate"), secret: optional(form, "secret") });
-  };
+  const submit = (form: FormData) => test.mutate({ resolve: form.has("resolve"), investigate: form.has("investigate"), secret: optional(form, "secret") });
   return (
     <>
-      <form onSubmit={submit} autoComplete="off" className={css.form}>
+      <Form submit={submit} className={css.form}>
         <Switch name="resolve" defaultChecked label="Send its end as well" description="Nothing stays open then." />
         <Switch name="investigate" label="Investigate it" description="The agent looks at the test incident. It costs what an investigation costs." />
         <PasswordInput
@@ -44,7 +40,7 @@ export function TestEvent({ source }: { source: Source }) {
             Send a test event
           </Button>
         </div>
-      </form>
+      </Form>
       {test.error && <Problem what="No test was made." error={test.error} />}
       {test.data && <Result tested={test.data} />}
     </>

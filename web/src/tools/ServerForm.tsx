@@ -4,6 +4,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { credentials, tools } from "../api/calls";
 import { inert } from "../text/visible";
+import { Ends, Form, useSave } from "../ui/form";
 import { Problem } from "../ui/parts";
 import { changeOf, type Server } from "./draft";
 import css from "./tools.module.css";
@@ -24,15 +25,7 @@ export function NewServer({ kind, close }: { kind: "http" | "mcp"; close: () => 
     },
   });
   return (
-    <form
-      className={css.form}
-      aria-label={kind === "mcp" ? "New MCP server" : "New HTTP API"}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={css.form} label={kind === "mcp" ? "New MCP server" : "New HTTP API"} submit={() => save.mutate()}>
       <TextInput
         className={css.short}
         label="Name"
@@ -47,37 +40,17 @@ export function NewServer({ kind, close }: { kind: "http" | "mcp"; close: () => 
         spellCheck={false}
       />
       <PlaceFields kind={kind} value={place} onChange={setPlace} />
-      {save.error && <Problem what="Nothing was saved." error={save.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={save.isPending}>
-          Add
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={save} save="Add" close={close} className={css.buttons} />
+    </Form>
   );
 }
 
 /** Where a server is and how we prove ourselves there. */
 export function ServerSettings({ server }: { server: Server }) {
   const [place, setPlace] = useState<Place>({ ca: "", credential: "", header: "", ...server });
-  const client = useQueryClient();
-  const save = useMutation({
-    mutationFn: () => tools.change(server.id, changeOf({ ...server, ...place }, undefined)),
-    onSuccess: () => client.invalidateQueries({ queryKey: ["tools"] }),
-  });
+  const save = useSave(() => tools.change(server.id, changeOf({ ...server, ...place }, undefined)), "tools");
   return (
-    <form
-      className={css.fields}
-      aria-label="Settings"
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={css.fields} label="Settings" submit={() => save.mutate()}>
       <PlaceFields kind={server.kind} value={place} onChange={setPlace} />
       <Checkbox label="On" description="Off: no agent has any of its tools, and nothing is sent there." checked={place.enabled} onChange={(e) => setPlace({ ...place, enabled: e.currentTarget.checked })} />
       {save.error && <Problem what="Nothing was saved." error={save.error} />}
@@ -87,7 +60,7 @@ export function ServerSettings({ server }: { server: Server }) {
         </Button>
         {save.isSuccess && <span role="status">Saved. The gateway has it within a second.</span>}
       </div>
-    </form>
+    </Form>
   );
 }
 

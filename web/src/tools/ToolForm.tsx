@@ -3,6 +3,7 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { tools } from "../api/calls";
 import { inert } from "../text/visible";
+import { Ends, Form } from "../ui/form";
 import { CloseIcon, PlusIcon } from "../ui/icons";
 import { Problem, Snippet } from "../ui/parts";
 import { changeOf, commandChoices, type Draft, draftOf, inputOf, inputs, matchPath, methods, type Param, places, readArguments, reads, sample, type Server, type ServerTool, types } from "./draft";
@@ -22,15 +23,7 @@ export function ToolForm({ server, tool, close }: { server: Server; tool?: Serve
   });
   const mutates = draft.mutates || !reads(http.method);
   return (
-    <form
-      className={tool ? css.inline : css.form}
-      aria-label={tool ? `Edit ${inert(tool.name)}` : "New tool"}
-      autoComplete="off"
-      onSubmit={(e) => {
-        e.preventDefault();
-        save.mutate();
-      }}
-    >
+    <Form className={tool ? css.inline : css.form} label={tool ? `Edit ${inert(tool.name)}` : "New tool"} submit={() => save.mutate()}>
       <TextInput
         className={css.short}
         label="Name"
@@ -95,16 +88,8 @@ export function ToolForm({ server, tool, close }: { server: Server; tool?: Serve
       </details>
       <Checkbox label="On" description="Off: no agent has it." checked={draft.enabled} onChange={(e) => setDraft({ ...draft, enabled: e.currentTarget.checked })} />
       <Preview server={server} draft={draft} />
-      {save.error && <Problem what="Nothing was saved." error={save.error} />}
-      <div className={css.buttons}>
-        <Button type="submit" loading={save.isPending}>
-          Save
-        </Button>
-        <Button variant="default" onClick={close}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={save} close={close} className={css.buttons} />
+    </Form>
   );
 }
 

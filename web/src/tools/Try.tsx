@@ -3,6 +3,7 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { tools } from "../api/calls";
 import { inertLines } from "../text/visible";
+import { Form } from "../ui/form";
 import { Problem, Scroll } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { type Param, readArguments, sample } from "./draft";
@@ -14,14 +15,7 @@ export function Try({ name, params }: { name: string; params: Param[] }) {
   const read = readArguments(text);
   const run = useMutation({ mutationFn: (args: Record<string, unknown>) => tools.test({ tool: name, arguments: args }) });
   return (
-    <form
-      className={css.trial}
-      aria-label="Try it"
-      onSubmit={(e) => {
-        e.preventDefault();
-        if ("args" in read) run.mutate(read.args);
-      }}
-    >
+    <Form className={css.trial} label="Try it" submit={() => "args" in read && run.mutate(read.args)}>
       <Textarea label="Arguments" value={text} onChange={(e) => setText(e.currentTarget.value)} autosize minRows={2} maxRows={10} spellCheck={false} error={"wrong" in read && read.wrong} classNames={{ input: css.mono }} />
       <div className={css.buttons}>
         <Button type="submit" variant="default" loading={run.isPending} disabled={"wrong" in read}>
@@ -38,6 +32,6 @@ export function Try({ name, params }: { name: string; params: Param[] }) {
           </Scroll>
         </div>
       )}
-    </form>
+    </Form>
   );
 }

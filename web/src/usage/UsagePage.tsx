@@ -1,6 +1,6 @@
 import { Button, NativeSelect, NumberInput, SegmentedControl } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, type ReactNode, useState } from "react";
+import { type ReactNode, useState } from "react";
 import { useMay } from "../accounts/may";
 import { sources, usage } from "../api/calls";
 import type { Budget, DayUsage } from "../api/types";
@@ -9,6 +9,7 @@ import { compact, count, usd } from "../charts/numbers";
 import { dayName } from "../dashboard/dashboard";
 import table from "../settings/settings.module.css";
 import { inert } from "../text/visible";
+import { Ends, Form } from "../ui/form";
 import { Ago, Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
 import css from "./usage.module.css";
 import { byDay, byName, bySource, type Line, used } from "./usage";
@@ -239,27 +240,15 @@ function BudgetForm({ budget, choices, done, cancel }: { budget?: Budget; choice
     },
     onSuccess: done,
   });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    save.mutate(new FormData(event.currentTarget));
-  };
   return (
-    <form className={table.form} onSubmit={submit} aria-label="Budget of a day" autoComplete="off">
+    <Form className={table.form} submit={(form) => save.mutate(form)} label="Budget of a day">
       <div className={table.fields}>
         {budget ? null : <NativeSelect name="scope" label="For" data={choices} />}
         <NumberInput name="runs" label="Investigations a day" description="Empty is no bound." min={0} max={1_000_000} allowDecimal={false} defaultValue={budget?.runs || ""} />
         <NumberInput name="tokens" label="Tokens a day" description="Read and written. Empty is no bound." min={0} thousandSeparator=" " allowDecimal={false} defaultValue={budget?.tokens || ""} />
         <NumberInput name="usd" label="US dollars a day" description="As far as prices are known. Empty is no bound." min={0} max={1_000_000} decimalScale={2} defaultValue={budget?.usd || ""} />
       </div>
-      {save.error && <Problem what="Nothing was saved." error={save.error} />}
-      <div className={table.buttons}>
-        <Button type="submit" loading={save.isPending}>
-          Save
-        </Button>
-        <Button variant="default" onClick={cancel}>
-          Cancel
-        </Button>
-      </div>
-    </form>
+      <Ends of={save} close={cancel} className={table.buttons} />
+    </Form>
   );
 }

@@ -1,12 +1,13 @@
 import { Autocomplete, Button, NativeSelect, PasswordInput, Switch, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { providers } from "../api/calls";
 import type { ProviderKind, Setup } from "../api/types";
 import { aboutModel, kinds, outcome } from "../settings/providers";
 import { nameField, optional, text } from "../settings/settings";
 import { inert } from "../text/visible";
+import { Form } from "../ui/form";
 import { Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./wizard.module.css";
@@ -67,9 +68,7 @@ function NewProvider() {
       return client.invalidateQueries({ queryKey: ["setup-state"] });
     },
   });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
+  const submit = (form: FormData) => {
     create.mutate({
       name: text(form, "name"),
       kind,
@@ -81,7 +80,7 @@ function NewProvider() {
     });
   };
   return (
-    <form className={css.part} onSubmit={submit} autoComplete="off" aria-label="New model">
+    <Form className={css.part} submit={submit} label="New model">
       <div className={css.fields}>
         <NativeSelect label="Vendor" data={kinds} value={kind} onChange={(e) => setKind(e.currentTarget.value as ProviderKind)} />
         <Autocomplete
@@ -117,6 +116,6 @@ function NewProvider() {
           Save the model
         </Button>
       </div>
-    </form>
+    </Form>
   );
 }

@@ -1,7 +1,7 @@
 import { Button, Loader, NativeSelect, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { sources } from "../api/calls";
 import type { Setup, Source } from "../api/types";
 import { nameField, Once, text } from "../settings/settings";
@@ -10,6 +10,7 @@ import { theirs, TheirSecret } from "../sources/Secret";
 import { SetupSteps } from "../sources/Setup";
 import { TestEvent } from "../sources/TestEvent";
 import { inert } from "../text/visible";
+import { Form } from "../ui/form";
 import { Ago, LoadingRows, Problem } from "../ui/parts";
 import css from "./wizard.module.css";
 
@@ -31,12 +32,9 @@ function NewSource({ made }: { made: (source: Source) => void }) {
       return client.invalidateQueries({ queryKey: ["setup-state"] });
     },
   });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    create.mutate({ name: text(new FormData(event.currentTarget), "name"), kind });
-  };
+  const submit = (form: FormData) => create.mutate({ name: text(form, "name"), kind });
   return (
-    <form className={css.part} onSubmit={submit} autoComplete="off" aria-label="New source">
+    <Form className={css.part} submit={submit} label="New source">
       <div className={css.fields}>
         <NativeSelect label="What sends alerts" value={kind} onChange={(e) => setKind(e.currentTarget.value)} data={sourceKinds.map(({ value, label }) => ({ value, label }))} />
         <TextInput {...nameField} key={kind} autoFocus={false} defaultValue={kind} />
@@ -47,7 +45,7 @@ function NewSource({ made }: { made: (source: Source) => void }) {
           Make the source
         </Button>
       </div>
-    </form>
+    </Form>
   );
 }
 

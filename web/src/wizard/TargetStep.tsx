@@ -1,11 +1,12 @@
 import { Button, NativeSelect, PasswordInput, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { credentials, targets } from "../api/calls";
 import type { Setup } from "../api/types";
 import { Enrol } from "../settings/Enrol";
 import { nameField, text } from "../settings/settings";
+import { Form } from "../ui/form";
 import { LoadingRows, Problem } from "../ui/parts";
 import css from "./wizard.module.css";
 
@@ -58,12 +59,8 @@ function NewTarget() {
       await client.invalidateQueries({ queryKey: ["setup-state"] });
     },
   });
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    create.mutate(new FormData(event.currentTarget));
-  };
   return (
-    <form className={css.part} onSubmit={submit} autoComplete="off" aria-label="New host">
+    <Form className={css.part} submit={(form) => create.mutate(form)} label="New host">
       <div className={css.fields}>
         <TextInput {...nameField} autoFocus={false} placeholder="web-1" description="As alerts name it, if you can: the agent finds it by that." />
         <TextInput name="address" label="Address" description="A name or an IP address." placeholder="web-1.example.com" required />
@@ -106,6 +103,6 @@ function NewTarget() {
           Add the host
         </Button>
       </div>
-    </form>
+    </Form>
   );
 }

@@ -267,10 +267,14 @@ func (db *DB) RemoveAgent(ctx context.Context, id string) (disabled bool, err er
 		if err := lockAgents(ctx, tx); err != nil {
 			return err
 		}
-		var used bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs WHERE agent_id = a.id) OR EXISTS (SELECT FROM gateway_tokens WHERE agent_id = a.id)
-				OR EXISTS (SELECT FROM grouping_rules WHERE agent = a.id) OR EXISTS (SELECT FROM agents asks WHERE a.id = ANY(asks.sub_agents))
-			FROM agents a WHERE a.id = $1 FOR UPDATE`, id).Scan(&used); err != nil {
+		// Locked first: a run that is just being queued holds the row, and is seen by
+		// none but the next statement.
+		var there, used bool
+		if err := tx.QueryRow(ctx, `SELECT true FROM agents WHERE id = $1 FOR UPDATE`, id).Scan(&there); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs WHERE agent_id = $1) OR EXISTS (SELECT FROM gateway_tokens WHERE agent_id = $1)
+				OR EXISTS (SELECT FROM grouping_rules WHERE agent = $1) OR EXISTS (SELECT FROM agents WHERE $1 = ANY(sub_agents))`, id).Scan(&used); err != nil {
 			return err
 		}
 		if disabled = used || id == DefaultAgent; disabled {

@@ -264,7 +264,10 @@ func lockApproval(ctx context.Context, tx pgx.Tx, id string) (a ops.Approval, ru
 			return a, nil, err
 		}
 	}
-	rows, err := tx.Query(ctx, selectApprovals+` WHERE a.id = $1 FOR UPDATE OF a`, id)
+	if _, err := tx.Exec(ctx, `SELECT FROM approvals WHERE id = $1 FOR UPDATE`, id); err != nil {
+		return a, nil, err
+	}
+	rows, err := tx.Query(ctx, selectApprovals+` WHERE a.id = $1`, id) // behind the wait: with its use, if there is one
 	if err != nil {
 		return a, nil, err
 	}

@@ -310,13 +310,13 @@ func lockMoved(ctx context.Context, tx pgx.Tx, from string, ids []string) ([]ops
 }
 
 // lockIncidents locks incidents by id, as everybody does, and gives them in the
-// order asked for.
+// order asked for, without the names of their sources.
 func lockIncidents(ctx context.Context, tx pgx.Tx, ids ...string) ([]ops.Incident, error) {
-	rows, err := tx.Query(ctx, selectIncidents+` WHERE i.id = ANY($1::uuid[]) ORDER BY i.id FOR UPDATE OF i`, ids)
+	rows, err := tx.Query(ctx, `SELECT `+ownColumns+` FROM incidents i WHERE i.id = ANY($1::uuid[]) ORDER BY i.id FOR UPDATE`, ids)
 	if err != nil {
 		return nil, err
 	}
-	found, err := pgx.CollectRows(rows, scanIncident)
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (ops.Incident, error) { return scanOwn(row) })
 	if err != nil {
 		return nil, err
 	}

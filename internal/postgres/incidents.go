@@ -11,22 +11,34 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const incidentColumns = `i.id, i.number, i.title, i.description, i.severity, i.status, i.investigation, i.investigation_reason,
-	coalesce(i.source_id::text, ''), coalesce(s.name, ''), i.service, i.group_key, i.alert_count, i.firing_count, i.assignee,
+// ownColumns are an incident's row. Who locks it reads these alone: what would be
+// joined to a row that was waited for is what it was before the wait.
+const ownColumns = `i.id, i.number, i.title, i.description, i.severity, i.status, i.investigation, i.investigation_reason,
+	coalesce(i.source_id::text, ''), i.service, i.group_key, i.alert_count, i.firing_count, i.assignee,
 	i.opened_at, i.updated_at, i.resolved_at, coalesce(i.run_id::text, ''), i.last_seq,
 	i.resolved_by, i.resolve_at, i.edited, coalesce(i.merged_into::text, ''), i.reopened, i.transitions,
 	i.flap_count >= 5 AND i.flap_since > now() - interval '1 hour', coalesce(i.rule_id::text, ''), i.storm, i.maintenance, i.maintenance_until`
+
+const incidentColumns = ownColumns + `, coalesce(s.name, '')`
 
 const selectIncidents = `SELECT ` + incidentColumns + ` FROM incidents i LEFT JOIN sources s ON s.id = i.source_id`
 
 // scanIncident reads [incidentColumns], and more if there are more columns.
 func scanIncident(row pgx.CollectableRow) (i ops.Incident, err error) { return scanIncidentAnd(row) }
 
-func scanIncidentAnd(row pgx.CollectableRow, more ...any) (i ops.Incident, err error) {
+func scanIncidentAnd(row pgx.CollectableRow, more ...any) (ops.Incident, error) {
+	var source string
+	i, err := scanOwn(row, append([]any{&source}, more...)...)
+	i.SourceName = source
+	return i, err
+}
+
+// scanOwn reads [ownColumns], and more if there are more columns.
+func scanOwn(row pgx.CollectableRow, more ...any) (i ops.Incident, err error) {
 	var resolved, resolve, maintained *time.Time
 	var flapping *bool
 	err = row.Scan(append([]any{&i.ID, &i.Number, &i.Title, &i.Description, &i.Severity, &i.Status, &i.Investigation, &i.InvestigationReason,
-		&i.SourceID, &i.SourceName, &i.Service, &i.GroupKey, &i.AlertCount, &i.FiringCount, &i.Assignee,
+		&i.SourceID, &i.Service, &i.GroupKey, &i.AlertCount, &i.FiringCount, &i.Assignee,
 		&i.OpenedAt, &i.UpdatedAt, &resolved, &i.RunID, &i.LastSeq,
 		&i.ResolvedBy, &resolve, &i.Edited, &i.MergedInto, &i.Reopened, &i.Transitions,
 		&flapping, &i.RuleID, &i.Storm, &i.Maintenance, &maintained}, more...)...)

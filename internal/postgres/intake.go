@@ -326,14 +326,13 @@ func queueLocks(b *pgx.Batch, keys []string) {
 		SELECT DISTINCT hashtextextended('group ' || n, 0) AS h FROM unnest($1::text[]) AS n ORDER BY h) AS sorted`, keys)
 }
 
-const selectStored = `SELECT ` + incidentColumns + `, i.flap_since, i.flap_count, i.agent_id, coalesce(i.maintenance_id::text, '')
-	FROM incidents i LEFT JOIN sources s ON s.id = i.source_id`
+const selectStored = `SELECT ` + ownColumns + `, i.flap_since, i.flap_count, i.agent_id, coalesce(i.maintenance_id::text, '') FROM incidents i`
 
 func scanStored(row pgx.CollectableRow) (*storedIncident, error) {
 	i := &storedIncident{}
 	var flap *time.Time
 	var err error
-	i.Incident, err = scanIncidentAnd(row, &flap, &i.flapCount, &i.agent, &i.maintenanceID)
+	i.Incident, err = scanOwn(row, &flap, &i.flapCount, &i.agent, &i.maintenanceID)
 	i.flapSince = orZero(flap)
 	return i, err
 }
@@ -357,9 +356,10 @@ func (in *intake) queueGroups(b *pgx.Batch, incidents []string) {
 		}
 		return rows.Err()
 	})
-	// Locked by id, so that two batches never wait for each other in a circle.
+	// Locked by id, so that two batches never wait for each other in a circle. The
+	// groups are locked already, so which incidents they have is still true behind a wait.
 	b.Queue(selectStored+` WHERE i.id = ANY($1::uuid[] || ARRAY(SELECT incident_id FROM groups WHERE key = ANY($2)))
-		ORDER BY i.id FOR UPDATE OF i`, incidents, keys).Query(in.addIncidents)
+		ORDER BY i.id FOR UPDATE`, incidents, keys).Query(in.addIncidents)
 }
 
 func (in *intake) addIncidents(rows pgx.Rows) error {

@@ -50,7 +50,7 @@ func (db *DB) settle(ctx context.Context, query string, args []any, do func(cont
 }
 
 func (db *DB) settleHolds(ctx context.Context) error {
-	return db.settle(ctx, selectStored+` WHERE i.resolve_at <= now() ORDER BY i.resolve_at, i.id LIMIT $1 FOR UPDATE OF i SKIP LOCKED`, []any{settleBatch},
+	return db.settle(ctx, selectStored+` WHERE i.resolve_at <= now() ORDER BY i.resolve_at, i.id LIMIT $1 FOR UPDATE SKIP LOCKED`, []any{settleBatch},
 		func(_ context.Context, _ pgx.Tx, in *intake, now time.Time) error {
 			for _, id := range sortedKeys(in.incidents) {
 				i := in.incidents[id]
@@ -178,7 +178,7 @@ func (db *DB) settleStorms(ctx context.Context) error {
 // settleMaintenance looks at incidents whose maintenance should be over: their
 // window may have been changed since.
 func (db *DB) settleMaintenance(ctx context.Context) error {
-	return db.settle(ctx, selectStored+` WHERE i.maintenance_until <= now() ORDER BY i.maintenance_until, i.id LIMIT $1 FOR UPDATE OF i SKIP LOCKED`, []any{settleBatch},
+	return db.settle(ctx, selectStored+` WHERE i.maintenance_until <= now() ORDER BY i.maintenance_until, i.id LIMIT $1 FOR UPDATE SKIP LOCKED`, []any{settleBatch},
 		func(ctx context.Context, tx pgx.Tx, in *intake, now time.Time) error {
 			if err := db.loadGrouping(ctx, tx, in, nil); err != nil {
 				return err

@@ -188,7 +188,7 @@ func (s *API) acceptHostKey(ctx context.Context, who caller, in *acceptedKey) (*
 		before = append(before, k.Fingerprint)
 	}
 	detail := map[string]string{"name": t.Name, "fingerprint": in.Body.Fingerprint, "before": strings.Join(before, " "), "state": scan.State}
-	err = s.audited(ctx, who, "target.host_key_accepted", t.ID, detail, func() error { return s.db.PinHostKey(ctx, t.ID, t.HostKey, pinned) })
+	err = s.audited(ctx, who, "target.host_key_accepted", t.ID, detail, func() error { return s.db.PinHostKey(ctx, t, pinned) })
 	if err != nil {
 		return nil, err
 	}

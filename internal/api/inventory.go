@@ -58,6 +58,8 @@ func (s *API) inventoryOperations(api huma.API) {
 			return items(shown, err)
 		})
 	handle(s, api, post("target", "/targets", "Add a target"), s.createTarget)
+	handle(s, api, operation{id: "change-target", method: http.MethodPatch, path: "/targets/{id}", tag: tag,
+		summary: "Change a target, all of it but its name and kind; what is left out stays"}, s.changeTarget)
 	handle(s, api, operation{id: "delete-target", method: http.MethodDelete, path: "/targets/{id}", summary: "Remove a target that nothing names", tag: tag, status: http.StatusNoContent}, s.deleteTarget)
 	handle(s, api, get("credentials", "/credentials", "Credentials, without their secrets"),
 		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[ops.Credential]], error) {
@@ -71,26 +73,7 @@ func (s *API) inventoryOperations(api huma.API) {
 }
 
 func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*answer[shownTarget], error) {
-	b := in.Body
-	if len(b.Labels) > 64 {
-		return nil, ops.Errorf(ops.CodeInvalid, "a target has at most 64 labels")
-	}
-	labels := make(map[string]string, len(b.Labels))
-	for k, v := range b.Labels {
-		if len(k) > 100 || len(v) > 1000 {
-			return nil, ops.Errorf(ops.CodeInvalid, "a label's name has at most 100 characters and its value at most 1000")
-		}
-		labels[storable(k)] = storable(v)
-	}
-	t := ops.Target{ID: ops.NewID(), Name: b.Name, Kind: b.Kind, Address: b.Address, Port: b.Port, User: b.User, CA: b.CA,
-		Credential: b.Credential, Labels: labels, Jump: b.Jump, CreatedAt: time.Now().UTC()}
-	var err error
-	switch t.Kind {
-	case "zabbix":
-		err = s.checkZabbix(ctx, &t, in)
-	default:
-		err = s.checkSSH(ctx, &t, in)
-	}
+	t, err := s.checkedTarget(ctx, ops.Target{ID: ops.NewID(), CreatedAt: time.Now().UTC()}, in)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +81,31 @@ func (s *API) createTarget(ctx context.Context, who caller, in *newTarget) (*ans
 		return s.db.CreateTarget(ctx, t)
 	})
 	return &answer[shownTarget]{show(t)}, err
+}
+
+// checkedTarget completes a target with what is said of it, or says what is
+// wrong with that.
+func (s *API) checkedTarget(ctx context.Context, t ops.Target, in *newTarget) (ops.Target, error) {
+	b := in.Body
+	if len(b.Labels) > 64 {
+		return t, ops.Errorf(ops.CodeInvalid, "a target has at most 64 labels")
+	}
+	t.Labels = make(map[string]string, len(b.Labels))
+	for k, v := range b.Labels {
+		if len(k) > 100 || len(v) > 1000 {
+			return t, ops.Errorf(ops.CodeInvalid, "a label's name has at most 100 characters and its value at most 1000")
+		}
+		t.Labels[storable(k)] = storable(v)
+	}
+	t.Name, t.Kind, t.Address, t.Port, t.User, t.CA, t.Credential, t.Jump = b.Name, b.Kind, b.Address, b.Port, b.User, b.CA, b.Credential, b.Jump
+	var err error
+	switch t.Kind {
+	case "zabbix":
+		err = s.checkZabbix(ctx, &t, in)
+	default:
+		err = s.checkSSH(ctx, &t, in)
+	}
+	return t, err
 }
 
 type inventoryPath struct {
@@ -138,6 +146,9 @@ func (s *API) checkSSH(ctx context.Context, t *ops.Target, in *newTarget) (err e
 		t.Port = 22
 	}
 	if t.HostKey, err = hostKeys(in.Body.HostKey); err != nil {
+		return err
+	}
+	if err := s.checkJump(ctx, *t); err != nil {
 		return err
 	}
 	return s.checkCredential(ctx, t.Credential, "ssh_key", "ssh_password")

@@ -132,8 +132,11 @@ func TestEnrolmentTools(t *testing.T) {
 	way, err := w.api.Way(t.Context(), "new", 1)
 	require.NoError(t, err)
 	target := way[0].Target
-	require.Equal(t, ops.CodeConflict, ops.CodeOf(w.api.PinHostKey(t.Context(), target.ID, "ssh-ed25519 AAAA", keys[0].Key)))
-	require.NoError(t, w.api.PinHostKey(t.Context(), target.ID, "", keys[0].Key))
+	other, elsewhere := target, target
+	other.HostKey, elsewhere.Port = "ssh-ed25519 AAAA", 1
+	require.Equal(t, ops.CodeConflict, ops.CodeOf(w.api.PinHostKey(t.Context(), other, keys[0].Key)))
+	require.Equal(t, ops.CodeConflict, ops.CodeOf(w.api.PinHostKey(t.Context(), elsewhere, keys[0].Key)))
+	require.NoError(t, w.api.PinHostKey(t.Context(), target, keys[0].Key))
 	login = call(t, c, "l2", "ssh_login", args{"target": "new"})
 	require.Equal(t, ops.CallDone, login.State, login.Text)
 	require.Contains(t, call(t, c, "l3", "ssh_login", args{"target": "gate"}).Text, "no ssh target")

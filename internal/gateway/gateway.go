@@ -260,6 +260,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		g.watchTargets(ctx)
+		return nil
+	})
+	group.Go(func() error {
 		g.look(ctx)
 		return nil
 	})

@@ -83,3 +83,26 @@ func (g *Gateway) watchCredentials(ctx context.Context) {
 		}
 	})
 }
+
+// watchTargets gives up the connections that are kept for targets which were
+// changed or removed: calls that come know the new place already, and those under
+// way end where they began.
+func (g *Gateway) watchTargets(ctx context.Context) {
+	used := func() []string {
+		ids := append(g.ssh.Targets(), g.zabbix.Targets()...)
+		slices.Sort(ids)
+		return slices.Compact(ids)
+	}
+	places := func(ctx context.Context, ids []string) ([]string, error) {
+		all, err := g.db.TargetsOf(ctx, ids)
+		at := make([]string, len(all))
+		for i, t := range all {
+			at[i] = tool.Place(t)
+		}
+		return at, err
+	}
+	g.poll(ctx, watchEvery, "whether targets have changed", used, places, func(asked, at []string) {
+		g.ssh.Keep(asked, at)
+		g.zabbix.Keep(asked, at)
+	})
+}

@@ -2,9 +2,11 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -14,10 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// zabbix puts an instance into the inventory that has one problem of that name.
-func (w *world) zabbix(name, problem string) {
+// zabbix puts an instance into the inventory that has one problem of that name. It
+// counts its open connections.
+func (w *world) zabbix(name, problem string) *atomic.Int32 {
 	w.t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	var open atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var req struct{ Method, Auth string }
 		_ = json.NewDecoder(r.Body).Decode(&req)
 		answer := map[string]any{"jsonrpc": "2.0", "id": 1}
@@ -33,6 +37,15 @@ func (w *world) zabbix(name, problem string) {
 		}
 		_ = json.NewEncoder(rw).Encode(answer)
 	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	s.Start()
 	w.t.Cleanup(s.Close)
 	target := ops.Target{ID: ops.NewID(), Name: name, Kind: "zabbix", Credential: name + "-token"}
 	require.NoError(w.t, target.SetURL(s.URL, tool.ZabbixPath))
@@ -41,6 +54,7 @@ func (w *world) zabbix(name, problem string) {
 			return w.public.Seal(c, ops.NewSecret("canary-token-of-"+name))
 		}))
 	require.NoError(w.t, w.api.PutTarget(w.t.Context(), target))
+	return &open
 }
 
 // TestZabbixTargets: which instance a call is for, and what it gives.

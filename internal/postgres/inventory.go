@@ -114,6 +114,16 @@ func (db *DB) Target(ctx context.Context, id string) (ops.Target, error) {
 	return t, mapError(err)
 }
 
+// TargetsOf gives those of the targets that are there.
+func (db *DB) TargetsOf(ctx context.Context, ids []string) ([]ops.Target, error) {
+	rows, err := db.pool.Query(ctx, selectTargets+` WHERE id = ANY($1::uuid[])`, ids)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	items, err := pgx.CollectRows(rows, scanTarget)
+	return items, mapError(err)
+}
+
 // TargetTested notes that a target took a login.
 func (db *DB) TargetTested(ctx context.Context, id string) error {
 	_, err := db.pool.Exec(ctx, `UPDATE targets SET tested_at = now() WHERE id = $1`, id)
@@ -121,11 +131,30 @@ func (db *DB) TargetTested(ctx context.Context, id string) error {
 }
 
 // PinHostKey replaces the pinned keys of a target, if they are still those that
-// whoever decided has seen.
-func (db *DB) PinHostKey(ctx context.Context, id, seen, keys string) error {
-	tag, err := db.pool.Exec(ctx, `UPDATE targets SET host_key = $3 WHERE id = $1 AND host_key = $2`, id, seen, keys)
+// whoever decided has seen, and it is still the same place.
+func (db *DB) PinHostKey(ctx context.Context, seen ops.Target, keys string) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE targets SET host_key = $6 WHERE id = $1 AND host_key = $2 AND address = $3 AND port = $4 AND coalesce(jump, '') = $5`,
+		seen.ID, seen.HostKey, seen.Address, seen.Port, seen.Jump, keys)
 	if err == nil && tag.RowsAffected() == 0 {
-		return ops.Errorf(ops.CodeConflict, "the target's pinned keys have changed meanwhile: look again")
+		return ops.Errorf(ops.CodeConflict, "the target or its pinned keys have changed meanwhile: look again")
+	}
+	return mapError(err)
+}
+
+// UpdateTarget makes a target what now says, all of it but its name and kind, if it
+// is still what whoever decided has seen: code conflict otherwise. That it took a
+// login counts no more, unless only its labels are other ones.
+func (db *DB) UpdateTarget(ctx context.Context, seen, now ops.Target) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE targets SET address = $2, port = $3, user_name = $4, host_key = $5, credential = $6, labels = $7, jump = $8,
+			scheme = $9, path = $10, ca = $11,
+			tested_at = CASE WHEN (address, port, user_name, host_key, coalesce(credential, ''), coalesce(jump, ''), scheme, path, ca)
+				= ($2, $3, $4, $5, coalesce($6, ''), coalesce($8, ''), $9, $10, $11) THEN tested_at END
+		WHERE id = $1 AND (address, port, user_name, host_key, coalesce(credential, ''), labels, coalesce(jump, ''), scheme, path, ca)
+			= ($12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
+		now.ID, now.Address, now.Port, now.User, now.HostKey, orNullText(now.Credential), orEmpty(now.Labels), orNullText(now.Jump), now.Scheme, now.Path, now.CA,
+		seen.Address, seen.Port, seen.User, seen.HostKey, seen.Credential, orEmpty(seen.Labels), seen.Jump, seen.Scheme, seen.Path, seen.CA)
+	if err == nil && tag.RowsAffected() == 0 {
+		return ops.Errorf(ops.CodeConflict, "the target has changed meanwhile: look again")
 	}
 	return mapError(err)
 }

@@ -57,6 +57,7 @@ type conn struct {
 
 	key     string
 	opened  []string // ids of the credentials that it logs in with
+	hops    []ops.Target
 	used    int
 	limit   int  // of used: maxChannels, or what the host allows
 	dropped bool // takes no new command and closes after the last one
@@ -216,11 +217,30 @@ func (p *Pool) shrink(c *conn, err error) (ended bool) {
 func chainKey(hops []Hop) string {
 	var parts []any
 	for _, h := range hops {
-		t := h.Target
-		parts = append(parts, t.ID, t.Address, t.Port, t.User, t.HostKey, h.Credential.ID, h.Credential.Kind, h.Credential.Version)
+		parts = append(parts, place(h.Target), h.Credential.ID, h.Credential.Kind, h.Credential.Version)
 	}
 	b, _ := json.Marshal(parts) // strings and integers always marshal
 	return string(b)
+}
+
+// place is everything of a target that a connection to it depends on.
+func place(t ops.Target) []any {
+	return []any{t.ID, t.Scheme, t.Address, t.Port, t.Path, t.CA, t.User, t.HostKey, t.Jump}
+}
+
+// Place is where a target is and what it is known by: a connection that was made
+// for another place of it is not one to this target.
+func Place(t ops.Target) string {
+	b, _ := json.Marshal(place(t)) // strings and integers always marshal
+	return string(b)
+}
+
+func targets(hops []Hop) []ops.Target {
+	all := make([]ops.Target, len(hops))
+	for i, h := range hops {
+		all[i] = h.Target
+	}
+	return all
 }
 
 // credentials are the ids of those that hops are logged in to with.
@@ -251,17 +271,46 @@ func (p *Pool) Credentials() []string {
 // one of them take no new command, and close when the last one has ended. It is
 // for the caller to stop those.
 func (p *Pool) Withdraw(ids []string) {
+	p.dropAll(func(c *conn) bool {
+		return slices.ContainsFunc(c.opened, func(id string) bool { return slices.Contains(ids, id) })
+	})
+}
+
+// Targets are the ids of those that connections lead to or through.
+func (p *Pool) Targets() []string {
 	p.mu.Lock()
-	var ended []*conn
+	defer p.mu.Unlock()
+	var ids []string
 	for _, list := range p.conns {
 		for _, c := range list {
-			if slices.ContainsFunc(c.opened, func(id string) bool { return slices.Contains(ids, id) }) {
-				ended = append(ended, c)
+			for _, t := range c.hops {
+				ids = append(ids, t.ID)
+			}
+		}
+	}
+	return ids
+}
+
+// Keep drops connections to or through one of the targets asked about that is
+// not at one of the places any more, as [Pool.Withdraw] does.
+func (p *Pool) Keep(asked, places []string) {
+	p.dropAll(func(c *conn) bool {
+		return slices.ContainsFunc(c.hops, func(t ops.Target) bool { return slices.Contains(asked, t.ID) && !slices.Contains(places, Place(t)) })
+	})
+}
+
+func (p *Pool) dropAll(ended func(*conn) bool) {
+	p.mu.Lock()
+	var gone []*conn
+	for _, list := range p.conns {
+		for _, c := range list {
+			if ended(c) {
+				gone = append(gone, c)
 			}
 		}
 	}
 	p.mu.Unlock()
-	for _, c := range ended {
+	for _, c := range gone {
 		p.drop(c)
 	}
 }
@@ -281,7 +330,7 @@ func (p *Pool) acquire(ctx context.Context, key string, hops []Hop) (*conn, erro
 			}
 		}
 		if c == nil && len(p.conns[key]) < maxConns {
-			c = &conn{key: key, opened: credentials(hops), limit: maxChannels, ready: make(chan struct{}), end: make(chan struct{})}
+			c = &conn{key: key, opened: credentials(hops), hops: targets(hops), limit: maxChannels, ready: make(chan struct{}), end: make(chan struct{})}
 			p.conns[key] = append(p.conns[key], c)
 			p.wg.Go(func() { p.serve(c, hops) })
 		}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,7 +88,7 @@ func (z *Zabbix) Close() {
 // instance gives the instance of a target with this version of its credential.
 func (z *Zabbix) instance(hop Hop) (*instance, error) {
 	t, c := hop.Target, hop.Credential
-	identity, _ := json.Marshal([]any{t.ID, t.Scheme, t.Address, t.Port, t.Path, t.CA, t.User, c.ID, c.Kind, c.Version}) // always marshals
+	identity, _ := json.Marshal([]any{place(t), c.ID, c.Kind, c.Version}) // always marshals
 	key := string(identity)
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -127,6 +128,28 @@ func (z *Zabbix) instance(hop Hop) (*instance, error) {
 	})
 	z.instances[key] = i
 	return i, nil
+}
+
+// Targets are the ids of those that there are connections to.
+func (z *Zabbix) Targets() (ids []string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, i := range z.instances {
+		ids = append(ids, i.target.ID)
+	}
+	return ids
+}
+
+// Keep forgets those of the targets asked about that are not at one of the
+// places any more. A call that is under way there may still end.
+func (z *Zabbix) Keep(asked, places []string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for key, i := range z.instances {
+		if slices.Contains(asked, i.target.ID) && !slices.Contains(places, Place(i.target)) {
+			z.retireLocked(key)
+		}
+	}
 }
 
 // retireLocked forgets an instance and gives its session back.

@@ -2459,7 +2459,11 @@ export interface paths {
         delete: operations["delete-target"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change a target, all of it but its name and kind; what is left out stays
+         * @description Needs the permission "inventory.manage".
+         */
+        patch: operations["change-target"];
         trace?: never;
     };
     "/api/v1/targets/{id}/host-key/accept": {
@@ -3372,6 +3376,31 @@ export interface components {
             options?: components["schemas"]["SourceOptions"];
             /** @description All of them, in place of the old ones; null for none. */
             settings?: unknown;
+        };
+        ChangedTargetBody: {
+            /** @description Of ssh: host name or IP address. */
+            address?: string;
+            /** @description Of zabbix: certificates in PEM form that alone may have signed its own; empty: those that the system trusts. */
+            ca?: string;
+            /** @description A credential's name; empty: none. */
+            credential?: string;
+            /** @description Of ssh: its public keys, as for a new target. Left out while address, port or jump change: none is pinned any more, and nothing logs in until somebody has accepted its key. */
+            host_key?: string;
+            /** @description The name of the target that connections go through; empty: none. */
+            jump?: string;
+            /** @description All of them. */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int64
+             * @description Of ssh.
+             */
+            port?: number;
+            /** @description Of zabbix: where its frontend is. */
+            url?: string;
+            /** @description Who logs in; empty, of zabbix alone: nobody by name. */
+            user?: string;
         };
         ChangedToolServerBody: {
             /** @description Let url be without TLS. */
@@ -11039,6 +11068,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    "change-target": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangedTargetBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShownTarget"];
+                };
             };
             /** @description Error */
             default: {

@@ -74,7 +74,7 @@ func TestAgainstTheRealAPI(t *testing.T) {
 	require.Equal(t, 1, cli(t, env, "", "targets", "add", "web-1", "--address", "127.0.0.1", "--user", "demo", "--host-key", public).code, "the name is taken")
 	require.Equal(t, 1, cli(t, env, "", "sources", "add", "no spaces", "alertmanager").code)
 
-	in, err := store.CreateIncident(ctx, postgres.NewIncident{Title: "disk full", Severity: ops.SeverityHigh, Agent: postgres.DefaultAgent, Actor: "test"})
+	in, err := store.CreateIncident(ctx, postgres.NewIncident{Title: "disk full", Severity: ops.SeverityHigh, Agent: postgres.DefaultAgent, Actor: "service:test"})
 	require.NoError(t, err)
 	number := strconv.FormatInt(in.Number, 10)
 	require.Regexp(t, number+`\s+high\s+triggered\s+queued\s+0\s+\S+ \S+\s+disk full`, ok("", "incidents", "--status", "triggered,acknowledged", "--severity", "high", "-q", "disk"))
@@ -171,7 +171,7 @@ func testAudit(t *testing.T, pg *pgtest.DB, anchors string, keys ops.AuditKeys, 
 // testApprovals decides on what a gateway has asked.
 func testApprovals(t *testing.T, store, gateway *postgres.DB, in ops.Incident, ok func(string, ...string) string) {
 	t.Helper()
-	require.NoError(t, store.Investigate(t.Context(), in.ID, postgres.DefaultAgent, "user:somebody"))
+	require.NoError(t, store.Investigate(t.Context(), in.ID, postgres.DefaultAgent, "service:somebody"))
 	runs, err := store.Runs(t.Context(), in.ID)
 	require.NoError(t, err)
 	risk := ops.RiskMedium

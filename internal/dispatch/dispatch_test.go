@@ -91,7 +91,7 @@ func newReplica(t *testing.T, pg *pgtest.DB, lease time.Duration) *rig {
 // incident opens an incident with a queued run.
 func (r *rig) incident(title string) ops.Incident {
 	r.t.Helper()
-	i, err := r.db.CreateIncident(r.t.Context(), postgres.NewIncident{Title: title, Severity: ops.SeverityHigh, Agent: postgres.DefaultAgent, Actor: "user:test"})
+	i, err := r.db.CreateIncident(r.t.Context(), postgres.NewIncident{Title: title, Severity: ops.SeverityHigh, Agent: postgres.DefaultAgent, Actor: "service:test"})
 	require.NoError(r.t, err)
 	return i
 }

@@ -26,8 +26,8 @@ func TestMessagesReachTheWorker(t *testing.T) {
 	r := newRig(t, 0)
 	i := r.incident("a")
 	w, got := r.working("w1")
-	require.Equal(t, "user:test", got.Actor)
-	first := r.say(i.ID, "user:test", "one")
+	require.Equal(t, "service:test", got.Actor)
+	first := r.say(i.ID, "service:test", "one")
 	m := next(w, message)
 	require.Equal(t, wire.Message{RunRef: got.RunRef, Message: m.Message}, *m)
 	require.Equal(t, first, m.Message.Seq)
@@ -42,7 +42,7 @@ func TestMessagesReachTheWorker(t *testing.T) {
 	w.hangUp()
 	w = r.dial("w1", 1, got.RunRef)
 	next(w, welcome)
-	second := r.say(i.ID, "user:test", "two")
+	second := r.say(i.ID, "service:test", "two")
 	require.Equal(t, second, next(w, message).Message.Seq, "what was read came again")
 
 	// The next worker has both with its task, and what of it was read.
@@ -52,7 +52,7 @@ func TestMessagesReachTheWorker(t *testing.T) {
 	require.Equal(t, got.Run, again.Run)
 	require.Len(t, again.Messages, 2)
 	require.Equal(t, []ops.EventKind{ops.EventApplied}, []ops.EventKind{again.Transcript[0].Kind})
-	third := r.say(i.ID, "user:test", "three")
+	third := r.say(i.ID, "service:test", "three")
 	require.Equal(t, third, next(other, message).Message.Seq, "what came with the task was sent once more")
 }
 
@@ -60,7 +60,7 @@ func TestARunOverTheBudgetIsToldToConclude(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 0)
 	r.incident("a")
-	require.NoError(t, r.db.SetBudget(t.Context(), ops.Budget{Scope: ops.BudgetAll, Tokens: 100, UpdatedBy: "user:test"}))
+	require.NoError(t, r.db.SetBudget(t.Context(), ops.Budget{Scope: ops.BudgetAll, Tokens: 100, UpdatedBy: "service:test"}))
 	w, got := r.working("w1")
 	require.Empty(t, got.Conclude)
 	w.events(got.RunRef, event(1, ops.EventMessage, ops.Message{Turn: 1, Usage: ops.Usage{InputTokens: 90, OutputTokens: 9}}))

@@ -24,6 +24,9 @@ func opened(t *testing.T) (*postgres.DB, *pgtest.DB, ops.Incident) {
 	pg := pgtest.New(t)
 	db := open(t, pg.API)
 	provider(t, db)
+	for _, name := range []string{"ada", "bob"} {
+		require.NoError(t, db.CreateUser(t.Context(), postgres.User{ID: ops.NewID(), Username: name, PasswordHash: "x", Roles: []string{"responder"}}))
+	}
 	return db, pg, byHand(t, db, "Disk is full on web-1", ada)
 }
 
@@ -313,16 +316,16 @@ func TestContextOfAnInvestigation(t *testing.T) {
 	ingest(0, "disk", "web-1", "shop")
 	before := conclude("old logs")
 	require.NoError(t, db.SetIncidentStatus(t.Context(), before.ID, ops.IncidentResolved, ada))
-	byHand(t, db, "Certificate of mail expired", ada)
+	byHand(t, db, "Certificate of mail expired", robot)
 	conclude("nobody renewed it")
-	byHand(t, db, "DiskFull on web-9", ada)
+	byHand(t, db, "DiskFull on web-9", robot)
 	wrong := conclude("a wrong cause")
 	runs, err := db.Runs(t.Context(), wrong.ID)
 	require.NoError(t, err)
 	require.NoError(t, db.GiveFeedback(t.Context(), wrong.ID, ops.Feedback{RunID: runs[0].ID, By: bob, Verdict: ops.FeedbackRight, At: time.Now()}))
 	require.NoError(t, db.GiveFeedback(t.Context(), wrong.ID, ops.Feedback{RunID: runs[0].ID, By: bob, Verdict: ops.FeedbackWrong, Comment: "no", At: time.Now()}))
 	require.Equal(t, ops.CodeConflict, ops.CodeOf(db.GiveFeedback(t.Context(), before.ID, ops.Feedback{RunID: runs[0].ID, By: bob, Verdict: ops.FeedbackWrong, At: time.Now()})))
-	byHand(t, db, "DiskFull on db-1", ada)
+	byHand(t, db, "DiskFull on db-1", robot)
 	conclude("a table that grew")
 	now := time.Now().UTC()
 	for _, c := range []ops.Change{

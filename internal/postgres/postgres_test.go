@@ -486,8 +486,8 @@ func TestRunsThatCannotStart(t *testing.T) {
 	require.Contains(t, incidents[0].InvestigationReason, "provider")
 
 	provider(t, db)
-	require.NoError(t, db.Investigate(t.Context(), incidents[0].ID, postgres.DefaultAgent, "user:a"))
-	require.Equal(t, ops.CodeConflict, ops.CodeOf(db.Investigate(t.Context(), incidents[0].ID, postgres.DefaultAgent, "user:a")))
+	require.NoError(t, db.Investigate(t.Context(), incidents[0].ID, postgres.DefaultAgent, "service:a"))
+	require.Equal(t, ops.CodeConflict, ops.CodeOf(db.Investigate(t.Context(), incidents[0].ID, postgres.DefaultAgent, "service:a")))
 	require.NoError(t, db.CancelRun(t.Context(), incidents[0].ID, "by user:a"), "a waiting run ends at once")
 	i, err := db.Incident(t.Context(), incidents[0].ID)
 	require.NoError(t, err)

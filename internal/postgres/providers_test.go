@@ -35,7 +35,7 @@ func newModelRig(t *testing.T) *modelRig {
 		g.ids[p.Name] = p.ID
 	}
 	var err error
-	g.in, err = g.db.CreateIncident(t.Context(), postgres.NewIncident{Title: "x", Severity: ops.SeverityHigh, Agent: "investigator", Actor: "user:ann"})
+	g.in, err = g.db.CreateIncident(t.Context(), postgres.NewIncident{Title: "x", Severity: ops.SeverityHigh, Agent: "investigator", Actor: "service:test"})
 	require.NoError(t, err)
 	return g
 }

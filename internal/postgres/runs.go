@@ -1,11 +1,13 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -73,12 +75,30 @@ type PastRun struct {
 // maxHistory bounds how many runs another one goes on with.
 const maxHistory = 8
 
+// maxEnded is how many runs that cannot start one claim ends.
+const maxEnded = 100
+
 // Claim gives the first waiting run to a worker. It returns nil if none waits.
-// The tokens are valid from now on, those of an earlier claim are dead.
+// The tokens are valid from now on, those of an earlier claim are dead. A run that
+// cannot start, since its agent is disabled, or whoever it acts for may not use
+// that agent any more, or it has no model, ends with the reason on the timeline.
 func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
-	var out *ClaimedRun
-	err := db.tx(ctx, func(tx pgx.Tx) error {
-		out = nil
+	for range maxEnded {
+		out, ended, err := db.claimNext(ctx, c)
+		if err != nil || out == nil && !ended {
+			return nil, err
+		}
+		if out != nil {
+			return out, db.fill(ctx, out)
+		}
+	}
+	return nil, nil
+}
+
+// claimNext gives the first waiting run, or ends it.
+func (db *DB) claimNext(ctx context.Context, c ClaimRun) (out *ClaimedRun, ended bool, err error) {
+	err = db.tx(ctx, func(tx pgx.Tx) error {
+		out, ended = nil, false
 		got := ClaimedRun{}
 		var limits []byte
 		// Both rows are locked, or the run is left for the next try: a claim
@@ -107,12 +127,37 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 		if given {
 			out = &got
 		}
+		ended = !given
 		return err
 	})
-	if err != nil || out == nil {
-		return nil, err
+	if err != nil {
+		return nil, false, err
 	}
-	return out, db.fill(ctx, out)
+	return out, ended, nil
+}
+
+// barred says why a run of an actor may not start, if it may not: the gateway
+// and the proxy would refuse all that it asks for.
+func barred(ctx context.Context, tx pgx.Tx, actor, agent string) (string, error) {
+	var disabled bool
+	if err := tx.QueryRow(ctx, `SELECT disabled_at IS NOT NULL FROM agents WHERE id = $1`, agent).Scan(&disabled); err != nil {
+		return "", err
+	}
+	if disabled {
+		return fmt.Sprintf("agent %s is disabled: enable it, or investigate with another one", agent), nil
+	}
+	roles, err := rolesOf(ctx, tx, actor)
+	if err != nil || roles.Powers.MayStart(agent) {
+		return "", err
+	}
+	kind, name, _ := strings.Cut(actor, ":")
+	switch kind {
+	case "user":
+		return fmt.Sprintf("%s, who asked for this, may no longer use agent %s: the account is disabled or removed, or its roles have changed", name, agent), nil
+	case "alert":
+		return fmt.Sprintf("the alerts of its source may no longer use agent %s: the roles of alerts have changed", agent), nil
+	}
+	return fmt.Sprintf("%s, for whom this is, may not use agent %s: its roles do not allow that", cmp.Or(actor, "nobody"), agent), nil
 }
 
 // assign gives a run that the transaction has locked to a worker. If the run cannot
@@ -120,6 +165,13 @@ func (db *DB) Claim(ctx context.Context, c ClaimRun) (*ClaimedRun, error) {
 func assign(ctx context.Context, tx pgx.Tx, got *ClaimedRun, parked int, c ClaimRun) (given bool, err error) {
 	if lost := got.Run.Epoch - parked; lost >= MaxClaims {
 		return false, endRun(ctx, tx, &got.Run, ops.RunFailed, fmt.Sprintf("given up after %d workers lost it", lost))
+	}
+	why, err := barred(ctx, tx, got.Run.Actor, got.Agent.ID)
+	if err != nil {
+		return false, err
+	}
+	if why != "" {
+		return false, endRun(ctx, tx, &got.Run, ops.RunFailed, why)
 	}
 	got.Provider, err = provider(ctx, tx, got.Agent.Provider)
 	if ops.CodeOf(mapError(err)) == ops.CodeNotFound {

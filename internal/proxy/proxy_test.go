@@ -82,7 +82,7 @@ func newWorld(t *testing.T, base string, change func(*ops.Provider), roots *x509
 		change(&w.provider)
 	}
 	require.NoError(t, w.api.PutProvider(ctx, w.provider))
-	in, err := w.api.CreateIncident(ctx, postgres.NewIncident{Title: "disk full", Severity: ops.SeverityHigh, Agent: "investigator", Actor: "test"})
+	in, err := w.api.CreateIncident(ctx, postgres.NewIncident{Title: "disk full", Severity: ops.SeverityHigh, Agent: "investigator", Actor: "service:test"})
 	require.NoError(t, err)
 	w.incident = in.ID
 	claim, err := w.api.Claim(ctx, postgres.ClaimRun{Worker: "w", Lease: time.Minute, Timeout: time.Hour,

@@ -315,6 +315,11 @@ func (s *API) Run(ctx context.Context) error {
 	return err
 }
 
+const (
+	searchQuiet = 500 * time.Millisecond // an incident is indexed when it has got no alert for this long,
+	searchMost  = 5 * time.Second        // and in a storm as often as this
+)
+
 // chores is what the api does by itself.
 func (s *API) chores() []chore {
 	return []chore{
@@ -323,7 +328,7 @@ func (s *API) chores() []chore {
 		{"retention", 10 * time.Minute, s.deleteExpired},
 		{"tallies", time.Minute, s.db.SettleTallies},
 		{"settle", 5 * time.Second, s.db.Settle},
-		{"search", time.Second, s.db.IndexSearch},
+		{"search", time.Second, func(ctx context.Context) error { return s.db.IndexSearch(ctx, searchQuiet, searchMost) }},
 		{"reconcile", 5 * time.Second, s.reconcileDue},
 		{"tool servers", time.Minute, s.askServers},
 		{"memories", time.Minute, s.rememberByRules},

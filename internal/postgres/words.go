@@ -85,15 +85,17 @@ func queueSearch(b *pgx.Batch, known map[string]*storedIncident, incidents []*st
 // searchBatch bounds what one call of [DB.IndexSearch] does at a time, and in all.
 const searchBatch, searchCall = 50, 2000
 
-// IndexSearch makes incidents be found by the alerts that they have got before
-// it was called, at most [searchCall] incidents of them.
-func (db *DB) IndexSearch(ctx context.Context) error {
-	var began time.Time
-	if err := db.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&began); err != nil {
+// IndexSearch makes incidents be found by the alerts that they have got, at most
+// [searchCall] incidents: those that have got none for the time quiet, and those
+// that have waited for longer than most. Indexing costs more than storing alerts
+// does, so an incident in a storm waits for more of them.
+func (db *DB) IndexSearch(ctx context.Context, quiet, most time.Duration) error {
+	var now time.Time
+	if err := db.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
 		return mapError(err)
 	}
 	for range searchCall / searchBatch {
-		n, err := db.indexSearch(ctx, began)
+		n, err := db.indexSearch(ctx, now.Add(-quiet), now.Add(-most))
 		if err != nil {
 			return fmt.Errorf("index search: %w", err)
 		}
@@ -104,8 +106,8 @@ func (db *DB) IndexSearch(ctx context.Context) error {
 	return nil
 }
 
-func (db *DB) indexSearch(ctx context.Context, before time.Time) (n int, err error) {
-	rows, err := db.pool.Query(ctx, `SELECT incident_id, at FROM search_due WHERE at < $1 LIMIT $2`, before, searchBatch)
+func (db *DB) indexSearch(ctx context.Context, quiet, since time.Time) (n int, err error) {
+	rows, err := db.pool.Query(ctx, `SELECT incident_id, at FROM search_due WHERE at < $1 OR since < $2 LIMIT $3`, quiet, since, searchBatch)
 	if err != nil {
 		return 0, mapError(err)
 	}
@@ -128,6 +130,7 @@ func (db *DB) indexSearch(ctx context.Context, before time.Time) (n int, err err
 		b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`) // what a crash takes back is due again
 		QueueSearchable(b, id, nil, alerts...)
 		b.Queue(`DELETE FROM search_due WHERE incident_id = $1 AND at = $2`, id, due[id])
+		b.Queue(`UPDATE search_due SET since = clock_timestamp() WHERE incident_id = $1`, id) // it has got more meanwhile
 		if err := db.sendBatch(ctx, b); err != nil {
 			return 0, mapError(err)
 		}

@@ -58,7 +58,7 @@ func handle[I, O any](s *API, api huma.API, o operation, h func(context.Context,
 	if o.anonymous {
 		op.Security = []map[string][]string{}
 	} else {
-		op.Middlewares = huma.Middlewares{s.authenticated(neededFor(o))}
+		op.Middlewares = huma.Middlewares{s.authenticated(o)}
 	}
 	needed := neededFor(o)
 	if needed != own {
@@ -95,10 +95,11 @@ type callerKey struct{}
 
 // authenticated refuses requests without a caller, or whose caller lacks the
 // permission, before their body is read.
-func (s *API) authenticated(needed ops.Permission) func(huma.Context, func(huma.Context)) {
+func (s *API) authenticated(o operation) func(huma.Context, func(huma.Context)) {
+	needed := neededFor(o)
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humachi.Unwrap(ctx)
-		who, err := s.identify(r)
+		who, err := s.identify(r, o.stream)
 		if err == nil {
 			err = permit(who, needed)
 		}

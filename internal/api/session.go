@@ -22,7 +22,7 @@ const (
 // How long a session lasts if nothing else is set.
 const (
 	DefaultSessionLife = 7 * 24 * time.Hour // whatever is done in it
-	DefaultSessionIdle = 24 * time.Hour     // since it was used last
+	DefaultSessionIdle = 24 * time.Hour     // since somebody used it last
 )
 
 // sessions says how sessions are kept.
@@ -61,9 +61,14 @@ func (c caller) actor() string { return "user:" + c.User.Username }
 // byToken says that the caller came with an API token.
 func (c caller) byToken() bool { return c.session.ID == "" }
 
+// headerUnattended marks what a page asks by itself while nobody sits before it.
+const headerUnattended = "Akmatori-Unattended"
+
 // identify finds the caller of a request. A request that has an Authorization
-// header is judged by that alone.
-func (s *API) identify(r *http.Request) (caller, error) {
+// header is judged by that alone. A session is used by what a person does: a page
+// that is left open renews its lists, and follows timelines, for as long as it is
+// open, so what is marked as that, and a stream, does not keep the session.
+func (s *API) identify(r *http.Request, stream bool) (caller, error) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		token, ok := strings.CutPrefix(header, "Bearer ")
 		if !ok || !strings.HasPrefix(token, ops.APITokenPrefix) {
@@ -79,7 +84,8 @@ func (s *API) identify(r *http.Request) (caller, error) {
 	if err != nil || cookie.Value == "" || len(cookie.Value) > 256 {
 		return caller{}, newProblem(http.StatusUnauthorized, "sign in first")
 	}
-	u, session, err := s.db.UserBySession(r.Context(), ops.HashToken(ops.NewSecret(cookie.Value)), s.sessions.idle)
+	u, session, err := s.db.UserBySession(r.Context(), ops.HashToken(ops.NewSecret(cookie.Value)), s.sessions.idle,
+		!stream && r.Header.Get(headerUnattended) == "")
 	return caller{u, session}, err
 }
 

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -252,4 +254,43 @@ func TestRiskyApprovalsNeedThePassword(t *testing.T) {
 	usual, err := newStepUp("", 0)
 	require.NoError(t, err)
 	require.Equal(t, []bool{false, false, true, true, true}, []bool{usual.needed("low"), usual.needed("medium"), usual.needed("high"), usual.needed("critical"), usual.needed("odd")})
+}
+
+// TestAPageThatIsLeftOpenIsNoUse: what a person does keeps a session, and what a
+// page does by itself does not: it follows timelines and renews its lists until
+// the session ends, and then it may no more.
+func TestAPageThatIsLeftOpenIsNoUse(t *testing.T) {
+	t.Parallel()
+	r := start(t, pgtest.New(t), func(c *Config) { c.SessionLife, c.SessionIdle = 2*time.Hour, time.Hour })
+	r.makeUser()
+	b := r.signIn("ann", password)
+	require.Equal(t, 201, r.send(b, "POST", "/api/v1/incidents", map[string]string{"title": "x", "severity": "high"}).status)
+	used := func() bool {
+		return count(t, r.pg, `SELECT count(*) FROM sessions WHERE last_seen_at > now() - interval '58 minutes'`) == 1
+	}
+	unusedFor := func(most string) {
+		r.exec(`UPDATE sessions SET last_seen_at = now() - $1::interval`, most)
+	}
+	alone := func() int { return r.send(b, "GET", "/api/v1/incidents", nil, headerUnattended, "1").status }
+
+	unusedFor("59 minutes")
+	require.Equal(t, 200, alone())
+	require.False(t, used())
+	require.Equal(t, 200, r.status(b))
+	require.True(t, used(), "a person was there")
+
+	// The stream is looked at each second. It would go on for ever if that were a use.
+	unusedFor("59 minutes 57 seconds")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.PublicURL()+"/api/v1/incidents/1/stream", nil)
+	require.NoError(t, err)
+	answer, err := b.Do(request)
+	require.NoError(t, err)
+	defer func() { _ = answer.Body.Close() }()
+	require.Equal(t, 200, answer.StatusCode)
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err, "it has ended by itself")
+	require.Contains(t, string(text), "incident.opened")
+	require.Equal(t, []int{401, 401}, []int{alone(), r.status(b)})
 }

@@ -200,7 +200,7 @@ func (s *API) eventsBehind(ctx context.Context, incident string, after int64) ([
 func (s *API) mayStillRead(r *http.Request) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), queryWithin)
 	defer cancel()
-	who, err := s.identify(r.WithContext(ctx))
+	who, err := s.identify(r.WithContext(ctx), true)
 	return err == nil && permit(who, ops.CanRead) == nil
 }
 

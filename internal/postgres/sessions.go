@@ -68,17 +68,17 @@ func (s *Session) places() []any {
 	return []any{&s.ID, &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.ProvenAt, &s.Address, &s.Browser, &s.Method}
 }
 
-// UserBySession gives whose session has this token, and notes that it is used,
-// at most once a minute. One that has ended, also by not being used for longer
-// than idle, is code unauthenticated.
-func (db *DB) UserBySession(ctx context.Context, hash []byte, idle time.Duration) (User, Session, error) {
+// UserBySession gives whose session has this token. If that is a use of it, it
+// notes so, at most once a minute. One that has ended, also by not being used for
+// longer than idle, is code unauthenticated.
+func (db *DB) UserBySession(ctx context.Context, hash []byte, idle time.Duration, use bool) (User, Session, error) {
 	var s Session
 	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+`, `+selectSession+` FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE s.hash = $1 AND NOT s.code_due AND s.expires_at > now() AND s.last_seen_at > now() - $2::interval AND u.disabled_at IS NULL`, hash, idle), s.places()...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return u, s, ops.Errorf(ops.CodeUnauthenticated, "the session has ended: sign in again")
 	}
-	if err == nil && time.Since(s.LastSeenAt) > time.Minute {
+	if err == nil && use && time.Since(s.LastSeenAt) > time.Minute {
 		_, err = db.pool.Exec(ctx, `UPDATE sessions SET last_seen_at = now() WHERE id = $1`, s.ID)
 	}
 	return u, s, mapError(err)

@@ -1,4 +1,5 @@
 import createClient from "openapi-fetch";
+import { attended, unattended } from "./attended";
 import { earlyAnswer, expectSession } from "./early";
 import { setReachable } from "./reachable";
 import type { paths } from "./schema";
@@ -28,6 +29,7 @@ export const api = createClient<paths>({
   headers: { Accept: "application/json" },
   async fetch(request) {
     let response: Response;
+    if (!attended()) request.headers.set(unattended, "1");
     try {
       response = (await earlyAnswer(request)) ?? (await fetch(request));
     } catch (cause) {

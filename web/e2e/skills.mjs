@@ -1,6 +1,6 @@
 // Checks of skills and runbooks against a real api: a runbook is written and
-// edited, and its preview is only text; a skill comes as an archive, is turned
-// off, edited and taken back to what it was.
+// edited, and its preview is only text; runbooks are searched; a skill comes as
+// an archive, is turned off, edited and taken back to what it was.
 import { accessibility, assert, check, shot, until } from "./browser.mjs";
 
 /** What a text from elsewhere may try. */
@@ -54,6 +54,44 @@ export async function skillChecks({ context, page, base }) {
     await page.waitForURL("**/runbooks");
     await page.getByText(`${mark} is long`).waitFor({ state: "detached" });
     assert((await context.request.get(url(`/runbooks/${mark}-is-long`))).status() === 404, "it is still there");
+  });
+
+  await check("runbooks are searched by words of their titles and texts, and the address has the words", async () => {
+    const stem = `word${Date.now().toString(36)}`;
+    const written = [
+      { title: `${stem} backlog`, text: "Count the waiting letters." },
+      { title: `${stem} outage`, text: "Call Bob about the letters." },
+    ];
+    for (const body of written) {
+      const made = await context.request.post(url("/runbooks"), { data: body });
+      assert(made.ok(), `create: ${made.status()} ${await made.text()}`);
+    }
+    await page.goto(`${base}/runbooks`);
+    const box = page.getByLabel("Search runbooks");
+    const rows = (name) => page.getByRole("region", { name }).getByRole("listitem");
+    const found = rows("Runbooks that have these words");
+    await rows("All runbooks").filter({ hasText: `${stem} outage` }).waitFor();
+    await box.fill(`${stem} letters`);
+    await page.waitForURL(`**/runbooks?q=${stem}+letters`);
+    await until("both", async () => (await found.count()) === 2);
+    await box.fill(`letters ${stem} bob`); // in another order, and one of them only in a text
+    await until("the one that has all the words", async () => (await found.count()) === 1);
+    await found.getByText(`${stem} outage`).waitFor();
+    await shot(page, "runbooks-found-1440-light");
+    await page.reload();
+    await found.getByText(`${stem} outage`).waitFor();
+    assert((await box.inputValue()) === `letters ${stem} bob`, `after a reload the box has ${await box.inputValue()}`);
+    await found.getByRole("link", { name: `${stem} outage` }).click();
+    await page.getByRole("heading", { level: 1, name: `${stem} outage` }).waitFor();
+    await page.goBack();
+    await found.getByText(`${stem} outage`).waitFor();
+    await box.fill(`${stem} nowhere`);
+    await page.getByText("No runbook has all of these words").waitFor();
+    await accessibility(page);
+    await page.getByRole("link", { name: "Show all runbooks" }).click();
+    await rows("All runbooks").filter({ hasText: `${stem} backlog` }).waitFor();
+    assert((await box.inputValue()) === "", `the box still has ${await box.inputValue()}`);
+    for (const { title } of written) assert((await context.request.delete(url(`/runbooks/${title.replace(" ", "-")}`))).ok(), `${title} was not removed`);
   });
 
   await check("a skill is uploaded as a zip, turned off, edited and taken back", async () => {

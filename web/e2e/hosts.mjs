@@ -1,5 +1,5 @@
-// A host is enrolled on the page: its key is shown, compared and accepted; and
-// credentials get another secret and are disabled; both are removed.
+// A host is enrolled on the page: its key is shown, compared and accepted; it is
+// changed, and asked for its key again at another place; and credentials get another secret and are disabled; both are removed.
 import { accessibility, assert, check, narrow, shot, until, wide } from "./browser.mjs";
 
 export async function hostChecks({ context, page, watched, base }) {
@@ -47,6 +47,45 @@ export async function hostChecks({ context, page, watched, base }) {
     await page.setViewportSize(wide);
     const kept = (await call("GET", "/targets")).items.find((t) => t.name === `${mark}-moved`);
     assert(kept.host_key === other, "a look changed what is pinned");
+  });
+
+  await check("a host is changed, and at another place nothing is pinned", async () => {
+    const mine = async () => (await call("GET", "/targets")).items.find((t) => t.name === mark);
+    const before = await mine();
+    await page.goto(`${base}/targets`);
+    const form = page.getByRole("form", { name: `Change ${mark}` });
+    await page.getByRole("button", { name: `Change ${mark}`, exact: true }).click();
+    assert((await form.getByLabel("Address").inputValue()) === before.address, "the form does not show what is");
+    await shot(page, "host-change-1440-light");
+    await accessibility(page);
+    await form.getByLabel("User").fill("somebody");
+    await form.getByRole("button", { name: "Save" }).click();
+    await form.waitFor({ state: "detached" });
+    const renamed = await mine();
+    assert(renamed.user === "somebody" && renamed.credential === before.credential && renamed.host_key === before.host_key && renamed.port === before.port, JSON.stringify(renamed));
+
+    await page.getByRole("button", { name: `Change ${mark}`, exact: true }).click();
+    await form.getByLabel("Through").selectOption(`${mark}-moved`);
+    await form.getByLabel("SSH port").fill("2");
+    await form.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("region", { name: `Connection to ${mark}` }).waitFor(); // to be asked for its key
+    const moved = await mine();
+    assert(moved.port === 2 && moved.jump === `${mark}-moved` && moved.host_keys.length === 0, JSON.stringify(moved));
+
+    watched.expect.push(/status of 422.*targets/);
+    await page.getByRole("button", { name: `Change ${mark}-moved`, exact: true }).click();
+    const other = page.getByRole("form", { name: `Change ${mark}-moved` });
+    await other.getByLabel("Through").selectOption(mark);
+    await other.getByRole("button", { name: "Save" }).click();
+    await other.getByRole("alert").getByText("leads back").waitFor();
+    await shot(page, "host-change-refused-1440-light");
+    await accessibility(page);
+    await page.setViewportSize(narrow);
+    assert((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, "too wide");
+    await shot(page, "host-change-390-light");
+    await page.setViewportSize(wide);
+    await other.getByRole("button", { name: "Cancel" }).click();
+    await other.waitFor({ state: "detached" });
   });
 
   await check("a credential gets another secret, and is disabled by a second press", async () => {

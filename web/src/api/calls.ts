@@ -197,6 +197,8 @@ export const tools = {
 export const targets = {
   list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/targets", { signal }))).items,
   create: (body: Body<"NewTargetBody">) => ok(api.POST("/api/v1/targets", { body })),
+  /** What is left out stays. */
+  change: (id: string, body: Body<"ChangedTargetBody">) => ok(api.PATCH("/api/v1/targets/{id}", { ...one(id), body })),
   scan: (id: string) => ok(api.POST("/api/v1/targets/{id}/host-key/scan", one(id))),
   accept: (id: string, body: Body<"AcceptedKeyBody">) => ok(api.POST("/api/v1/targets/{id}/host-key/accept", { ...one(id), body })),
   test: (id: string) => ok(api.POST("/api/v1/targets/{id}/test", one(id))),

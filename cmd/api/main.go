@@ -111,6 +111,7 @@ func command(args []string) string {
 }
 
 func run(ctx context.Context, s settings, log *slog.Logger) error {
+	spareCollections(os.Getenv, os.ReadFile)
 	proxies, err := prefixes(s.TrustedProxies)
 	if err != nil {
 		return fmt.Errorf("AKMATORI_TRUSTED_PROXIES: %w", err)

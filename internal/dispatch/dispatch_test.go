@@ -614,6 +614,13 @@ func TestSkillsOfATask(t *testing.T) {
 	_, err := r.db.PutSkill(t.Context(), postgres.SkillContent{About: ops.SkillAbout{Name: "disk", Description: "About disks", Match: []string{`title=~"disk.*"`}},
 		Files: files, Digest: ops.SkillDigest(files), Author: "user:ann"}, postgres.NotThere)
 	require.NoError(t, err)
+	secret := []ops.SkillFile{{Path: ops.SkillMain, Content: []byte("of another agent")}}
+	put := func(name string, files []ops.SkillFile, expect int) {
+		_, err := r.db.PutSkill(t.Context(), postgres.SkillContent{About: ops.SkillAbout{Name: name, Description: "d"}, Files: files, Digest: ops.SkillDigest(files), Author: "user:ann"}, expect)
+		require.NoError(t, err)
+	}
+	put("secret", secret, postgres.NotThere)
+	require.NoError(t, r.db.PutAgent(t.Context(), ops.AgentDef{ID: postgres.DefaultAgent, Skills: []string{"disk"}}))
 	_, err = r.db.PutRunbook(t.Context(), ops.Runbook{Slug: "full", Title: "Disk full", Text: "Call Ann."}, postgres.NotThere)
 	require.NoError(t, err)
 	r.incident("disk full")
@@ -629,7 +636,20 @@ func TestSkillsOfATask(t *testing.T) {
 	require.Empty(t, b.Problem)
 	require.Equal(t, got.RunRef, b.RunRef)
 	require.Equal(t, ops.SkillDigest(files), ops.SkillDigest(b.Files))
-	require.Contains(t, ask(got.RunRef, 2).Problem, "not kept any more")
+	// Another skill, and a version that came later, are not what its agent was given.
+	newer := []ops.SkillFile{{Path: ops.SkillMain, Content: []byte("newer")}}
+	put("disk", newer, 1)
+	for _, f := range []wire.Fetch{{Skill: "secret", Version: 1, Digest: ops.SkillDigest(secret)}, {Skill: "disk", Version: 2, Digest: ops.SkillDigest(newer)}} {
+		f.RunRef = got.RunRef
+		w.send(wire.Frame{Fetch: &f})
+		b := next(w, func(f wire.Frame) *wire.Bundle { return f.Bundle })
+		require.Contains(t, b.Problem, "was not given that skill", f.Skill)
+		require.Empty(t, b.Files)
+	}
+	require.Empty(t, ask(got.RunRef, 1).Problem, "it is the one that it was given")
+	wrong := wire.Fetch{RunRef: got.RunRef, Skill: "disk", Version: 1, Digest: ops.SkillDigest(newer)}
+	w.send(wire.Frame{Fetch: &wrong})
+	require.Contains(t, next(w, func(f wire.Frame) *wire.Bundle { return f.Bundle }).Problem, "not kept any more")
 	other := got.RunRef
 	other.Epoch++
 	b = ask(other, 1)

@@ -202,8 +202,8 @@ func (s *session) store(ctx context.Context, e wire.Events) error {
 	return err
 }
 
-// bundle sends the files of a skill, for a run that the worker holds. A problem
-// is the answer: the run goes on without the skill.
+// bundle sends the files of a skill that the agent of a run was given, for a run
+// that the worker holds. A problem is the answer: the run goes on without the skill.
 func (s *session) bundle(ctx context.Context, f wire.Fetch) error {
 	if !validRuns([]wire.RunRef{f.RunRef}) || !ops.ValidGuideName(f.Skill) || f.Version < 1 || f.Version > 1<<30 || len(f.Digest) > 100 || strings.ContainsRune(f.Digest, 0) {
 		return &wire.CloseError{Code: wire.CloseProtocol, Reason: "malformed fetch"}
@@ -216,12 +216,12 @@ func (s *session) bundle(ctx context.Context, f wire.Fetch) error {
 		answer.Problem = "the run is not this worker's"
 		return s.conn.Send(ctx, wire.Frame{Bundle: answer})
 	}
-	files, err := s.d.db.SkillBundle(ctx, f.Skill, f.Version, f.Digest)
+	files, err := s.d.db.SkillBundle(ctx, f.Run, f.Skill, f.Version, f.Digest)
 	switch {
 	case err == nil:
 		answer.Files = files
-	case ops.CodeOf(err) == ops.CodeNotFound:
-		answer.Problem = "that version is not kept any more"
+	case ops.CodeOf(err) == ops.CodeNotFound, ops.CodeOf(err) == ops.CodeForbidden:
+		answer.Problem = ops.MessageOf(err)
 	default:
 		s.log.Warn("a skill was not read", "skill", f.Skill, "version", f.Version, "err", err)
 		answer.Problem = "the api could not read it"

@@ -249,6 +249,9 @@ func (db *DB) fill(ctx context.Context, out *ClaimedRun) (err error) {
 	if out.Skills, out.Runbooks, err = db.Guidance(ctx, out.Agent, out.Incident, out.Alerts); err != nil {
 		return err
 	}
+	if err := db.giveSkills(ctx, out.Run.ID, out.Skills); err != nil {
+		return err
+	}
 	if out.Transcript, err = db.transcript(ctx, out.Run.ID); err != nil {
 		return err
 	}

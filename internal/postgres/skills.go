@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -71,13 +72,34 @@ func (db *DB) Skill(ctx context.Context, name string, version int) (ops.Skill, [
 }
 
 // SkillBundle gives the files of a version that has the digest: else it is code
-// not_found.
-func (db *DB) SkillBundle(ctx context.Context, name string, version int, digest string) ([]ops.SkillFile, error) {
-	var there bool
-	if err := db.pool.QueryRow(ctx, `SELECT true FROM skill_versions WHERE name = $1 AND version = $2 AND digest = $3`, name, version, digest).Scan(&there); err != nil {
+// not_found. One that the run's agent was not given is code forbidden.
+func (db *DB) SkillBundle(ctx context.Context, run, name string, version int, digest string) ([]ops.SkillFile, error) {
+	var given, there bool
+	if err := db.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs WHERE id = $1 AND $2 = ANY(skills)),
+			EXISTS (SELECT FROM skill_versions WHERE name = $3 AND version = $4 AND digest = $5)`,
+		run, givenSkill(name, version), name, version, digest).Scan(&given, &there); err != nil {
 		return nil, mapError(err)
 	}
+	switch {
+	case !given:
+		return nil, ops.Errorf(ops.CodeForbidden, "the run's agent was not given that skill")
+	case !there:
+		return nil, ops.Errorf(ops.CodeNotFound, "that version is not kept any more")
+	}
 	return db.skillFiles(ctx, name, version)
+}
+
+// givenSkill is how runs.skills names a version.
+func givenSkill(name string, version int) string { return name + " " + strconv.Itoa(version) }
+
+// giveSkills notes what a run's agent has at this claim.
+func (db *DB) giveSkills(ctx context.Context, run string, skills []ops.SkillRef) error {
+	given := make([]string, len(skills))
+	for i, s := range skills {
+		given[i] = givenSkill(s.Name, s.Version)
+	}
+	_, err := db.pool.Exec(ctx, `UPDATE runs SET skills = $2 WHERE id = $1 AND skills <> $2`, run, given)
+	return mapError(err)
 }
 
 func (db *DB) skillFiles(ctx context.Context, name string, version int) ([]ops.SkillFile, error) {

@@ -88,5 +88,6 @@ func (e *expander) valueOf(found string) (string, error) {
 			return value, nil
 		}
 	}
-	return "", fmt.Errorf("the variable %s is not set", name)
+	// Nor is its name: a secret may have ${word} in it.
+	return "", errors.New("what ${…} names there is no variable that is set: set it, or write $${ for the characters themselves")
 }

@@ -67,17 +67,20 @@ agents:
 `
 	load := func(text string) error { write(text); return r.Load(t.Context()) }
 	for _, c := range []struct{ id, text, want string }{
-		{"A6", strings.Replace(good, "${LOGIN}", "${UNSET_LOGIN}", 1), "line 5: the variable UNSET_LOGIN is not set"},
-		{"A6 in a block", strings.Replace(good, "as ${LOGIN}", "as ${NOBODY}", 1), "the variable NOBODY is not set"},
+		{"A6", strings.Replace(good, "${LOGIN}", "${UNSET_LOGIN}", 1), "line 5: what ${…} names there is no variable that is set"},
+		{"A6 in a block", strings.Replace(good, "as ${LOGIN}", "as ${NOBODY}", 1), "line 9: what ${…} names there is no variable that is set"},
 		{"A6 a default", strings.Replace(good, "${LOGIN}", "${LOGIN:-root}", 1), "is no variable"},
 		{"A6 not closed", strings.Replace(good, "${LOGIN}", "${LOGIN", 1), "is no variable"},
 		{"A6 in a secret", strings.Replace(good, "\"${SECRET}\"", "\"hunter${2 from-the-environment\"", 1), "line 3: what begins with ${ is no variable"},
+		{"A6 a word of a secret", strings.Replace(good, "\"${SECRET}\"", "\"hunter${xyzzy}2\"", 1), "line 3: what ${…} names there"},
 		{"A6 nothing", strings.Replace(good, "${LOGIN}", "${}", 1), "is no variable"},
 		{"A1 an unknown key", good + "permision: []\n", "permision"},
 	} {
 		err := load(c.text)
 		require.ErrorContains(t, err, c.want, c.id)
-		require.NotContains(t, err.Error(), "from-the-environment", c.id)
+		for _, part := range []string{"from-the-environment", "hunter", "xyzzy"} {
+			require.NotContains(t, err.Error(), part, c.id)
+		}
 	}
 	all, err := db.Targets(t.Context())
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"encoding/json"
 	"io/fs"
 	"regexp"
 	"strings"
@@ -126,5 +127,29 @@ func TestDefaultRules(t *testing.T) {
 	}
 	for tool, want := range map[string]policy.Verdict{"ssh_hosts": policy.Allow, "zabbix_problems": policy.Allow, "evidence_read": policy.Allow, "zabbix_acknowledge": policy.Ask, "http_request": policy.Ask, "ask_agent": policy.Deny} {
 		require.Equal(t, want, p.Decide(policy.Call{Tool: tool}).Verdict, tool)
+	}
+}
+
+// TestDenyAllBehindDiagnostics is the example of the package's comment.
+func TestDenyAllBehindDiagnostics(t *testing.T) {
+	t.Parallel()
+	for _, lines := range [][]string{{"allow:ssh_execute(@diagnostics)"}, {"allow:ssh_execute(@diagnostics)", "deny:*"}} {
+		rules, err := policy.Load(lines)
+		require.NoError(t, err)
+		for command, carries := range map[string]string{"df -h": "", "docker ps": "", "redis-cli ping": "ping", "kubectl get pods": "get pods", "timeout 5 df -h": "5 df -h",
+			"openssl x509 -noout -in /etc/ssl/certs/a.pem": "x509"} {
+			arguments, err := json.Marshal(map[string]string{"target": "a", "command": command})
+			require.NoError(t, err)
+			call, err := policy.ReadCall("ssh_execute", arguments)
+			require.NoError(t, err)
+			d := policy.Policy{Platform: policy.Platform(), Agent: rules}.Decide(call)
+			if len(lines) == 1 || carries == "" {
+				require.Equal(t, policy.Allow, d.Verdict, "%s: %s", command, d.Reasons)
+				continue
+			}
+			require.Equal(t, policy.Deny, d.Verdict, command)
+			program, _, _ := strings.Cut(command, " ")
+			require.Equal(t, []string{program + " may run what its arguments say, and the first rule that matches " + carries + " is deny:*"}, d.Reasons)
+		}
 	}
 }

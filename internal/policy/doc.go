@@ -83,6 +83,18 @@
 // allowed by a rule with sudo in it, or as one of the diagnostics. Deny and ask
 // rules that name a program without a slash also match /any/path/to/it.
 //
+// A deny rule is about what such a program could run, too: each rest of its
+// arguments is looked at as a command of its own, and what the list denies there
+// is denied. So deny:* behind other rules is more than "and nothing else". The list
+//
+//	allow:ssh_execute(@diagnostics)
+//	deny:*
+//
+// allows df -h and docker ps, and denies redis-cli ping, openssl x509 -noout -in
+// /etc/ssl/certs/a.pem, kubectl get pods and timeout 5 df -h: nothing before deny:*
+// allows a command ping, x509, get pods or 5 df -h. Without deny:* all of these
+// are allowed and the rest is asked, which is what such a list is for.
+//
 // # Commands of configured tools
 //
 // A configured tool runs commands if somebody has declared which of its arguments

@@ -157,14 +157,18 @@ func (r *Rules) judge(u unit, depth int) ruling {
 	// What a command runs in its turn cannot make it more allowed, only denied.
 	// A tail's own tails are tails of this command too, so they are not followed.
 	tails, texts := carried(u.words)
+	inside := func(in ruling) ruling {
+		in.reason = program(u.words) + " may run what its arguments say, and " + in.reason
+		return in
+	}
 	for _, words := range tails {
 		if in, _ := r.first(unit{tool: u.tool, words: words, args: u.args}); in.verdict == Deny {
-			return in
+			return inside(in)
 		}
 	}
 	for _, words := range texts {
 		if in := r.judge(unit{tool: u.tool, words: words, args: u.args}, depth+1); in.verdict == Deny {
-			return in
+			return inside(in)
 		}
 	}
 	return d

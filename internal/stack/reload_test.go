@@ -68,7 +68,7 @@ agents:
 	load := func(text string) error { write(text); return r.Load(t.Context()) }
 	for _, c := range []struct{ id, text, want string }{
 		{"A6", strings.Replace(good, "${LOGIN}", "${UNSET_LOGIN}", 1), "line 5: what ${…} names there is no variable that is set"},
-		{"A6 in a block", strings.Replace(good, "as ${LOGIN}", "as ${NOBODY}", 1), "line 9: what ${…} names there is no variable that is set"},
+		{"A6 in a block", strings.Replace(good, "as ${LOGIN}", "as ${NOBODY}", 1), "line 10: what ${…} names there is no variable that is set"},
 		{"A6 a default", strings.Replace(good, "${LOGIN}", "${LOGIN:-root}", 1), "is no variable"},
 		{"A6 not closed", strings.Replace(good, "${LOGIN}", "${LOGIN", 1), "is no variable"},
 		{"A6 in a secret", strings.Replace(good, "\"${SECRET}\"", "\"hunter${2 from-the-environment\"", 1), "line 3: what begins with ${ is no variable"},

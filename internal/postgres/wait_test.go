@@ -26,14 +26,21 @@ func meanwhile(t *testing.T, urls *pgtest.DB, hold func(tx pgx.Tx), do func() er
 	hold(tx)
 	done := make(chan error, 1)
 	go func() { done <- do() }()
+	waitsForLock(t, urls)
+	require.NoError(t, tx.Commit(t.Context()))
+	return <-done
+}
+
+// waitsForLock waits until somebody waits for another transaction of this database;
+// the server has those of other tests, too.
+func waitsForLock(t *testing.T, urls *pgtest.DB) {
+	t.Helper()
 	watch := owner(t, urls)
 	require.Eventually(t, func() bool {
 		var waits bool
 		err := watch.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waits)
 		return err == nil && waits
-	}, 20*time.Second, 5*time.Millisecond, "it does not wait for the other transaction")
-	require.NoError(t, tx.Commit(t.Context()))
-	return <-done
+	}, 20*time.Second, 5*time.Millisecond, "nobody waits for the other transaction")
 }
 
 // TestBehindAWait: who has waited for a row decides on what is true then, and

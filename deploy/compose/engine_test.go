@@ -83,9 +83,21 @@ func (e *engine) daemon() {
 	cmd := exec.Command("nsenter", "--net="+e.netns, "dockerd", "--data-root", e.dir+"/data", "--exec-root", e.dir+"/exec",
 		"--pidfile", e.dir+"/pid", "-H", socket, "--dns", outsideAddress)
 	cmd.Stdout, cmd.Stderr = log, log
-	require.NoError(t, cmd.Start())
-	gone := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(gone) }()
+	// A test that is killed, or out of time, cleans up nothing: then the kernel tells
+	// the engine to stop, which stops what it runs.
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
+	started, gone := make(chan error), make(chan struct{})
+	go func() {
+		defer close(gone)
+		runtime.LockOSThread() // it is this thread's death that counts
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	require.NoError(t, <-started)
 	e.env = append(os.Environ(), "DOCKER_HOST="+socket, "COMPOSE_PROJECT_NAME="+project)
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(unix.SIGTERM)

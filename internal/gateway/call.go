@@ -42,6 +42,7 @@ type verdict struct {
 	asks    bool          // nobody has allowed it yet: people must
 	impact  policy.Impact // of what is asked
 	reasons []string
+	policy  string // its version
 	args    tool.Args
 	hops    []tool.Hop   // all that are logged in to
 	ways    [][]tool.Hop // the same, for each host, if the call is about several
@@ -90,6 +91,14 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 		}
 	}
 
+	// A channel to the host may open while the intent is recorded; nothing is sent
+	// in it before.
+	var ahead *tool.Ahead
+	if v.refusal == "" && r.tool.Ahead != nil {
+		ahead = r.tool.Ahead(v.hops)
+		defer ahead.Close()
+	}
+
 	// Audit the intent, and take the right to start: it is given once, and only if
 	// all that was judged by is still so.
 	start := postgres.StartCall{Call: v.call, Instance: g.instance, Approval: approval, Audit: g.audit(r, v, "tool.intent", "intent")}
@@ -103,12 +112,6 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 		start.Denied = &ops.ToolResult{ID: r.id, State: ops.CallDenied, Text: v.refusal, Target: v.call.Target, Duration: time.Since(began)}
 		start.Audit.Action, start.Audit.Outcome = "tool.denied", "denied"
 		start.Audit.Detail["why"] = strings.Join(v.reasons, "; ")
-	}
-	// A channel to the host may open meanwhile; nothing is sent in it before.
-	var ahead *tool.Ahead
-	if start.Denied == nil && r.tool.Ahead != nil {
-		ahead = r.tool.Ahead(v.hops)
-		defer ahead.Close()
 	}
 	start.Audit.Detail["latency_us"] = strconv.FormatInt(time.Since(began).Microseconds(), 10)
 	known, err := g.db.StartCall(ctx, start)
@@ -142,7 +145,8 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 // wrong with the call itself is a refusal, which is recorded; an error is that it
 // could not be judged.
 func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, error) {
-	v := verdict{call: ops.ToolCall{RunID: r.grant.RunID, TokenID: r.grant.TokenID, ID: r.id, Tool: r.tool.Name, Verdict: string(policy.Deny)}}
+	v := verdict{call: ops.ToolCall{RunID: r.grant.RunID, TokenID: r.grant.TokenID, ID: r.id, Tool: r.tool.Name, Verdict: string(policy.Deny)},
+		policy: g.policyVersion(r.grant)}
 	refuse := func(reason, format string, args ...any) (verdict, error) {
 		v.refusal, v.reasons = fmt.Sprintf(format, args...), append([]string{reason}, v.reasons...)
 		return v, nil
@@ -470,7 +474,7 @@ func (g *Gateway) settled(ctx context.Context, r request, known *postgres.CallRe
 		}
 		if !alive {
 			// It is not in our registry either, so nobody works on it.
-			v := verdict{call: known.ToolCall}
+			v := verdict{call: known.ToolCall, policy: g.policyVersion(r.grant)}
 			result := ops.ToolResult{ID: r.id, State: ops.CallUnknown, Target: known.Target,
 				Text: "The gateway ended while this call was running. Whether the command ran, and what it printed, is not known. It will not be run again under this id.\n"}
 			audit := g.audit(r, v, "tool.outcome", "unknown")
@@ -497,7 +501,7 @@ func (g *Gateway) audit(r request, v verdict, action, outcome string) ops.AuditR
 		RunID: r.grant.RunID, Outcome: outcome,
 		Detail: map[string]string{
 			"agent": r.grant.Agent, "incident": r.grant.IncidentID, "tool": r.tool.Name, "digest": hex.EncodeToString(v.call.Digest),
-			"verdict": v.call.Verdict, "policy": g.policyVersion(r.grant),
+			"verdict": v.call.Verdict, "policy": v.policy,
 			"requester": r.grant.Requester, "roles": strings.Join(r.grant.Roles.Roles, " "),
 		},
 	}

@@ -250,6 +250,9 @@ func answer(group []*auditEntry, err error) {
 
 // together ends when nobody of the group wants it any more, or it takes too long.
 func together(ctx context.Context, group []*auditEntry) (_ context.Context, end func()) {
+	if len(group) == 1 && group[0].gone == ctx.Done() {
+		return context.WithTimeout(ctx, auditWithin) // the caller's own
+	}
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditWithin)
 	var wanted atomic.Int64
 	wanted.Store(int64(len(group)))

@@ -63,14 +63,18 @@ plan("a failing api is said, what was shown stays, and it recovers by itself", a
   await close();
 });
 
-measure("10,000 incidents: usable in a second, few rows drawn, all reachable, no jump on refresh", async () => {
-  const { server, page, close } = await open({ incidents: [data.concluded, ...data.fillers(9_999, 10_041)].sort((a, b) => b.number - a.number) });
+measure("10,000 incidents: usable with half a second of work, few rows drawn, all reachable, no jump on refresh", async () => {
+  const { server, context, page, close } = await open({ incidents: [data.concluded, ...data.fillers(9_999, 10_041)].sort((a, b) => b.number - a.number) });
   await page.goto(`${server.url}/sources`);
-  const started = Date.now();
+  // In time of the processor: what else the machine does meanwhile is not the page's.
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+  const worked = async () => (await cdp.send("Performance.getMetrics")).metrics.find((m) => m.name === "TaskDuration").value * 1000;
+  const before = await worked();
   await page.getByRole("link", { name: "Incidents", exact: true }).click();
   await page.locator("a[data-index]").first().waitFor();
-  const usable = Date.now() - started;
-  assert(usable < 1_000, `${usable} ms`);
+  const usable = Math.round((await worked()) - before);
+  assert(usable < 500, `${usable} ms of work`);
   let most = 0;
   await until(
     "the end of the list",
@@ -86,11 +90,11 @@ measure("10,000 incidents: usable in a second, few rows drawn, all reachable, no
   assert(last === 9_999, `the last row is ${last}`);
   await page.evaluate(() => scrollBy(0, -2000));
   await page.waitForTimeout(300);
-  const before = await page.evaluate(() => scrollY);
+  const top = await page.evaluate(() => scrollY);
   server.incidents[0] = { ...server.incidents[0], title: "Changed while you were away" };
   await page.waitForTimeout(5_500);
   const after = await page.evaluate(() => scrollY);
-  assert(Math.abs(after - before) < 1, `it jumped from ${before} to ${after}`);
+  assert(Math.abs(after - top) < 1, `it jumped from ${top} to ${after}`);
   const frames = await page.evaluate(async () => {
     const times = [];
     let then = performance.now();
@@ -102,7 +106,7 @@ measure("10,000 incidents: usable in a second, few rows drawn, all reachable, no
     }
     return times.sort((a, b) => a - b);
   });
-  console.log(`      usable in ${usable} ms, at most ${most} rows drawn, frame p95 ${Math.round(frames[56])} ms`);
+  console.log(`      usable after ${usable} ms of work, at most ${most} rows drawn, frame p95 ${Math.round(frames[56])} ms`);
   await page.evaluate(() => scrollTo(0, 0));
   await page.getByText("Changed while you were away").waitFor();
   await close();

@@ -8,6 +8,7 @@ import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
 import { Ends, Form, useSave } from "../ui/form";
 import { PlusIcon } from "../ui/icons";
+import kit from "../ui/kit.module.css";
 import { Card, LoadingRows, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./accounts.module.css";
@@ -141,7 +142,7 @@ function RoleForm({ role, close }: { role?: Role; close: () => void }) {
           minRows={2}
           maxRows={10}
           spellCheck={false}
-          classNames={{ input: css.code }}
+          classNames={{ input: kit.code }}
         />
         <Textarea
           label="But"
@@ -153,7 +154,7 @@ function RoleForm({ role, close }: { role?: Role; close: () => void }) {
           minRows={2}
           maxRows={10}
           spellCheck={false}
-          classNames={{ input: css.code }}
+          classNames={{ input: kit.code }}
         />
       </div>
       <Ends of={save} close={close} className={css.buttons} />

@@ -9,6 +9,7 @@ import type { Agent } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
 import { Form } from "../ui/form";
+import kit from "../ui/kit.module.css";
 import { Ago, Card, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { bodyOf, type Draft, draftOf, faultyLine } from "./agents";
@@ -92,12 +93,12 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
       }
     >
       {base.disabled_at && (
-        <p className={css.note} role="status">
+        <p className={kit.note} role="status">
           <Chip tone="warning">Disabled</Chip> since <Ago at={base.disabled_at} suffix=" ago" />: nobody starts it, and its runs may call nothing.
         </p>
       )}
       {agent.updated_at !== base.updated_at && (
-        <div className={css.note} role="status">
+        <div className={kit.note} role="status">
           Somebody has changed this agent meanwhile. Saving here would undo that.{" "}
           <Button variant="default" size="compact-sm" onClick={renew}>
             Show what is in force
@@ -119,7 +120,7 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
             spellCheck={false}
             readOnly={!mayChange}
             error={wrong >= 0 ? `Line ${wrong + 1}: ${inert(draft.rules.split("\n")[wrong] ?? "")}` : undefined}
-            classNames={{ input: css.code }}
+            classNames={{ input: kit.code }}
           />
           {base.warnings.length > 0 && !dirty && (
             <ul className={css.warnings} aria-label="Warnings">
@@ -137,7 +138,7 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
             spellCheck={false}
             autoCapitalize="none"
             readOnly={!mayChange}
-            classNames={{ input: css.code }}
+            classNames={{ input: kit.code }}
           />
           <TextInput
             label="May ask"
@@ -148,7 +149,7 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
             spellCheck={false}
             autoCapitalize="none"
             readOnly={!mayChange}
-            classNames={{ input: css.code }}
+            classNames={{ input: kit.code }}
           />
           <div className={css.pair}>
             {names.map(([field, label, description]) => (
@@ -161,7 +162,7 @@ function Editor({ agent, renew }: { agent: Agent; renew: () => void }) {
                 spellCheck={false}
                 autoCapitalize="none"
                 readOnly={!mayChange}
-                classNames={{ input: css.code }}
+                classNames={{ input: kit.code }}
               />
             ))}
           </div>

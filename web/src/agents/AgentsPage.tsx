@@ -37,7 +37,7 @@ export function AgentsPage() {
         <Card><LoadingRows rows={3} /></Card>
       ) : (
         <Card label="All agents">
-          <ul className={css.list}>
+          <ul>
             {query.data.map((a) => (
               <Row key={a.id} agent={a} />
             ))}

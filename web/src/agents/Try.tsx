@@ -6,6 +6,7 @@ import { policy } from "../api/calls";
 import { messageOf } from "../api/client";
 import type { DryRun } from "../api/types";
 import { inert } from "../text/visible";
+import kit from "../ui/kit.module.css";
 import { Problem } from "../ui/parts";
 import { argumentsOf, type Draft, effectText, layerText, linesOf, namesOf, subjects, verdicts } from "./agents";
 import css from "./agents.module.css";
@@ -29,7 +30,7 @@ export function Explain({ id, draft }: { id: string; draft: Draft }) {
   return (
     <section className={css.try} aria-labelledby="try">
       <h2 id="try">Try a call</h2>
-      <TextInput label="Tool" value={tool} onChange={(ev) => setTool(ev.currentTarget.value.trim())} list="agent-tools" spellCheck={false} autoCapitalize="none" classNames={{ input: css.code }} />
+      <TextInput label="Tool" value={tool} onChange={(ev) => setTool(ev.currentTarget.value.trim())} list="agent-tools" spellCheck={false} autoCapitalize="none" classNames={{ input: kit.code }} />
       <datalist id="agent-tools">
         {["ssh_execute", "ssh_hosts", "ssh_read_file", "zabbix_api", "zabbix_problems", "http_request"].map((t) => (
           <option key={t} value={t} />
@@ -44,7 +45,7 @@ export function Explain({ id, draft }: { id: string; draft: Draft }) {
         maxRows={8}
         spellCheck={false}
         error={args === undefined ? "This is not a JSON object." : undefined}
-        classNames={{ input: css.code }}
+        classNames={{ input: kit.code }}
       />
       <TextInput label="Started by" placeholder="Anybody, or user:ann, alert:*" value={actor} onChange={(ev) => setActor(ev.currentTarget.value)} spellCheck={false} autoCapitalize="none" />
       <div role="status" aria-live="polite">

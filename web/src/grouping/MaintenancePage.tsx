@@ -8,6 +8,7 @@ import { absolute, isTime } from "../text/time";
 import { inert } from "../text/visible";
 import { Ends, Form, useSave } from "../ui/form";
 import { MaintenanceIcon, PlusIcon } from "../ui/icons";
+import kit from "../ui/kit.module.css";
 import { Card, Empty, Left, LoadingRows, Page, Problem, useNow } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./grouping.module.css";
@@ -156,7 +157,7 @@ function WindowForm({ window: w, close }: { window?: MaintenanceWindow; close: (
           rows={2}
           maxLength={4096}
           spellCheck={false}
-          classNames={{ input: css.code }}
+          classNames={{ input: kit.code }}
         />
         <NativeSelect
           label="How often"

@@ -8,6 +8,7 @@ import { messageOf } from "../api/client";
 import { day } from "../text/time";
 import { inert } from "../text/visible";
 import { Ends, Form, useSave } from "../ui/form";
+import kit from "../ui/kit.module.css";
 import css from "./grouping.module.css";
 import { bodyOf, inUnit, type RuleBody, ruleFields, units } from "./rules";
 
@@ -35,7 +36,7 @@ export function RuleForm({ rule, position, close }: { rule?: GroupingRule; posit
           rows={2}
           maxLength={4096}
           spellCheck={false}
-          classNames={{ input: css.code }}
+          classNames={{ input: kit.code }}
         />
         <TextInput
           label="Become one incident by"
@@ -45,7 +46,7 @@ export function RuleForm({ rule, position, close }: { rule?: GroupingRule; posit
           onChange={(e) => change({ key: e.currentTarget.value })}
           maxLength={512}
           spellCheck={false}
-          classNames={{ input: css.code }}
+          classNames={{ input: kit.code }}
         />
         <div className={css.pair}>
           <NativeSelect

@@ -3,6 +3,7 @@ import { useMutation } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import type { Runbook } from "../api/types";
 import { Form } from "../ui/form";
+import kit from "../ui/kit.module.css";
 import { Problem } from "../ui/parts";
 import { type RunbookDraft, wrongRunbook } from "./skills";
 import css from "./skills.module.css";
@@ -47,7 +48,7 @@ export function RunbookForm({ title, draft, save, then, close, said, readOnly }:
         maxLength={20_000}
         spellCheck={false}
         readOnly={readOnly}
-        classNames={{ input: css.code }}
+        classNames={{ input: kit.code }}
       />
       <Text
         label="What to do"

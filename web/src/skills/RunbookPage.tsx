@@ -9,6 +9,7 @@ import type { Runbook } from "../api/types";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
 import { BackIcon } from "../ui/icons";
+import kit from "../ui/kit.module.css";
 import { Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
 import { RunbookForm } from "./RunbookForm";
 import { draftOf, runbookBody, writer } from "./skills";
@@ -72,7 +73,7 @@ function Loaded({ runbook }: { runbook: Runbook }) {
         </Link>
       </nav>
       {runbook.version !== base.version && (
-        <div className={css.note} role="status">
+        <div className={kit.note} role="status">
           Version {runbook.version} is the current one now; you see version {base.version}.{" "}
           <Button variant="default" size="compact-sm" onClick={() => setBase(runbook)}>
             Show it

@@ -79,7 +79,7 @@ export function RunbooksPage() {
                 Write down what to look at and what to do for an alert that comes again.
               </Empty>
             ) : (
-              <ul className={css.list}>
+              <ul>
                 {query.data.map((r) => (
                   <Row key={r.slug} runbook={r} />
                 ))}

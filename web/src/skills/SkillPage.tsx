@@ -11,6 +11,7 @@ import { bytes } from "../sources/state";
 import { inert } from "../text/visible";
 import { Form } from "../ui/form";
 import { BackIcon, DownloadIcon } from "../ui/icons";
+import kit from "../ui/kit.module.css";
 import { Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { bodyOf, isChanged, main, noEdit, originOf, pathsOf, readersOf, textOf, without, write, writer, wrongPath } from "./skills";
@@ -144,7 +145,7 @@ function Editor({ skill, stored, mayChange }: { skill: SkillView; stored: (now: 
       <h2>Files</h2>
       <p className={css.help}>SKILL.md is what an agent reads first: its head names the skill and says what it is for. Other files, such as scripts, it reads when the text tells it to.</p>
       {changed && base.version !== skill.version && (
-        <div className={css.note} role="status">
+        <div className={kit.note} role="status">
           Version {skill.version} is the current one now; you edit version {base.version}.{" "}
           <Button variant="default" size="compact-sm" onClick={() => begin(skill)}>
             Discard and show it
@@ -245,7 +246,7 @@ function AddFile({ paths, add }: { paths: string[]; add: (path: string) => void 
         maxLength={200}
         spellCheck={false}
         autoCapitalize="none"
-        classNames={{ input: css.code }}
+        classNames={{ input: kit.code }}
       />
       <Button type="submit" variant="default" disabled={path.trim() === "" || wrong !== ""}>
         Add

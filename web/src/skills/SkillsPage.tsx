@@ -54,7 +54,7 @@ export function SkillsPage() {
                 Write what your people know of a service, or upload a folder that has a SKILL.md.
               </Empty>
             ) : (
-              <ul className={css.list}>
+              <ul>
                 {query.data.map((s) => (
                   <Row key={s.name} skill={s} readers={readers.data} />
                 ))}

@@ -2,6 +2,7 @@ import { Textarea } from "@mantine/core";
 import { useDeferredValue } from "react";
 import { hasHidden, inertLines } from "../text/visible";
 import { SafeMarkdown } from "../ui/SafeMarkdown";
+import kit from "../ui/kit.module.css";
 import { parts } from "./skills";
 import css from "./skills.module.css";
 
@@ -32,7 +33,7 @@ export function Text({ label, description, value, onChange, markdown = true, req
           maxLength={maxLength}
           required={required}
           spellCheck={false}
-          classNames={{ input: css.code }}
+          classNames={{ input: kit.code }}
         />
         {hasHidden(value) && <p className={css.hidden}>This text has characters that cannot be seen. The preview shows where they are.</p>}
       </div>

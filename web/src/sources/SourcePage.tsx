@@ -7,6 +7,7 @@ import type { Source } from "../api/types";
 import { sourceKind } from "../settings/sources";
 import { inert } from "../text/visible";
 import { BackIcon } from "../ui/icons";
+import kit from "../ui/kit.module.css";
 import { Copy, Empty, LoadingRows, Problem, useNow, useTitle } from "../ui/parts";
 import { Fact, Health } from "./Health";
 import { Letters } from "./Letters";
@@ -30,7 +31,7 @@ export function SourcePage() {
   const missing = query.error instanceof ApiError && query.error.status === 404;
   return (
     <div className={css.page}>
-      <nav className={css.back} aria-label="Back">
+      <nav className={kit.back} aria-label="Back">
         <Link to="/sources">
           <BackIcon size={14} /> Sources
         </Link>

@@ -9,6 +9,7 @@ import { bytes, count } from "../charts/numbers";
 import table from "../settings/settings.module.css";
 import { span } from "../text/time";
 import { inert } from "../text/visible";
+import kit from "../ui/kit.module.css";
 import { Ago, Card, LoadingRows, Page, Problem } from "../ui/parts";
 import { Chip } from "../ui/state";
 import css from "./system.module.css";
@@ -22,7 +23,7 @@ export function SystemPage() {
   return (
     <Page title="System health" lead="The processes of this deployment, what waits in them, and what they do by themselves.">
       {s ? (
-        <div className={css.parts}>
+        <div className={kit.parts}>
           {query.error && <Problem what="This could not be refreshed." error={query.error} kept="What is shown is from before." />}
           <Verdict s={s} />
           <Part title="Processes">
@@ -63,7 +64,7 @@ export function SystemPage() {
 
 function Part({ title, children }: { title: string; children: ReactNode }) {
   return (
-    <section aria-label={title} className={css.part}>
+    <section aria-label={title} className={kit.part}>
       <h2>{title}</h2>
       {children}
     </section>

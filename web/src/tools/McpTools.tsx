@@ -46,7 +46,7 @@ export function McpTools({ server, may }: { server: Server; may: boolean }) {
         </div>
       )}
       {server.tools.length === 0 && <Empty title="Nothing is known of its tools yet">{may ? "Ask it." : "Somebody who manages the inventory must ask it."}</Empty>}
-      <ul className={css.list}>
+      <ul>
         {server.tools.map((t) => (
           <Row key={t.name} server={server} tool={t} may={may} refresh={refresh} />
         ))}

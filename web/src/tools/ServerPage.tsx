@@ -8,6 +8,7 @@ import { ApiError } from "../api/client";
 import { Remove } from "../grouping/Remove";
 import { inert } from "../text/visible";
 import { BackIcon, PlusIcon } from "../ui/icons";
+import kit from "../ui/kit.module.css";
 import { Empty, LoadingRows, Problem, useTitle } from "../ui/parts";
 import { Chip } from "../ui/state";
 import { changeOf, inputs, type Server, type ServerTool } from "./draft";
@@ -27,7 +28,7 @@ export function ServerPage() {
   const missing = query.error instanceof ApiError && query.error.status === 404;
   return (
     <div className={css.page}>
-      <nav className={css.back} aria-label="Back">
+      <nav className={kit.back} aria-label="Back">
         <Link to="/tools">
           <BackIcon size={14} /> Tools
         </Link>
@@ -107,7 +108,7 @@ function HttpTools({ server, may }: { server: Server; may: boolean }) {
       </div>
       {open === "+" && <ToolForm server={server} close={done} />}
       {server.tools.length === 0 && open !== "+" && <Empty title="It has no tools yet">Say which requests agents may make here.</Empty>}
-      <ul className={css.list}>
+      <ul>
         {server.tools.map((t) => (
           <li key={t.name} className={css.row}>
             {open === t.name ? <ToolForm server={server} tool={t} close={done} /> : <HttpTool server={server} tool={t} may={may} edit={() => setOpen(t.name)} remove={() => without(t.name)} then={done} />}

@@ -59,7 +59,7 @@ export function ToolsPage() {
 
 function Servers({ all }: { all: Server[] }) {
   return (
-    <ul className={css.list}>
+    <ul>
       {all.map((s) => (
         <li key={s.id} className={css.row}>
           <div className={css.what}>
@@ -104,7 +104,7 @@ function Tools() {
         <Problem what="The tools could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : (
         <Card label="All tools">
-          {!shown ? <LoadingRows rows={8} /> : shown.length === 0 ? <Empty title="No tool matches" /> : <ul className={css.list}>{shown.map((t) => <Row key={t.name} tool={t} />)}</ul>}
+          {!shown ? <LoadingRows rows={8} /> : shown.length === 0 ? <Empty title="No tool matches" /> : <ul>{shown.map((t) => <Row key={t.name} tool={t} />)}</ul>}
         </Card>
       )}
     </section>

@@ -10,6 +10,7 @@ import { dayName } from "../dashboard/dashboard";
 import table from "../settings/settings.module.css";
 import { inert } from "../text/visible";
 import { Ends, Form } from "../ui/form";
+import kit from "../ui/kit.module.css";
 import { Ago, Card, Empty, LoadingRows, Page, Problem } from "../ui/parts";
 import css from "./usage.module.css";
 import { byDay, byName, bySource, type Line, used } from "./usage";
@@ -42,7 +43,7 @@ export function UsagePage() {
       }
     >
       {spent.data && parts.data ? (
-        <div className={css.parts}>
+        <div className={kit.parts}>
           {error && <Problem what="This could not be refreshed." error={error} kept="What is shown is from before." />}
           {spent.data.length === 0 ? (
             <Card>
@@ -109,7 +110,7 @@ function Spent({ spent, days, children }: { spent: DayUsage[]; days: number; chi
 function Lines({ title, of, lines }: { title: string; of: string; lines: Line[] }) {
   if (lines.length === 0) return null;
   return (
-    <section aria-label={title} className={css.part}>
+    <section aria-label={title} className={kit.part}>
       <h2>{title}</h2>
       <Card label={title}>
         <table className={table.table}>
@@ -162,7 +163,7 @@ function Budgets({ spent }: { spent: DayUsage[] }) {
   const name = (scope: string) => (scope === "all" ? "All investigations" : inert(from.data?.find((s) => s.id === scope)?.name ?? "a removed source"));
   const budgets = query.data ?? [];
   return (
-    <section aria-label="Budgets" className={css.part}>
+    <section aria-label="Budgets" className={kit.part}>
       <div className={css.head}>
         <div>
           <h2>Budgets</h2>

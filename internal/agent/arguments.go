@@ -109,11 +109,6 @@ func plain(s string) error {
 	return nil
 }
 
-// storable makes text from a model or a tool fit for the timeline.
-func storable(s string) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
-}
-
 // headTail cuts s to about limit bytes: its beginning and its end, with a line
 // between that says how much is left out. Cuts fall between lines where one is near.
 func headTail(s string, limit int) string {

@@ -163,7 +163,7 @@ func (r *run) summarise(ctx context.Context, req llm.Request) (ops.Compaction, e
 	}
 	price(lease, &reply.Usage)
 	c := r.t.shown
-	c.Summary = headTail(storable(strings.TrimSpace(reply.Text)), maxSummary)
+	c.Summary = headTail(ops.Storable(strings.TrimSpace(reply.Text)), maxSummary)
 	if c.Summary == "" {
 		c.Summary = "(nothing)"
 	}

@@ -154,7 +154,7 @@ func (r *run) askAgent(ctx context.Context, use ops.ToolUse) (ops.ToolResult, er
 	}()
 	select {
 	case res := <-one.answer:
-		res.ID, res.Text = use.ID, storable(res.Text)
+		res.ID, res.Text = use.ID, ops.Storable(res.Text)
 		return res, nil
 	case <-ctx.Done():
 		return ops.ToolResult{}, context.Cause(ctx)
@@ -195,7 +195,7 @@ func readAsk(raw json.RawMessage) (f wire.Delegate, err error) {
 			return f, fmt.Errorf("%s has the wrong type", name)
 		}
 	}
-	f.Task = strings.TrimSpace(storable(f.Task))
+	f.Task = strings.TrimSpace(ops.Storable(f.Task))
 	switch {
 	case !ops.ValidAgentID(f.Agent):
 		return f, fmt.Errorf("there is no agent %q", short(f.Agent))

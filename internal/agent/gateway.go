@@ -290,7 +290,7 @@ func (g *gateway) call(ctx context.Context, use ops.ToolUse, output func(string)
 		out.Truncated += int64(len(out.Text) - len(cut))
 		out.Text = cut
 	}
-	out.Text = storable(out.Text)
+	out.Text = ops.Storable(out.Text)
 	return out, nil
 }
 

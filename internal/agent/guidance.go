@@ -39,7 +39,7 @@ func (g *guides) call(use ops.ToolUse) ops.ToolResult {
 	if err != nil {
 		res.State, res.Text = ops.CallFailed, "It was not read: "+err.Error()
 	}
-	res.Text = storable(res.Text)
+	res.Text = ops.Storable(res.Text)
 	if over := len(res.Text) - maxResult; over > 0 {
 		res.Text, res.Truncated = strings.ToValidUTF8(res.Text[:maxResult], ""), int64(over)
 	}

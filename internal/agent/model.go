@@ -129,7 +129,7 @@ func named(l wire.ModelLease) string {
 func (r *run) askOne(ctx context.Context, model *llm.Model, req llm.Request) (llm.Reply, error) {
 	n := len(r.t.turns) + 1
 	show := func(kind ops.EventKind) *trickle {
-		return &trickle{emit: func(s string) { _, _ = r.emit(ctx, kind, ops.TextDelta{Turn: n, Text: storable(s)}) }}
+		return &trickle{emit: func(s string) { _, _ = r.emit(ctx, kind, ops.TextDelta{Turn: n, Text: ops.Storable(s)}) }}
 	}
 	text, reasoning := show(ops.EventTextDelta), show(ops.EventReasoning)
 	began := time.Now()

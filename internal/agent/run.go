@@ -371,7 +371,7 @@ func (r *run) brief(ctx context.Context) error {
 	if r.t.briefing != "" {
 		return nil
 	}
-	b := ops.Briefing{Text: storable(briefing(r.task))}
+	b := ops.Briefing{Text: ops.Storable(briefing(r.task))}
 	if _, err := r.emit(ctx, ops.EventBriefing, b); err != nil {
 		return err
 	}
@@ -579,7 +579,9 @@ func (r *run) call(ctx, near context.Context, c ops.ToolUse) (ops.ToolResult, er
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(near, func() { cancel(context.Cause(near)) })()
-	live := &trickle{emit: func(s string) { _, _ = r.emit(ctx, ops.EventToolOutput, ops.ToolOutput{ID: c.ID, Text: storable(s)}) }}
+	live := &trickle{emit: func(s string) {
+		_, _ = r.emit(ctx, ops.EventToolOutput, ops.ToolOutput{ID: c.ID, Text: ops.Storable(s)})
+	}}
 	began := time.Now()
 	tool := r.gateway.call
 	switch {
@@ -649,7 +651,7 @@ func (r *run) emit(ctx context.Context, kind ops.EventKind, data any) (int64, er
 }
 
 func (r *run) notice(ctx context.Context, format string, args ...any) (int64, error) {
-	return r.emit(ctx, ops.EventNotice, ops.Notice{Text: storable(fmt.Sprintf(format, args...))})
+	return r.emit(ctx, ops.EventNotice, ops.Notice{Text: ops.Storable(fmt.Sprintf(format, args...))})
 }
 
 func orZero(v *verdict) verdict {

@@ -255,7 +255,7 @@ func (s *shell) command(ctx context.Context, use ops.ToolUse, text string, timeo
 	if err != nil && ctx.Err() != nil {
 		return ops.ToolResult{}, err
 	}
-	res := ops.ToolResult{ID: use.ID, State: ops.CallDone, Text: storable(out.Text), ExitCode: out.ExitCode, Truncated: out.Truncated}
+	res := ops.ToolResult{ID: use.ID, State: ops.CallDone, Text: ops.Storable(out.Text), ExitCode: out.ExitCode, Truncated: out.Truncated}
 	switch {
 	case err != nil:
 		s.log.Error("the shell cannot run a command", "call", use.ID, "err", err)
@@ -274,7 +274,7 @@ func (s *shell) command(ctx context.Context, use ops.ToolUse, text string, timeo
 func (s *shell) file(ctx context.Context, use ops.ToolUse, path string, args given) (ops.ToolResult, error) {
 	text, err := s.files(ctx, use.Name, path, args)
 	if err == nil {
-		return ops.ToolResult{ID: use.ID, State: ops.CallDone, Text: storable(text)}, nil
+		return ops.ToolResult{ID: use.ID, State: ops.CallDone, Text: ops.Storable(text)}, nil
 	}
 	if ctx.Err() != nil {
 		return ops.ToolResult{}, context.Cause(ctx)

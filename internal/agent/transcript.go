@@ -107,15 +107,15 @@ func replay(events []ops.Event, said []ops.RunMessage) (*transcript, error) {
 
 // message makes the event data of a reply: the next turn, its calls numbered.
 func (t *transcript) message(r llm.Reply) ops.Message {
-	m := ops.Message{Turn: len(t.turns) + 1, Text: storable(r.Text), Usage: r.Usage, Cut: r.Stop == llm.StopLength,
-		Reasoning: storable(r.Reasoning), Vendor: r.Vendor}
+	m := ops.Message{Turn: len(t.turns) + 1, Text: ops.Storable(r.Text), Usage: r.Usage, Cut: r.Stop == llm.StopLength,
+		Reasoning: ops.Storable(r.Reasoning), Vendor: r.Vendor}
 	for i, c := range r.Calls {
 		args, err := canonical(c.Arguments)
 		if err != nil {
-			args, _ = json.Marshal(map[string]string{malformedKey: storable(headTail(c.Arguments, maxField))})
+			args, _ = json.Marshal(map[string]string{malformedKey: ops.Storable(headTail(c.Arguments, maxField))})
 		}
 		m.Calls = append(m.Calls, ops.ToolUse{
-			ID: fmt.Sprintf("c%d", t.calls+i+1), ModelID: storable(short(c.ID)), Name: storable(short(c.Name)), Arguments: args,
+			ID: fmt.Sprintf("c%d", t.calls+i+1), ModelID: ops.Storable(short(c.ID)), Name: ops.Storable(short(c.Name)), Arguments: args,
 		})
 	}
 	return m

@@ -260,10 +260,9 @@ func digest(parts ...any) []byte {
 	return sum[:]
 }
 
-// storable is text as Postgres takes it.
+// storable is text, also of JSON, as Postgres takes it.
 func storable(s string) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-	return strings.ReplaceAll(s, `\u0000`, `\ufffd`)
+	return strings.ReplaceAll(ops.Storable(s), `\u0000`, `\ufffd`)
 }
 
 // dropAsks forgets what a run waits for; s.mu is held.

@@ -43,11 +43,11 @@ type AuditRecord struct {
 // that nobody is left out of the audit by a name.
 func (r *AuditRecord) Link(seq int64, prev []byte) {
 	for _, s := range []*string{&r.Actor, &r.Action, &r.Object, &r.RunID, &r.Outcome} {
-		*s = storable(*s)
+		*s = Storable(*s)
 	}
 	detail := make(map[string]string, len(r.Detail))
 	for k, v := range r.Detail {
-		detail[storable(k)] = storable(v)
+		detail[Storable(k)] = Storable(v)
 	}
 	r.Detail = detail
 	r.Seq, r.Prev = seq, prev
@@ -55,7 +55,9 @@ func (r *AuditRecord) Link(seq int64, prev []byte) {
 	r.Hash = r.digest()
 }
 
-func storable(s string) string {
+// Storable is text of anybody as Postgres takes it: each NUL, and each run of bytes
+// that is no UTF-8, is U+FFFD.
+func Storable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 

@@ -504,7 +504,7 @@ func TestModelsThatMisbehave(t *testing.T) {
 			state:    ops.RunFailed, contains: []string{"refused to answer", "I will not"},
 		},
 		"arguments without end": {
-			scenario: "turns: [{calls: [{tool: ssh_execute, arguments: {target: h, command: '" + strings.Repeat("x", 70<<10) + "'}}], repeat: true}]",
+			scenario: "chunk: 20000\nturns: [{calls: [{tool: ssh_execute, arguments: {target: h, command: '" + strings.Repeat("x", 70<<10) + "'}}], repeat: true}]",
 			state:    ops.RunFailed, contains: []string{"the arguments of a tool call are too long"},
 		},
 		"words without end": {

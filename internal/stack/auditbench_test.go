@@ -9,6 +9,7 @@ import (
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,13 +18,13 @@ import (
 // one end; "shared" is the same without it. Rounds alternate, so that the
 // machine's mood hits both.
 func BenchmarkAudit(b *testing.B) {
-	d := newDurable(b)
+	d := pgtest.NewDurable(b)
 	for round := range 3 {
 		for _, writers := range []int{1, 16} {
 			for _, shared := range []bool{false, true} {
 				name := map[bool]string{false: "one at a time", true: "shared"}[shared]
 				b.Run(fmt.Sprintf("%d callers/%s/round %d", writers, name, round), func(b *testing.B) {
-					db, err := postgres.Open(b.Context(), postgres.Config{URL: d.db.API, AuditKey: ops.NewAuditKey("api")})
+					db, err := postgres.Open(b.Context(), postgres.Config{URL: d.API, AuditKey: ops.NewAuditKey("api")})
 					require.NoError(b, err)
 					defer db.Close()
 					appendFrom(b, db, writers, shared)

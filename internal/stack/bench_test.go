@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -42,8 +43,8 @@ const (
 // Processor time says more than the rates on a machine that does other things,
 // too: of the clients (this process), the server that they ask, and PostgreSQL.
 func BenchmarkIntake(b *testing.B) {
-	pg := newDurable(b)
-	c := prepareOn(b, pg.db, "name: none\nmodel: none\nturns: [{text: nothing}]\n")
+	pg := pgtest.NewDurable(b)
+	c := prepareOn(b, pg.DB, "name: none\nmodel: none\nturns: [{text: nothing}]\n")
 	c.calm()
 	c.procs["api"].env = append(c.procs["api"].env, "AKMATORI_LOG_LEVEL=warn")
 	c.procs["api"].start()
@@ -59,11 +60,11 @@ func BenchmarkIntake(b *testing.B) {
 	}
 	var contenders []*contender
 	for _, alerts := range []int{1, 64} {
-		contenders = append(contenders, &contender{name: "akmatori", alerts: alerts, send: ours, server: c.procs["api"].cmd.Process.Pid, database: pg.run.Pid()})
+		contenders = append(contenders, &contender{name: "akmatori", alerts: alerts, send: ours, server: c.procs["api"].cmd.Process.Pid, database: pg.Pid()})
 		if rival != nil {
 			contenders = append(contenders, &contender{name: "alertmanager", alerts: alerts, send: rival, server: rivalPid})
 		}
-		contenders = append(contenders, &contender{name: "postgres", alerts: alerts, send: database, database: pg.run.Pid()})
+		contenders = append(contenders, &contender{name: "postgres", alerts: alerts, send: database, database: pg.Pid()})
 	}
 	for _, x := range contenders { // connections, caches
 		x.turn(b, benchSlice/4)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -47,10 +48,10 @@ func TestStorm(t *testing.T) {
 		*seed = rand.Uint64()
 	}
 	t.Logf("-seed %d", *seed)
-	pg := newDurable(t)
+	pg := pgtest.NewDurable(t)
 	scenario, err := os.ReadFile("testdata/two-calls.yaml") // nobody investigates here
 	require.NoError(t, err)
-	c := prepareOn(t, pg.db, string(scenario))
+	c := prepareOn(t, pg.DB, string(scenario))
 	senders := c.senders()
 	c.calm()
 	api := c.procs["api"]
@@ -80,9 +81,9 @@ func TestStorm(t *testing.T) {
 		}
 		sleep(ctx, m.later)
 		if m.database {
-			pg.crash()
+			pg.Crash()
 			sleep(ctx, m.down)
-			require.NoError(t, pg.start())
+			pg.Restart()
 			continue
 		}
 		api.kill()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/stretchr/testify/require"
 )
@@ -174,8 +175,8 @@ func give(t *testing.T, to []string, name string, starts, ends time.Time, instan
 func TestPeerAlertmanager(t *testing.T) {
 	t.Parallel()
 	dir := peerDir(t)
-	pg := newDurable(t)
-	c := prepareOn(t, pg.db, idle)
+	pg := pgtest.NewDurable(t)
+	c := prepareOn(t, pg.DB, idle)
 	c.procs["api"].start()
 	c.admitted()
 	f := newFront(t, c.url)
@@ -212,10 +213,10 @@ func TestPeerAlertmanager(t *testing.T) {
 	require.Len(t, c.alerts(i), 2)
 
 	// The database is gone for a while: senders are told to come again, and do.
-	pg.crash()
+	pg.Crash()
 	give(t, am, "Storage", began, time.Time{}, "one")
 	require.True(t, eventually(30*time.Second, func() bool { return f.unavailable.Load() >= 2 }), "nobody was told to come again")
-	require.NoError(t, pg.start())
+	pg.Restart()
 	i = c.becomes("Storage", ops.IncidentTriggered, 60*time.Second)
 	require.Len(t, c.alerts(i), 1)
 	give(t, am, "Twice", began, time.Now(), "two")

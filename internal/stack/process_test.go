@@ -24,6 +24,7 @@ import (
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/stack"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -474,4 +475,14 @@ func pieces(s ops.Secret) []string {
 		}
 	}
 	return out
+}
+
+// calm switches the storm mode of all sources off: each group has its own incident.
+func (c *cluster) calm() {
+	c.t.Helper()
+	conn, err := pgx.Connect(c.t.Context(), c.pg.Owner.Reveal())
+	require.NoError(c.t, err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err = conn.Exec(c.t.Context(), `UPDATE sources SET options = options || '{"storm_incidents_per_minute": -1}'`)
+	require.NoError(c.t, err)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/akmatori/akmatori/internal/gateway"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -295,10 +296,10 @@ func TestGatewayIsKilledDuringHundredCalls(t *testing.T) {
 // lives, and goes on when it is back.
 func TestCallsWithoutTheDatabase(t *testing.T) {
 	t.Parallel()
-	pg := newDurable(t)
+	pg := pgtest.NewDurable(t)
 	scenario, err := os.ReadFile("testdata/two-calls.yaml")
 	require.NoError(t, err)
-	c := prepareOn(t, pg.db, string(scenario))
+	c := prepareOn(t, pg.DB, string(scenario))
 	c.demoHost()
 	token := c.clients(1, "allow:ssh_execute(df *)", "allow:ssh_hosts")[0]
 	c.procs["mcp"].start()
@@ -319,14 +320,14 @@ func TestCallsWithoutTheDatabase(t *testing.T) {
 	status, body, _ := ask("before")
 	require.Equal(t, 200, status, body)
 	require.Contains(t, body, `"state":"done"`)
-	pg.crash()
+	pg.Crash()
 	for range 3 {
 		status, body, header := ask("away")
 		require.Equal(t, http.StatusServiceUnavailable, status)
 		require.Contains(t, body, "the token cannot be checked now")
 		require.Equal(t, "1", header.Get("Retry-After"))
 	}
-	require.NoError(t, pg.start())
+	pg.Restart()
 	require.Eventually(t, func() bool {
 		status, body, _ := ask("away")
 		return status == 200 && strings.Contains(body, `"state":"done"`)

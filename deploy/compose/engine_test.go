@@ -43,7 +43,12 @@ type engine struct {
 	outside string // file of the outside's
 	env     []string
 	compose []string // program and arguments before the command
+	failed  error    // of the last program that should not have failed
 }
+
+// room is the disk space that base images, the engine's copies of them and what is
+// built take, in bytes, with some to spare.
+const room = 8 << 30
 
 // start makes the namespaces and starts the engine. Everything ends with t.
 func start(t *testing.T) *engine {
@@ -51,7 +56,15 @@ func start(t *testing.T) *engine {
 	dir, err := os.MkdirTemp("", "akc")
 	require.NoError(t, err)
 	e := &engine{t: t, dir: dir}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		_ = os.RemoveAll(dir)
+		if e.failed != nil { // once more, below all logs
+			t.Logf("what failed: %v", e.failed)
+		}
+	})
+	var disk unix.Statfs_t
+	require.NoError(t, unix.Statfs(dir, &disk))
+	require.GreaterOrEqual(t, disk.Bavail*uint64(disk.Bsize), uint64(room), "bytes free on the disk of %s", dir)
 	name := filepath.Base(dir)
 	for i, ns := range []string{name + "h", name + "o"} {
 		e.run("ip", "netns", "add", ns)
@@ -100,16 +113,16 @@ func (e *engine) daemon() {
 	require.NoError(t, <-started)
 	e.env = append(os.Environ(), "DOCKER_HOST="+socket, "COMPOSE_PROJECT_NAME="+project)
 	t.Cleanup(func() {
+		if t.Failed() { // what it says of its end is of no interest
+			data, _ := os.ReadFile(log.Name())
+			t.Logf("dockerd: %s", tail(string(data), 4000))
+		}
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		select {
 		case <-gone:
 		case <-time.After(60 * time.Second):
 			_ = cmd.Process.Kill()
 			<-gone
-		}
-		if t.Failed() {
-			data, _ := os.ReadFile(log.Name())
-			t.Logf("dockerd: %s", tail(string(data), 4000))
 		}
 	})
 	require.Eventually(t, func() bool {
@@ -128,6 +141,9 @@ func (e *engine) daemon() {
 func (e *engine) run(program string, args ...string) string {
 	e.t.Helper()
 	out, err := e.try(program, args...)
+	if err != nil {
+		e.failed = err
+	}
 	require.NoError(e.t, err, "%s %s", program, strings.Join(args, " "))
 	return out
 }

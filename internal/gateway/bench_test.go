@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/tool/sshtest"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -31,11 +32,9 @@ const warmUp = 10
 // gateway: 0.3 until the request is read, 0.2 in the library, 0.15 to judge, 0.7 to
 // make the intent durable, while a channel opens, 0.5 the outcome, of both 0.1 to
 // sign, and 0.3 until the answer is read. Nothing is looked up (package comment).
-// None waits for company: who comes alone is served at once. The server of tests
-// does not wait for its disk (fsync is off): on one that does, each of the two
-// commits takes an fdatasync more.
+// None waits for company: who comes alone is served at once.
 func BenchmarkSSH(b *testing.B) {
-	w := newWorld(b)
+	w := newWorldOn(b, pgtest.NewDurable(b).DB)
 	s := sshtest.New(b)
 	w.host("demo", s)
 	r := w.run("allow:ssh_execute(uptime)")

@@ -43,7 +43,13 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, urls: pgtest.New(t), log: &syncBuffer{}, auditKey: ops.NewAuditKey("gateway")}
+	return newWorldOn(t, pgtest.New(t))
+}
+
+// newWorldOn is newWorld on a database of the caller's.
+func newWorldOn(t testing.TB, db *pgtest.DB) *world {
+	t.Helper()
+	w := &world{t: t, urls: db, log: &syncBuffer{}, auditKey: ops.NewAuditKey("gateway")}
 	api, err := postgres.Open(t.Context(), postgres.Config{URL: w.urls.API, App: "test"})
 	require.NoError(t, err)
 	t.Cleanup(api.Close)

@@ -18,6 +18,7 @@ import (
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/sandbox"
+	"github.com/akmatori/akmatori/internal/testlog"
 	"github.com/akmatori/akmatori/internal/wire"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -374,7 +375,7 @@ type world struct {
 	gateway *testGateway
 	vendor  *fake.Vendor
 	model   string // its base URL
-	logs    *lockedBuffer
+	logs    *testlog.Log
 
 	asked     sync.Mutex // of what is below
 	requests  []string   // what the model was asked, in order
@@ -413,7 +414,7 @@ func newWorld(t testing.TB, scenario string) *world {
 	t.Helper()
 	s, err := fake.LoadScenario(strings.NewReader(scenario))
 	require.NoError(t, err)
-	w := &world{testAPI: newTestAPI(t), gateway: newTestGateway(t), logs: &lockedBuffer{},
+	w := &world{testAPI: newTestAPI(t), gateway: newTestGateway(t), logs: &testlog.Log{},
 		vendor: fake.NewVendor(s, fake.Config{Key: ops.NewSecret(proxyToken)})}
 	srv := httptest.NewServer(http.HandlerFunc(w.ask))
 	t.Cleanup(srv.Close)
@@ -468,21 +469,4 @@ func (w *world) worker(change ...func(*Config)) (*Agent, func()) {
 	})
 	w.t.Cleanup(stop)
 	return a, stop
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

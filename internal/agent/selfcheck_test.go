@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/testlog"
 	"github.com/stretchr/testify/require"
 )
 
@@ -77,7 +78,7 @@ func TestIsolation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var logs lockedBuffer
+			var logs testlog.Log
 			began := time.Now()
 			err := checkIsolation(t.Context(), resolver, tt.list, slog.New(slog.NewTextHandler(&logs, nil)))
 			require.Less(t, time.Since(began), probeResolve+probeConnect+time.Second)

@@ -23,6 +23,7 @@ import (
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
+	"github.com/akmatori/akmatori/internal/testlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, pgtest.IgnoreServer()) }
@@ -33,32 +34,15 @@ type writer struct {
 	pg   *pgtest.DB
 	db   *postgres.DB
 	c    anchor.Config
-	log  *buffer
+	log  *testlog.Log
 	stop func()
 	*anchor.Anchor
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // start starts a gateway's anchor on a database and a folder.
 func start(t *testing.T, pg *pgtest.DB, key ops.AuditKey, dir string, every time.Duration) *writer {
 	t.Helper()
-	w := &writer{t: t, pg: pg, log: &buffer{}}
+	w := &writer{t: t, pg: pg, log: &testlog.Log{}}
 	var err error
 	w.db, err = postgres.Open(t.Context(), postgres.Config{URL: pg.Gateway, AuditKey: key})
 	require.NoError(t, err)

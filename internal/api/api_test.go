@@ -22,6 +22,7 @@ import (
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/akmatori/akmatori/internal/testlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, pgtest.IgnoreServer()) }
@@ -31,30 +32,12 @@ const (
 	password = "correct horse battery"
 )
 
-// lines is a log that a test can read while others write it.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // rig is a running api on a database of its own.
 type rig struct {
 	*API
 	t     testing.TB
 	pg    *pgtest.DB
-	log   *lines
+	log   *testlog.Log
 	token string // API token of the user "ann"
 	tools seal.Ring
 	conf  Config
@@ -79,7 +62,7 @@ func config(t testing.TB, pg *pgtest.DB) (Config, seal.Ring) {
 // start runs an api with a changed configuration.
 func start(t testing.TB, pg *pgtest.DB, change func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, pg: pg, log: &lines{}}
+	r := &rig{t: t, pg: pg, log: &testlog.Log{}}
 	r.conf, r.tools = config(t, pg)
 	r.conf.Log = slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if change != nil {

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,30 +20,13 @@ import (
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
+	"github.com/akmatori/akmatori/internal/testlog"
 	"github.com/akmatori/akmatori/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, pgtest.IgnoreServer()) }
 
 const soon = 10 * time.Second
-
-// lines is a log that a test can read while others write it.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // rig is one api replica's dispatcher on a database.
 type rig struct {
@@ -53,7 +35,7 @@ type rig struct {
 	db    *postgres.DB
 	url   string
 	token ops.Secret
-	log   *lines
+	log   *testlog.Log
 	owner ops.Secret
 	stop  func() // ends the dispatcher and waits for it
 }
@@ -70,7 +52,7 @@ func newReplica(t *testing.T, pg *pgtest.DB, lease time.Duration) *rig {
 	t.Helper()
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: pg.API, App: "test"})
 	require.NoError(t, err)
-	r := &rig{t: t, db: db, token: ops.NewToken(ops.WorkerTokenPrefix), log: &lines{}, owner: pg.Owner}
+	r := &rig{t: t, db: db, token: ops.NewToken(ops.WorkerTokenPrefix), log: &testlog.Log{}, owner: pg.Owner}
 	r.Dispatcher, err = New(Config{DB: db, WorkerToken: r.token, GatewayURL: "http://gateway/mcp", ProxyURL: "http://proxy/", Lease: lease,
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewJSONHandler(r.log, nil))})
 	require.NoError(t, err)

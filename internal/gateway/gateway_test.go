@@ -17,6 +17,7 @@ import (
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/akmatori/akmatori/internal/testlog"
 	"github.com/akmatori/akmatori/internal/tool/sshtest"
 	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/client/transport"
@@ -38,7 +39,7 @@ type world struct {
 	public   seal.PublicKey
 	gateway  *gateway.Gateway
 	stop     func() // ends the gateway and waits
-	log      *syncBuffer
+	log      *testlog.Log
 }
 
 func newWorld(t testing.TB) *world {
@@ -49,7 +50,7 @@ func newWorld(t testing.TB) *world {
 // newWorldOn is newWorld on a database of the caller's.
 func newWorldOn(t testing.TB, db *pgtest.DB) *world {
 	t.Helper()
-	w := &world{t: t, urls: db, log: &syncBuffer{}, auditKey: ops.NewAuditKey("gateway")}
+	w := &world{t: t, urls: db, log: &testlog.Log{}, auditKey: ops.NewAuditKey("gateway")}
 	api, err := postgres.Open(t.Context(), postgres.Config{URL: w.urls.API, App: "test"})
 	require.NoError(t, err)
 	t.Cleanup(api.Close)
@@ -739,21 +740,4 @@ func TestConfig(t *testing.T) {
 		res, err := http.DefaultTransport.RoundTrip(req)
 		return err == nil && res.Body.Close() == nil && res.StatusCode == http.StatusOK
 	}, 5*time.Second, 10*time.Millisecond)
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/seal"
+	"github.com/akmatori/akmatori/internal/testlog"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -42,31 +41,14 @@ type world struct {
 	incident string
 	run      string
 	token    ops.Secret
-	logs     *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	logs     *testlog.Log
 }
 
 // newWorld starts a proxy whose only provider is at base.
 func newWorld(t *testing.T, base string, change func(*ops.Provider), roots *x509.CertPool) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, urls: pgtest.New(t), logs: &syncBuffer{}, token: ops.NewToken(ops.ProxyTokenPrefix)}
+	w := &world{t: t, urls: pgtest.New(t), logs: &testlog.Log{}, token: ops.NewToken(ops.ProxyTokenPrefix)}
 	var err error
 	w.api, err = postgres.Open(ctx, postgres.Config{URL: w.urls.API})
 	require.NoError(t, err)

@@ -133,32 +133,12 @@ func (c *cluster) posted(path string, body any, want int) []byte {
 func (c *cluster) checkTimeline(i ops.Incident, said map[int64]string, n int64) {
 	t := c.t
 	t.Helper()
-	events, err := c.db.Events(t.Context(), i.ID, 0, 10_000)
-	require.NoError(t, err)
-	seen := map[string]int{}
-	runSeq := int64(0)
-	for k, e := range events {
-		require.Equal(t, int64(k+1), e.Seq)
-		if e.RunSeq != 0 {
-			runSeq++
-			require.Equal(t, runSeq, e.RunSeq, "events of the run of %s", i.Title)
-		}
-		switch e.Kind {
-		case ops.EventMessage:
-			var m ops.Message
-			require.NoError(t, json.Unmarshal(e.Data, &m))
-			seen[fmt.Sprint("turn ", m.Turn)]++
-		case ops.EventToolResult:
-			var res ops.ToolResult
-			require.NoError(t, json.Unmarshal(e.Data, &res))
-			seen["result "+res.ID]++
-		case ops.EventApplied:
+	seen, events := c.timeline(i)
+	for _, e := range events {
+		if e.Kind == ops.EventApplied {
 			var a ops.Applied
 			require.NoError(t, json.Unmarshal(e.Data, &a))
 			require.Equal(t, i.ID, said[n<<32|a.Seq])
-			seen["applied"]++
-		case ops.EventBriefing, ops.EventFindings, ops.EventRunEnded:
-			seen[string(e.Kind)]++
 		}
 	}
 	want := map[string]int{"turn 1": 1, "turn 2": 1, "turn 3": 1, "result c1": 1, "result c2": 1, "result c3": 1, "briefing": 1, "findings": 1, "run.ended": 1}

@@ -395,34 +395,43 @@ func (c *cluster) dumpLogs() {
 	}
 }
 
-// checkOnce says that nothing was lost and nothing doubled: timeline numbers
-// without holes, each turn and each result once, each command executed once.
-func (c *cluster) checkOnce(i ops.Incident) {
+// timeline counts what is in the timeline of an incident, turns and results each
+// by themselves, and checks that its numbers have no holes.
+func (c *cluster) timeline(i ops.Incident) (seen map[string]int, events []ops.Event) {
 	t := c.t
 	t.Helper()
 	events, err := c.db.Events(t.Context(), i.ID, 0, 10_000)
 	require.NoError(t, err)
-	seen := map[string]int{}
+	seen = map[string]int{}
 	runSeq := int64(0)
 	for n, e := range events {
 		require.Equal(t, int64(n+1), e.Seq)
 		if e.RunSeq != 0 {
 			runSeq++
-			require.Equal(t, runSeq, e.RunSeq, "events of the run")
+			require.Equal(t, runSeq, e.RunSeq, "events of the run of %s", i.Title)
 		}
+		what := string(e.Kind)
 		switch e.Kind {
 		case ops.EventMessage:
 			var m ops.Message
 			require.NoError(t, json.Unmarshal(e.Data, &m))
-			seen[fmt.Sprint("turn ", m.Turn)]++
+			what = fmt.Sprint("turn ", m.Turn)
 		case ops.EventToolResult:
 			var r ops.ToolResult
 			require.NoError(t, json.Unmarshal(e.Data, &r))
-			seen["result "+r.ID]++
-		case ops.EventFindings, ops.EventRunEnded, ops.EventIncidentOpened, ops.EventRunQueued:
-			seen[string(e.Kind)]++
+			what = "result " + r.ID
 		}
+		seen[what]++
 	}
+	return seen, events
+}
+
+// checkOnce says that nothing was lost and nothing doubled: timeline numbers
+// without holes, each turn and each result once, each command executed once.
+func (c *cluster) checkOnce(i ops.Incident) {
+	t := c.t
+	t.Helper()
+	seen, _ := c.timeline(i)
 	want := []string{"turn 1", "turn 2", "turn 3", "result c1", "result c2", "findings", "run.ended", "incident.opened", "run.queued"}
 	for _, w := range want {
 		require.Equal(t, 1, seen[w], "%s in the timeline", w)

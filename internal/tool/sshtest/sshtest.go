@@ -3,7 +3,6 @@
 package sshtest
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -17,11 +16,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/testlog"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -37,7 +36,7 @@ type Server struct {
 	t       testing.TB
 	config  string
 	process *exec.Cmd
-	log     *buffer
+	log     *testlog.Log
 }
 
 // New starts a server. extra are lines of sshd_config that come first, so they win.
@@ -46,7 +45,7 @@ func New(t testing.TB, extra ...string) *Server {
 	sshd := path(t, "sshd")
 	me, err := user.Current()
 	must(t, err)
-	s := &Server{t: t, Dir: t.TempDir(), User: me.Username, log: &buffer{}}
+	s := &Server{t: t, Dir: t.TempDir(), User: me.Username, log: &testlog.Log{}}
 	must(t, os.Chmod(s.Dir, 0o700))
 	if os.Getuid() == 0 {
 		must(t, os.MkdirAll("/run/sshd", 0o755))
@@ -205,23 +204,6 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(fmt.Errorf("sshtest: %w", err))
 	}
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // Script writes a file that commands can use.

@@ -52,12 +52,17 @@ func (db *DB) PutCredential(ctx context.Context, c ops.Credential, seal func(ops
 	})
 }
 
-// PutTarget stores a target by name.
+// PutTarget stores a target by name. One without a host key keeps what is pinned,
+// as long as it is at the same place: people accept keys that no file has. That it
+// took a login counts no more, unless only its labels are other ones.
 func (db *DB) PutTarget(ctx context.Context, t ops.Target) error {
 	_, err := db.pool.Exec(ctx, `INSERT INTO targets (id, name, kind, address, port, user_name, host_key, credential, labels, jump, scheme, path, ca)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-		ON CONFLICT (name) DO UPDATE SET kind = $3, address = $4, port = $5, user_name = $6, host_key = $7, credential = $8, labels = $9, jump = $10,
-			scheme = $11, path = $12, ca = $13`,
+		ON CONFLICT (name) DO UPDATE SET kind = $3, address = $4, port = $5, user_name = $6, credential = $8, labels = $9, jump = $10, scheme = $11, path = $12, ca = $13,
+			host_key = CASE WHEN $7 = '' AND (targets.address, targets.port, coalesce(targets.jump, '')) = ($4, $5, coalesce($10, '')) THEN targets.host_key ELSE $7 END,
+			tested_at = CASE WHEN $7 IN ('', targets.host_key) AND (targets.kind, targets.address, targets.port, targets.user_name, coalesce(targets.credential, ''),
+				coalesce(targets.jump, ''), targets.scheme, targets.path, targets.ca) = ($3, $4, $5, $6, coalesce($8, ''), coalesce($10, ''), $11, $12, $13)
+				THEN targets.tested_at END`,
 		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump), t.Scheme, t.Path, t.CA)
 	return mapError(err)
 }

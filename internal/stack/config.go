@@ -63,7 +63,8 @@ type FileCredential struct {
 }
 
 // FileTarget is a machine of the inventory, or a Zabbix instance, which has a
-// URL in place of address and port.
+// URL in place of address and port. Without a host key, the one that a person has
+// accepted for this address, port and jump host stays pinned.
 type FileTarget struct {
 	Name       string            `yaml:"name"`
 	Kind       string            `yaml:"kind"`

@@ -1,14 +1,12 @@
 package stack_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,25 +16,8 @@ import (
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/stack"
+	"github.com/akmatori/akmatori/internal/testlog"
 )
-
-// said is a log that a test reads while others write it.
-type said struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 // A configuration is taken whole or not at all, with the variables that it names;
 // one that is wrong leaves what was loaded before, and everybody can see it.
@@ -50,7 +31,7 @@ func TestThreatsConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "akmatori.yaml")
 	env := map[string]string{"LOGIN": "ops", "SECRET": "from-the-environment: [\n#", "EMPTY": ""}
-	log := &said{}
+	log := &testlog.Log{}
 	r := &stack.Reloads{Path: path, DB: db, State: state, Log: slog.New(slog.NewJSONHandler(log, nil)),
 		Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }}
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
@@ -87,12 +68,19 @@ agents:
 	require.Empty(t, all, "nothing of a wrong file is loaded")
 	require.Empty(t, r.Loaded().Version)
 
+	// What a person has accepted is pinned on, where the file says nothing of it.
 	require.NoError(t, load(good))
+	all, err = db.Targets(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, db.PinHostKey(t.Context(), all[0], "ssh-ed25519 accepted"))
+	require.NoError(t, load(good))
+	all, err = db.Targets(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "ssh-ed25519 accepted", all[0].HostKey)
+
 	first := r.Loaded()
 	require.NotEmpty(t, first.Version)
 	require.Empty(t, first.Problem)
-	all, err = db.Targets(t.Context())
-	require.NoError(t, err)
 	require.Equal(t, "ops", all[0].User)
 	helper, err := db.Agent(t.Context(), "helper")
 	require.NoError(t, err)
@@ -136,4 +124,5 @@ agents:
 	all, err = db.Targets(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 2222, all[0].Port)
+	require.Empty(t, all[0].HostKey, "it was accepted at another place")
 }

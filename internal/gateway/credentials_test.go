@@ -93,6 +93,22 @@ func TestCredentialDisabled(t *testing.T) {
 	s.Authorize(public)
 	require.Equal(t, "x\n", call(t, c, "v3", "ssh_execute", args{"target": "demo", "command": "echo x"}).Text)
 	require.Equal(t, 2, w.credential("demo-key").Version)
+
+	// One that is removed, once no target names it any more, is withdrawn in the same way.
+	sessions := strings.Count(s.Log(), "Starting session")
+	running := r.began(w.gateway, "removed", args{"target": "demo", "command": "/bin/sh " + s.Dir + "/wait.sh 60"})
+	require.Eventually(t, func() bool { return strings.Count(s.Log(), "Starting session") > sessions }, 10*time.Second, 10*time.Millisecond)
+	way, err := w.api.Way(t.Context(), "demo", 1)
+	require.NoError(t, err)
+	bare := way[0].Target
+	bare.Credential = ""
+	require.NoError(t, w.api.UpdateTarget(t.Context(), way[0].Target, bare))
+	require.NoError(t, w.api.DeleteCredential(t.Context(), w.credential("demo-key").ID))
+	got := receive(t, running)
+	require.Equal(t, ops.CallFailed, got.State)
+	require.Contains(t, got.Text, "[stopped: its credential was disabled or removed")
+	require.NotContains(t, got.Text, "survived")
+	require.Contains(t, call(t, c, "bare", "ssh_execute", args{"target": "demo", "command": "echo again"}).Text, "has no credential")
 }
 
 // service is a client with the token of a part of the program.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/akmatori/akmatori/cmd/internal/process"
@@ -55,9 +54,6 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		MustNotReach: s.MustNotReach, Workspace: s.Workspace, WithoutLandlock: s.WithoutLandlock,
 		ApprovalWait: s.ApprovalWait}
 	cfg.Name, _ = os.Hostname() // for people; the default does as well
-	if info, ok := debug.ReadBuildInfo(); ok {
-		cfg.Build = info.Main.Version
-	}
 	a, err := agent.New(ctx, cfg)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ import (
 const (
 	project = "akmatori-test"
 	page    = "http://127.0.0.1:8080"
+	release = "v1.2.3-4-gabcdef" // as git describes one
 )
 
 // services are those that keep running, and demo-world, in the order of the
@@ -126,6 +127,23 @@ func testDemo(t *testing.T, d *deployment) {
 	out := d.run("docker", "logs", d.containers(true)["demo"].ID)
 	for _, words := range []string{"incident 1:", "investigation: concluded", "summary: The root file system of demo-host is", "evidence, call c2:"} {
 		require.Contains(t, out, words)
+	}
+	// Every process says which release it is.
+	var system struct {
+		Processes []struct {
+			Kind, Version string
+			Workers       []struct{ Build string }
+		}
+	}
+	status, err := d.do(http.MethodGet, "/api/v1/system", d.token, nil, &system)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	require.Len(t, system.Processes, 3, "api, gateway, proxy")
+	for _, p := range system.Processes {
+		require.Equal(t, release, p.Version, p.Kind)
+		for _, w := range p.Workers {
+			require.Equal(t, release, w.Build)
+		}
 	}
 }
 

@@ -111,7 +111,7 @@ func (e *engine) daemon() {
 		}
 	}()
 	require.NoError(t, <-started)
-	e.env = append(os.Environ(), "DOCKER_HOST="+socket, "COMPOSE_PROJECT_NAME="+project)
+	e.env = append(os.Environ(), "DOCKER_HOST="+socket, "COMPOSE_PROJECT_NAME="+project, "AKMATORI_VERSION="+release)
 	t.Cleanup(func() {
 		if t.Failed() { // what it says of its end is of no interest
 			data, _ := os.ReadFile(log.Name())

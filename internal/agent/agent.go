@@ -32,8 +32,6 @@ type Config struct {
 	// Name is what people see; with a random suffix it is the worker's id.
 	// Empty means "agent".
 	Name string
-	// Build is for people.
-	Build string
 	// OpsListen is the address of /livez, /readyz and /metrics; empty means none.
 	OpsListen string
 	// MustNotReach is what a worker that can reach it refuses to run with:

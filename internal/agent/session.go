@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/wire"
 )
 
@@ -57,7 +58,7 @@ func (a *Agent) converse(ctx context.Context) error {
 // talk says hello and, once welcome, sends until the connection ends.
 func (s *session) talk(ctx context.Context) error {
 	runs, _ := s.agent.held()
-	hello := &wire.Hello{Version: wire.Version, Worker: s.agent.id, Build: s.agent.cfg.Build, Slots: s.agent.cfg.Slots}
+	hello := &wire.Hello{Version: wire.Version, Worker: s.agent.id, Build: ops.Version(), Slots: s.agent.cfg.Slots}
 	for _, r := range runs {
 		hello.Runs = append(hello.Runs, r.ref)
 	}

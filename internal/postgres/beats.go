@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -24,7 +23,7 @@ const keepBeats = 7 * 24 * time.Hour
 // the one that the role is for. detail may be nil; only the api has one. What
 // fails is tried again at the next beat: nothing depends on it but what people see.
 func (db *DB) Announce(ctx context.Context, kind string, detail func() ops.ProcessDetail, log *slog.Logger) {
-	instance, version, began := ops.NewID(), programVersion(), time.Now()
+	instance, version, began := ops.NewID(), ops.Version(), time.Now()
 	tick := time.NewTicker(BeatEvery)
 	defer tick.Stop()
 	for {
@@ -51,24 +50,6 @@ func (db *DB) beat(ctx context.Context, instance, kind, version string, began ti
 			instance, kind, version, began, detail())
 	}
 	return mapError(err)
-}
-
-// programVersion is what this program was built from: the module's version, else the commit.
-func programVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	version := info.Main.Version
-	if version == "" || version == "(devel)" {
-		version = "development"
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && s.Value != "" {
-				version = s.Value[:min(len(s.Value), 12)]
-			}
-		}
-	}
-	return version[:min(len(version), 100)]
 }
 
 // PruneBeats leaves the newest word of each process, and none of those that have

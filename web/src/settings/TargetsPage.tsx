@@ -132,20 +132,29 @@ function Change({ target, logins, others, open, close }: { target: Target; login
 }
 
 const columns: Column<Target>[] = [
-  { label: "Name", show: (t) => inert(t.name) },
-  { label: "Kind", show: (t) => (t.kind === "ssh" ? "SSH" : inert(t.kind)) },
+  {
+    label: "Name",
+    show: (t) => (
+      <>
+        {inert(t.name)}
+        <Sub>{t.kind === "ssh" ? "SSH" : inert(t.kind)}</Sub>
+      </>
+    ),
+  },
   {
     label: "Address",
     show: (t) => (
-      <code>
-        {t.user ? `${inert(t.user)}@` : ""}
-        {inert(t.address)}:{t.port}
-      </code>
+      <>
+        <code>
+          {t.user ? `${inert(t.user)}@` : ""}
+          {inert(t.address)}:{t.port}
+        </code>
+        {t.jump && <Sub>through {inert(t.jump)}</Sub>}
+      </>
     ),
   },
   { label: "Host key", show: (t) => <Pinned target={t} /> },
   { label: "Credential", show: (t) => inert(t.credential) || <span className="faint">None</span> },
-  { label: "Through", show: (t) => inert(t.jump) || <span className="faint">Directly</span> },
 ];
 
 function Pinned({ target }: { target: Target }) {

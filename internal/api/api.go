@@ -323,19 +323,19 @@ const (
 // chores is what the api does by itself.
 func (s *API) chores() []chore {
 	return []chore{
-		{"sessions", 10 * time.Minute, func(ctx context.Context) error { return s.db.DeleteEndedSessions(ctx, s.sessions.idle) }},
-		{"delivery ids", time.Hour, s.forgetDeliveryIDs},
-		{"retention", 10 * time.Minute, s.deleteExpired},
-		{"tallies", time.Minute, s.db.SettleTallies},
-		{"settle", 5 * time.Second, s.db.Settle},
-		{"search", time.Second, func(ctx context.Context) error { return s.db.IndexSearch(ctx, searchQuiet, searchMost) }},
-		{"reconcile", 5 * time.Second, s.reconcileDue},
-		{"tool servers", time.Minute, s.askServers},
-		{"memories", time.Minute, s.rememberByRules},
-		{"silence", 15 * time.Second, s.watchSilence},
-		{"beats", time.Minute, s.db.PruneBeats},
-		{"noise", 15 * time.Second, s.db.CountNoise},
-		{"noisiest", time.Minute, s.db.RankNoise},
+		{"sessions", "removes sessions that have ended", 10 * time.Minute, func(ctx context.Context) error { return s.db.DeleteEndedSessions(ctx, s.sessions.idle) }},
+		{"delivery ids", "forgets by which ids senders repeat themselves, after a week", time.Hour, s.forgetDeliveryIDs},
+		{"retention", "deletes what is older than is to be kept", 10 * time.Minute, s.deleteExpired},
+		{"tallies", "sums up what the list of incidents counts", time.Minute, s.db.SettleTallies},
+		{"settle", "ends flap holds, storms, maintenance and alerts of which nothing is heard", 5 * time.Second, s.db.Settle},
+		{"search", "makes incidents findable by their words", time.Second, func(ctx context.Context) error { return s.db.IndexSearch(ctx, searchQuiet, searchMost) }},
+		{"reconcile", "asks senders which alerts are open", 5 * time.Second, s.reconcileDue},
+		{"tool servers", "asks tool servers whether their tools are what was accepted", time.Minute, s.askServers},
+		{"memories", "remembers findings that a rule of yours accepts", time.Minute, s.rememberByRules},
+		{"silence", "looks for sources that have gone silent", 15 * time.Second, s.watchSilence},
+		{"beats", "forgets signs of life of processes that are gone", time.Minute, s.db.PruneBeats},
+		{"noise", "counts alerts and incidents for the dashboard", 15 * time.Second, s.db.CountNoise},
+		{"noisiest", "ranks the noisiest alerts and sources", time.Minute, s.db.RankNoise},
 	}
 }
 

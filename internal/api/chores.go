@@ -13,6 +13,7 @@ import (
 // replicas one does it, whichever comes first.
 type chore struct {
 	name  string
+	does  string // for people
 	every time.Duration
 	// do has a batch of bounded size to do, and is called again when it is due
 	// again. It has choreWithin at most.

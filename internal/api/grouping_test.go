@@ -208,9 +208,9 @@ func TestChores(t *testing.T) {
 	for _, s := range []*API{r.API, r2.API} {
 		go func() {
 			ended <- s.runChores(ctx, []chore{
-				{"often", 50 * time.Millisecond, func(context.Context) error { did.Add(1); return nil }},
-				{"once", time.Hour, func(context.Context) error { did.Add(1000); return nil }},
-				{"fails", 50 * time.Millisecond, func(context.Context) error { failed.Add(1); return errors.New("no") }},
+				{"often", "", 50 * time.Millisecond, func(context.Context) error { did.Add(1); return nil }},
+				{"once", "", time.Hour, func(context.Context) error { did.Add(1000); return nil }},
+				{"fails", "", 50 * time.Millisecond, func(context.Context) error { failed.Add(1); return errors.New("no") }},
 			})
 		}()
 	}

@@ -92,6 +92,11 @@ func (s *API) system(ctx context.Context, who caller, _ *nothing) (*answer[syste
 	if out.System, err = s.db.System(ctx); err != nil {
 		return nil, err
 	}
+	for _, c := range s.chores() {
+		if n := slices.IndexFunc(out.Chores, func(w postgres.Work) bool { return w.Name == c.name }); n >= 0 {
+			out.Chores[n].Does = c.does
+		}
+	}
 	if !who.User.Powers.May(ops.CanManageInventory) { // an error may quote an address
 		for _, p := range out.Processes {
 			if p.Configuration != nil && p.Configuration.Problem != "" {

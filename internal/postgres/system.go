@@ -26,6 +26,7 @@ type System struct {
 // Work is what became of a chore.
 type Work struct {
 	Name     string    `json:"name"`
+	Does     string    `json:"does,omitempty" doc:"What it is, for people."`
 	RanAt    time.Time `json:"ran_at,omitzero" doc:"When it was last done."`
 	FailedAt time.Time `json:"failed_at,omitzero" doc:"When it last failed."`
 	Failing  bool      `json:"failing" doc:"It has not been done since."`

@@ -5823,6 +5823,8 @@ export interface components {
             time_zone?: string;
         };
         Work: {
+            /** @description What it is, for people. */
+            does?: string;
             /** @description What the last failure said; for those who manage the inventory. */
             error?: string;
             /**

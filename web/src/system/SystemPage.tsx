@@ -6,6 +6,7 @@ import { overview } from "../api/calls";
 import type { Process, System } from "../api/types";
 import { Chains } from "../audit/Chains";
 import { bytes, count } from "../charts/numbers";
+import { Sub } from "../settings/settings";
 import table from "../settings/settings.module.css";
 import { span } from "../text/time";
 import { inert } from "../text/visible";
@@ -255,7 +256,10 @@ function Chores({ s }: { s: System }) {
       {s.chores.map((c) => (
         <tr key={c.name}>
           <td data-label="Chore">
-            <div>{inert(c.name)}</div>
+            <div>
+              {inert(c.name)}
+              {c.does && <Sub>{inert(c.does)}</Sub>}
+            </div>
           </td>
           <td data-label="State">
             <div>{c.failing ? <Chip tone="critical">Fails</Chip> : <Chip tone="good">Done</Chip>}</div>

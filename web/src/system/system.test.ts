@@ -42,6 +42,11 @@ test("what is wrong is said, the worst first", () => {
   ]);
 });
 
+test("a worker of another version is told of", () => {
+  const old = [process("api", { workers: [{ name: "w", build: "v0", slots: 4, runs: 0 }] }), process("gateway"), process("proxy")];
+  expect(verdict(system(old))).toEqual(["The processes have different versions: v0, v1."]);
+});
+
 test("a kind without a process is there as well, and those that live come first", () => {
   const kinds = kindsOf(system([process("api", { alive: false }), process("api")]));
   expect(kinds.map((k) => [k.kind, k.processes.map((p) => p.alive)])).toEqual([

@@ -21,7 +21,7 @@ export function verdict(s: System): string[] {
   const alive = s.processes.filter((p) => p.alive);
   const wrong = kinds.filter((k) => !alive.some((p) => p.kind === k.kind)).map((k) => k.without);
   if (!alive.some((p) => (p.workers ?? []).length > 0)) wrong.push("No worker is connected: investigations wait.");
-  const versions = new Set(alive.map((p) => p.version));
+  const versions = new Set(alive.flatMap((p) => [p.version, ...(p.workers ?? []).map((w) => w.build ?? p.version)]));
   if (versions.size > 1) wrong.push(`The processes have different versions: ${[...versions].sort().join(", ")}.`);
   const failing = s.chores.filter((c) => c.failing).map((c) => c.name);
   if (failing.length > 0) wrong.push(`What fails by itself: ${failing.join(", ")}.`);

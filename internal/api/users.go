@@ -57,6 +57,12 @@ type userPath struct {
 	ID string `path:"id" maxLength:"64"`
 }
 
+type userQuery struct {
+	Text   string `query:"q" maxLength:"100" doc:"Is in the user's name, in whichever case."`
+	Cursor string `query:"cursor" maxLength:"300" doc:"The next_cursor of the page before."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+}
+
 type userChange struct {
 	ID   string `path:"id" maxLength:"64"`
 	Body struct {
@@ -112,14 +118,18 @@ func (s *API) userOperations(api huma.API) {
 	const tag = "accounts"
 	handle(s, api, operation{id: "accept-invitation", method: http.MethodPost, path: "/auth/accept", summary: "Set a password with an invitation link", tag: tag, anonymous: true}, s.accept)
 	handle(s, api, operation{id: "change-password", method: http.MethodPut, path: "/auth/password", summary: "Change your password", tag: tag, status: http.StatusNoContent}, s.changePassword)
-	handle(s, api, operation{id: "list-users", method: http.MethodGet, path: "/users", summary: "All users", tag: tag},
-		func(ctx context.Context, _ caller, _ *nothing) (*answer[list[account]], error) {
-			users, err := s.db.Users(ctx)
+	handle(s, api, operation{id: "list-users", method: http.MethodGet, path: "/users", summary: "Users, by name", tag: tag},
+		func(ctx context.Context, _ caller, in *userQuery) (*answer[list[account]], error) {
+			users, err := s.db.Users(ctx, postgres.UserFilter{Text: storable(in.Text), After: storable(in.Cursor), Limit: in.Limit})
 			accounts := make([]account, len(users))
 			for i, u := range users {
 				accounts[i] = accountOf(u)
 			}
-			return items(accounts, err)
+			page, err := items(accounts, err)
+			if err == nil && len(users) == in.Limit {
+				page.Body.NextCursor = users[len(users)-1].Username
+			}
+			return page, err
 		})
 	handle(s, api, operation{id: "create-user", method: http.MethodPost, path: "/users", summary: "Invite a user", tag: tag, status: http.StatusCreated},
 		func(ctx context.Context, who caller, in *newUser) (*answer[invited], error) {

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/postgres"
 )
 
 // guest invites a user with roles, who sets a password.
@@ -150,4 +153,39 @@ func TestAccounts(t *testing.T) {
 	require.Equal(t, 409, r.call("PATCH", "/api/v1/users/"+ann, map[string]any{"roles": []string{"viewer"}}).status)
 	require.Equal(t, 409, r.call("POST", "/api/v1/users", map[string]any{"username": "ann", "roles": []string{}}).status)
 	require.Equal(t, 404, r.call("PATCH", "/api/v1/users/"+ops.NewID(), map[string]any{"disabled": true}).status)
+}
+
+// More people than fit on a page are all there, in order, and found by their names.
+func TestUsersInPages(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	want := []string{"ann"}
+	for i := range 220 {
+		name := fmt.Sprintf("Person-%03d@example.com", i)
+		require.NoError(t, r.db.CreateUser(t.Context(), postgres.User{ID: ops.NewID(), Username: name, Roles: []string{"viewer"}}))
+		want = append(want, name)
+	}
+	read := func(query string) (names []string, next string) {
+		var page list[account]
+		a := r.call("GET", "/api/v1/users"+query, nil)
+		require.Equal(t, 200, a.status, a.body)
+		a.into(t, &page)
+		for _, u := range page.Items {
+			names = append(names, u.Username)
+		}
+		return names, page.NextCursor
+	}
+	var got []string
+	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+		names, next := read("?limit=100&cursor=" + url.QueryEscape(cursor))
+		got, cursor = append(got, names...), next
+		require.Less(t, pages, 3)
+	}
+	require.ElementsMatch(t, want, got, "each once")
+	some, next := read("?q=PERSON-21")
+	require.Equal(t, want[211:221], some)
+	require.Empty(t, next)
+	some, _ = read("?q=100%25_")
+	require.Empty(t, some, "it is a text, not a pattern")
+	require.Equal(t, 422, r.call("GET", "/api/v1/users?limit=201", nil).status)
 }

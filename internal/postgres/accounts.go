@@ -120,9 +120,21 @@ func (db *DB) UserByToken(ctx context.Context, hash []byte) (User, error) {
 	return u, mapError(err)
 }
 
-// Users gives up to 1,000 users, by name.
-func (db *DB) Users(ctx context.Context) ([]User, error) {
-	rows, err := db.pool.Query(ctx, selectUsers+` FROM users u ORDER BY u.username LIMIT 1000`)
+// UserFilter picks users for a list.
+type UserFilter struct {
+	Text  string // is in their names, in whichever case
+	After string // the name of the last one of the page before
+	Limit int    // 50 if it is not from 1 to 200
+}
+
+// Users gives a page of users, by name. To look for a text it reads the names of
+// all that come first: accounts are people, so these are not many.
+func (db *DB) Users(ctx context.Context, f UserFilter) ([]User, error) {
+	if f.Limit <= 0 || f.Limit > 200 {
+		f.Limit = 50
+	}
+	rows, err := db.pool.Query(ctx, selectUsers+` FROM users u WHERE u.username > $1 AND ($2 = '' OR strpos(lower(u.username), lower($2)) > 0)
+		ORDER BY u.username LIMIT $3`, f.After, f.Text, f.Limit)
 	if err != nil {
 		return nil, mapError(err)
 	}

@@ -127,6 +127,10 @@ export async function accountChecks({ browser, context, page, base }) {
     await other.waitForURL(`${base}/`);
     await page.setViewportSize(wide);
     await page.goto(`${base}/accounts`);
+    await page.getByRole("button", { name: "Sign-in of admin" }).waitFor();
+    await page.keyboard.press("/");
+    await page.keyboard.type(erin.toUpperCase());
+    await until("nobody else", async () => (await page.getByRole("button", { name: /^Sign-in of / }).count()) === 1);
     const row = page.getByRole("listitem").filter({ hasText: erin });
     await row.getByText("Second factor", { exact: true }).waitFor();
     await page.getByRole("button", { name: `Sign-in of ${erin}` }).click();

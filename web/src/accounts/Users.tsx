@@ -1,6 +1,6 @@
 import { Button, Checkbox, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useRef, useState } from "react";
 import { roles, users } from "../api/calls";
 import { messageOf } from "../api/client";
 import type { Account, Body, Role } from "../api/types";
@@ -8,8 +8,10 @@ import { Made, Once } from "../settings/settings";
 import { absolute, isTime } from "../text/time";
 import { inert } from "../text/visible";
 import { Ends, Form } from "../ui/form";
+import { useHotkeys } from "../ui/hotkeys";
 import { PlusIcon } from "../ui/icons";
 import { Ago, Card, LoadingRows, Problem, Snippet } from "../ui/parts";
+import { SearchBox } from "../ui/SearchBox";
 import { Chip } from "../ui/state";
 import css from "./accounts.module.css";
 import { SessionsOf } from "./Sessions";
@@ -24,7 +26,17 @@ interface Invitation {
 }
 
 export function Users() {
-  const query = useQuery({ queryKey: ["users"], queryFn: users.list });
+  const [q, setQ] = useState("");
+  const box = useRef<HTMLInputElement>(null);
+  useHotkeys("accounts", { "/": () => box.current?.focus() });
+  const query = useInfiniteQuery({
+    queryKey: ["users", q],
+    initialPageParam: "",
+    queryFn: ({ pageParam, signal }) => users.list({ q, ...(pageParam ? { cursor: pageParam } : {}) }, { signal }),
+    getNextPageParam: (last) => last.next_cursor || undefined,
+    placeholderData: keepPreviousData,
+  });
+  const all = query.data?.pages.flatMap((p) => p.items);
   const known = useQuery({ queryKey: ["roles"], queryFn: roles.list });
   const [adding, setAdding] = useState(false);
   const [invitation, setInvitation] = useState<Invitation | null>(null);
@@ -32,6 +44,7 @@ export function Users() {
     <section className={css.block} aria-labelledby="users">
       <div className={css.title}>
         <h2 id="users">Users</h2>
+        <SearchBox ref={box} className={css.find} value={q} onChange={setQ} label="Find users" placeholder="Find" rest={250} />
         {!adding && (
           <Button
             leftSection={<PlusIcon size={14} />}
@@ -67,14 +80,22 @@ export function Users() {
         <Problem what="The users could not be read." error={query.error} retry={() => void query.refetch()} />
       ) : (
         <Card label="All users">
-          {query.data ? (
+          {all ? (
             <ul className={css.list}>
-              {query.data.map((u) => (
+              {all.map((u) => (
                 <UserRow key={u.id} user={u} roles={known.data ?? []} invited={setInvitation} />
               ))}
             </ul>
           ) : (
             <LoadingRows rows={3} />
+          )}
+          {all?.length === 0 && q && <p className={css.next}>Nobody has “{q}” in their name.</p>}
+          {query.hasNextPage && (
+            <div className={css.next}>
+              <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+                Show more
+              </Button>
+            </div>
           )}
         </Card>
       )}

@@ -241,7 +241,7 @@ export const maintenance = {
   remove: (id: string) => ok(api.DELETE("/api/v1/maintenance-windows/{id}", one(id))),
 };
 export const users = {
-  list: async ({ signal }: Signal) => (await ok(api.GET("/api/v1/users", { signal }))).items,
+  list: (query: { q?: string; cursor?: string; limit?: number }, { signal }: Signal) => ok(api.GET("/api/v1/users", { params: { query }, signal })),
   create: (body: Body<"NewUserBody">) => ok(api.POST("/api/v1/users", { body })),
   invite: (id: string) => ok(api.POST("/api/v1/users/{id}/invite", one(id))),
   change: (id: string, body: Body<"UserChangeBody">) => ok(api.PATCH("/api/v1/users/{id}", { ...one(id), body })),

@@ -2761,7 +2761,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * All users
+         * Users, by name
          * @description Needs the permission "accounts.manage".
          */
         get: operations["list-users"];
@@ -11688,7 +11688,13 @@ export interface operations {
     };
     "list-users": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Is in the user's name, in whichever case. */
+                q?: string;
+                /** @description The next_cursor of the page before. */
+                cursor?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;

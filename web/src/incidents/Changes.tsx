@@ -1,5 +1,5 @@
 import { Button, NativeSelect, Textarea, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { type ReactNode, useState } from "react";
 import { incidents, users } from "../api/calls";
@@ -107,7 +107,13 @@ function Assign({ incident, close }: Props) {
   const may = useMay();
   const [assignee, setAssignee] = useState(incident.assignee ?? "");
   // Only those who manage accounts may read the names of all.
-  const known = useQuery({ queryKey: ["users"], queryFn: users.list, enabled: may("accounts.manage") });
+  const q = assignee.trim();
+  const known = useQuery({
+    queryKey: ["users", "named", q],
+    queryFn: async (o) => (await users.list({ q, limit: 20 }, o)).items,
+    enabled: may("accounts.manage"),
+    placeholderData: keepPreviousData,
+  });
   const kept = useKept(close);
   const assign = useMutation({ mutationFn: (name: string) => incidents.assign(incident.id, name), onSuccess: kept });
   return (

@@ -20,6 +20,7 @@ export const keys = {
   incidents: { "/": "search", j: "next", k: "previous", x: "choose it", X: "choose all from the last one to it" },
   chosen: { a: "acknowledge all that are chosen, or this one", Escape: "choose none" },
   alerts: { "/": "search" },
+  accounts: { "/": "find a user" },
   incident: { a: "acknowledge", i: "investigate", "[": "newer incident", "]": "older incident", u: "back to the list" },
   approval: { y: "approve the first waiting call, pressed twice", n: "deny it, pressed twice", Escape: "neither, after the first press" },
 } as const satisfies Record<string, Record<string, string>>;
@@ -36,6 +37,7 @@ export const sheet: { where: string; lines: Line[] }[] = [
   { where: "An incident", lines: of("incident") },
   { where: "A call that waits for a decision", lines: of("approval") },
   { where: "Alerts", lines: of("alerts") },
+  { where: "Users and roles", lines: of("accounts") },
   {
     where: "Search in an output",
     lines: [

@@ -219,10 +219,10 @@ func (s *storedSource) recent(at time.Time) int {
 // count counts an incident that it has opened.
 func (s *storedSource) count(at time.Time) {
 	if at.Sub(s.storm.since) >= stormMinute {
-		s.storm.since, s.storm.opened = at, 0
+		s.storm.since, s.storm.opened, s.counted = at, 0, 0
 	}
 	s.storm.opened++
-	s.stormDirty = true
+	s.counted++
 }
 
 // mayStorm says whether a batch with so many groups could need the storm's own
@@ -260,10 +260,7 @@ func (in *intake) collapse(s *storedAlert, d grouping.Decision, at time.Time) (i
 	case !on:
 		in.say(i, "the storm goes on: %s opened more than %d incidents within a minute again", src.Name, src.limit())
 	}
-	src.storm.incident, src.storm.lastAt, src.storm.quietAt, src.stormDirty = i.ID, at, at.Add(src.quiet()), true
-	if src.storm.since.IsZero() {
-		src.storm.since = at
-	}
+	src.storm.incident, src.storm.lastAt, src.storm.quietAt, src.collected = i.ID, at, at.Add(src.quiet()), true
 	s.Why = fmt.Sprintf("Storm: %s opened more than %d incidents within a minute, so new groups are collected in this one. By itself: ", src.Name, src.limit())
 	in.note(key, i, at)
 	in.note(d.Key, i, at)

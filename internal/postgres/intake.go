@@ -136,8 +136,9 @@ type identityKey struct{ source, identity string }
 
 type storedSource struct {
 	ops.Source
-	storm      storm
-	stormDirty bool
+	storm     storm
+	counted   int  // incidents that this batch has opened within the storm's minute
+	collected bool // this batch has put a group into the storm
 }
 
 // storm is what a source's storms row says.
@@ -447,10 +448,15 @@ func (in *intake) queueAll(b *pgx.Batch, deliveries []ops.Delivery) {
 	queueAlerts(b, in.alertOrder)
 	queueSearch(b, in.incidents, in.incidentOrder, in.alertOrder)
 	for _, id := range sortedKeys(in.sources) { // sorted: another process counts the same rows
-		if s := in.sources[id]; s.stormDirty {
-			b.Queue(`INSERT INTO storms (source_id, since, opened, incident_id, last_at, quiet_at) VALUES ($1, $2, $3, $4, $5, $6)
-				ON CONFLICT (source_id) DO UPDATE SET since = $2, opened = $3, incident_id = $4, last_at = $5, quiet_at = $6`,
-				id, s.storm.since, s.storm.opened, orNullText(s.storm.incident), s.storm.lastAt, orNull(s.storm.quietAt))
+		s := in.sources[id]
+		if s.counted > 0 { // others may have counted meanwhile, or begun a storm
+			b.Queue(`INSERT INTO storms (source_id, since, opened, last_at) VALUES ($1, $2, $3, $2)
+				ON CONFLICT (source_id) DO UPDATE SET since = greatest(storms.since, $2),
+					opened = CASE WHEN $2 - storms.since < $5::interval THEN storms.opened + $4 ELSE $3 END`,
+				id, s.storm.since, s.storm.opened, s.counted, stormMinute)
+		}
+		if s.collected {
+			b.Queue(`UPDATE storms SET incident_id = $2, last_at = $3, quiet_at = $4 WHERE source_id = $1`, id, s.storm.incident, s.storm.lastAt, s.storm.quietAt)
 		}
 	}
 	queueEvents(b, in.events)

@@ -95,6 +95,19 @@ func TestBehindAWait(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []int{3, 2}, []int{now.AlertCount, now.FiringCount})
 	})
+	t.Run("alerts behind the beginning of a storm", func(t *testing.T) {
+		urls, db, src, i := begin(t)
+		other := delivery(src, 0, "c")
+		other.Alerts[0].GroupKey = "other"
+		require.NoError(t, meanwhile(t, urls, func(tx pgx.Tx) {
+			exec(t, tx, `SELECT pg_advisory_xact_lock(hashtextextended('groups', 0))`)
+			exec(t, tx, `UPDATE storms SET opened = opened + 10, incident_id = $1, quiet_at = last_at + interval '1 hour'`, i.ID)
+		}, func() error { return db.Ingest(t.Context(), []ops.Delivery{other}) }))
+		var storm string
+		var opened int
+		require.NoError(t, owner(t, urls).QueryRow(t.Context(), `SELECT coalesce(incident_id::text, 'none'), opened FROM storms`).Scan(&storm, &opened))
+		require.Equal(t, []any{i.ID, 12}, []any{storm, opened}, "the storm goes on, and all are counted")
+	})
 	t.Run("a person behind another one", func(t *testing.T) {
 		urls, db, _, i := begin(t)
 		nobody := "somebody"

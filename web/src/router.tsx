@@ -58,7 +58,7 @@ const login = createRoute({
 const setup = createRoute({
   getParentRoute: () => root,
   path: "/setup",
-  component: lazyRouteComponent(() => import("./auth/pages"), "SetupPage"),
+  component: lazyRouteComponent(() => import("./auth/SetupPage"), "SetupPage"),
 });
 
 const accept = createRoute({

@@ -2,7 +2,7 @@ import { Button, PasswordInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useRef } from "react";
 import { users } from "../api/calls";
-import { shortest } from "../auth/pages";
+import { shortest } from "../auth/ByLink";
 import { NotifySettings } from "../notify/NotifySettings";
 import { inert } from "../text/visible";
 import { Card, Page, Problem } from "../ui/parts";

@@ -30,17 +30,9 @@ func openAnthropic(cfg Config) Turn {
 			option.WithoutOpenTelemetry(),
 		)
 		stream := messages.NewStreaming(ctx, anthropicRequest(req))
-		defer func() { _ = stream.Close() }()
 		r := anthropicReply{Reply: Reply{Usage: ops.Usage{Model: req.Model}}, blocks: map[int64]*anthropicBlock{}}
-		for stream.Next() {
-			piece, err := r.add(stream.Current())
-			if err != nil {
-				return Reply{}, err
-			}
-			say(piece)
-		}
-		if err := stream.Err(); err != nil {
-			return Reply{}, anthropicError(w, err)
+		if err := follow(stream, r.add, say, func(err error) error { return anthropicError(w, err) }); err != nil {
+			return Reply{}, err
 		}
 		return r.finish(req.Model)
 	}

@@ -35,17 +35,9 @@ func openOpenAI(cfg Config) Turn {
 			option.WithHTTPClient(w.client()),
 		)
 		stream := chat.NewStreaming(ctx, openAIRequest(cfg.Kind, req))
-		defer func() { _ = stream.Close() }()
 		r := openAIReply{Reply: Reply{Usage: ops.Usage{Model: req.Model}}}
-		for stream.Next() {
-			piece, err := r.add(stream.Current())
-			if err != nil {
-				return Reply{}, err
-			}
-			say(piece)
-		}
-		if err := stream.Err(); err != nil {
-			return Reply{}, openAIError(w, err)
+		if err := follow(stream, r.add, say, func(err error) error { return openAIError(w, err) }); err != nil {
+			return Reply{}, err
 		}
 		return r.finish(cfg.Kind, req.Model)
 	}

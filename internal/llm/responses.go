@@ -46,17 +46,9 @@ func openResponses(cfg Config) Turn {
 
 func responsesTurn(ctx context.Context, service *responses.ResponseService, w *wire, p responses.ResponseNewParams, say func(Delta)) (Reply, error) {
 	stream := service.NewStreaming(ctx, p)
-	defer func() { _ = stream.Close() }()
 	r := responsesReply{Reply: Reply{Usage: ops.Usage{Model: p.Model}}, items: map[int64]*responsesItem{}}
-	for stream.Next() {
-		piece, err := r.add(stream.Current())
-		if err != nil {
-			return Reply{}, err
-		}
-		say(piece)
-	}
-	if err := stream.Err(); err != nil {
-		return Reply{}, openAIError(w, err)
+	if err := follow(stream, r.add, say, func(err error) error { return openAIError(w, err) }); err != nil {
+		return Reply{}, err
 	}
 	return r.finish(p.Model)
 }

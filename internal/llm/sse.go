@@ -54,3 +54,28 @@ func events(r io.Reader) iter.Seq2[[]byte, error] {
 		}
 	}
 }
+
+// vendorStream is how the SDKs of vendors give an answer, event by event.
+type vendorStream[E any] interface {
+	Next() bool
+	Current() E
+	Err() error
+	Close() error
+}
+
+// follow gives each event to add, says what add makes of it, and closes the
+// stream. What the stream itself fails with is put into our terms by explain.
+func follow[E any](stream vendorStream[E], add func(E) (Delta, error), say func(Delta), explain func(error) error) error {
+	defer func() { _ = stream.Close() }()
+	for stream.Next() {
+		piece, err := add(stream.Current())
+		if err != nil {
+			return err
+		}
+		say(piece)
+	}
+	if err := stream.Err(); err != nil {
+		return explain(err)
+	}
+	return nil
+}

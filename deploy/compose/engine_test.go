@@ -48,7 +48,7 @@ type engine struct {
 
 // room is the disk space that base images, the engine's copies of them and what is
 // built take, in bytes, with some to spare.
-const room = 8 << 30
+const room = 5 << 30
 
 // start makes the namespaces and starts the engine. Everything ends with t.
 func start(t *testing.T) *engine {

@@ -65,10 +65,11 @@ function Search({ search }: { search: MemorySearch }) {
 }
 
 function List({ search }: { search: MemorySearch }) {
+  const { incident, ...others } = search;
   const query = useInfiniteQuery({
     queryKey: ["memories", search],
     initialPageParam: "",
-    queryFn: ({ pageParam, signal }) => memories.list({ ...search, limit: 50, ...(pageParam ? { cursor: pageParam } : {}) }, { signal }),
+    queryFn: ({ pageParam, signal }) => memories.list({ ...others, ...(incident ? { incident: String(incident) } : {}), limit: 50, ...(pageParam ? { cursor: pageParam } : {}) }, { signal }),
     getNextPageParam: (last) => last.next_cursor || undefined,
   });
   const all = query.data?.pages.flatMap((p) => p.items) ?? [];

@@ -1,5 +1,6 @@
 import { Button } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useMay } from "../accounts/may";
 import { memories } from "../api/calls";
@@ -23,7 +24,9 @@ export function Remember({ incident, found, service }: { incident: string; found
       <p className={css.remember}>
         <span>
           Remembered by {inert(confirmer(memory.confirmed_by))} <span className="faint"><Ago at={memory.confirmed_at} suffix=" ago" /></span>.{" "}
-          <a href={`/memory?incident=${memory.incident_number}`}>Look at it</a>
+          <Link to="/memory" search={{ incident: memory.incident_number }}>
+            Look at it
+          </Link>
         </span>
       </p>
     );

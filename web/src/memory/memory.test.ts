@@ -76,6 +76,6 @@ describe("a memory", () => {
 });
 
 it("the address keeps what is a search, and nothing else", () => {
-  expect(readSearch({ q: " disk ", state: "old", incident: 12, other: 1 })).toEqual({ q: "disk", state: "old", incident: "12" });
+  expect(readSearch({ q: " disk ", state: "old", incident: 12, other: 1 })).toEqual({ q: "disk", state: "old", incident: 12 });
   expect(readSearch({ q: "", state: "x", incident: {} })).toEqual({});
 });

@@ -6,14 +6,15 @@ import { pasteable } from "../text/visible";
 export interface MemorySearch {
   q?: string;
   state?: "current" | "old";
-  incident?: string;
+  incident?: string | number;
 }
 
 export function readSearch(search: Record<string, unknown>): MemorySearch {
   const text = (value: unknown, max: number) => (typeof value === "string" || typeof value === "number" ? String(value).trim().slice(0, max) : "");
   const kept: MemorySearch = {};
   const q = text(search.q, 200);
-  const incident = text(search.incident, 64);
+  // A number stays one: the router would put a text of digits into quotes.
+  const incident = typeof search.incident === "number" ? search.incident : text(search.incident, 64);
   if (q) kept.q = q;
   if (incident) kept.incident = incident;
   if (search.state === "current" || search.state === "old") kept.state = search.state;

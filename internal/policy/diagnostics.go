@@ -28,13 +28,14 @@ func (c class) why(u unit) string {
 		}
 		return ""
 	}
-	return diagnose(u.words, 0)
+	return diagnose(u, 0)
 }
 
 // diagnose says why a command is not one of the diagnostics; "" if it is. It
 // sees through wrappers, of which sudo is one: what is here reads the same
 // things whoever reads them, and is chosen for that.
-func diagnose(words argv, depth int) string {
+func diagnose(u unit, depth int) string {
+	words := u.words
 	if len(words) == 0 || words[0].unknown {
 		return "which program it runs is not known"
 	}
@@ -51,6 +52,9 @@ func diagnose(words argv, depth int) string {
 	}
 	if ok {
 		why := d.why(words[1:])
+		if why == "" && name == "openssl" && words[1].text == "s_client" && !u.silent {
+			why = "s_client sends on what it reads: only behind a bare echo, or with </dev/null"
+		}
 		if why == "" {
 			return ""
 		}
@@ -61,15 +65,15 @@ func diagnose(words argv, depth int) string {
 	if len(words) == 2 && words[1].text == "--version" && versioned.MatchString(name) {
 		return ""
 	}
-	inner, ok := unwrap(unit{words: words})
+	inner, ok := unwrap(u)
 	if !ok {
 		if _, wraps := wrappers[name]; wraps {
 			return "what " + name + " runs cannot be read"
 		}
 		return name + " is not one of its commands"
 	}
-	for _, u := range inner {
-		if why := diagnose(u.words, depth+1); why != "" {
+	for _, in := range inner {
+		if why := diagnose(in, depth+1); why != "" {
 			return why
 		}
 	}
@@ -136,10 +140,10 @@ var diagnostics = map[string]diagnostic{
 	"numactl":   {options: "-Hs --hardware --show"},
 	"numastat":  {options: "-cmnsvz -p:"},
 	"dmidecode": {options: "-q -t: -s: --type= --string= --quiet"},
-	"sysctl":    {options: "-aenN --all --values --names --ignore", operands: each(`^[a-z][A-Za-z0-9_.*/-]*$`)},
+	"sysctl":    {options: "-aenN --all --values --names --ignore", operands: settings},
 	"getconf":   {options: "-a", operands: each(word_)},
 	"ulimit":    {options: "-aHScdflmnpstuvx"},
-	"mcelog":    {options: "--client"},
+	"mcelog":    {options: "--client", check: needs("--client")},
 	"sensors":   {options: "-uAj"},
 	"dmesg":     {options: "-THkrtuxeP -l: -f: -L? --human --ctime --reltime --kernel --userspace --decode --nopager --notime --level= --facility= --since= --until= --time-format= --color?"},
 
@@ -153,7 +157,7 @@ var diagnostics = map[string]diagnostic{
 	"coredumpctl":     {all: verbs("-1r --no-pager -n: --since= --until= --reverse", "", "list *", "info *")},
 	"systemd-analyze": {all: verbs("--no-pager", "", "time", "blame", "critical-chain *")},
 	"chronyc":         {all: verbs("-nva -m", "tracking", "sources", "sourcestats", "activity", "ntpdata", "selectdata", "serverstats")},
-	"ntpq":            {options: "-pn4n6"},
+	"ntpq":            {options: "-pn46", check: needs("-p")},
 	"ntpstat":         {},
 	"getenforce":      {},
 	"sestatus":        {options: "-bv"},
@@ -181,18 +185,25 @@ var diagnostics = map[string]diagnostic{
 	"top":     {options: "-bcHi1S -n: -o: -p: -u: -d: -E: -e: -w?", check: needs("-b", "-n")},
 	"free":    {options: "-bkmghltwv --bytes --kibi --mebi --gibi --human --si --total --wide -s: -c:", check: together("-s", "-c")},
 	"vmstat":  {options: "-adfmnstwDy -S: -p: --active --forks --slabs --stats --disk --wide --timestamp --unit=", operands: rounds},
-	"iostat":  {options: "-cdhkmNstxyz -p: -o: -j: --human --pretty --dec=", operands: rounds},
+	"iostat":  {options: "-cdhkmNstxyz -p: -o: -j: --human --pretty --dec=", operands: rounds, check: likeThis("-p|-o|-j", `^[A-Za-z]`)},
 	"mpstat":  {options: "-AnuT -P: -I: -N: -o:", operands: rounds},
 	"pidstat": {options: "-dHhIlRrstUuvw -p: -C: -T: -G: --human --dec=", operands: rounds},
-	"sar": {options: "-ABbdFHhpqRrSuVvWwyzt -I: -m: -n: -P: -s: -e: -i: -f: -# --human --pretty", operands: rounds, check: func(given []option, _ argv) string {
-		return fileOptions(given, "-f")
-	}},
+	"sar": {options: "-ABbdFHhpqRrSuVvWwyzt -I: -m: -n: -P: -s: -e: -i: -f: -# --human --pretty", operands: rounds, check: all(
+		likeThis("-s|-e", `^[0-9]{2}:[0-9]{2}(:[0-9]{2})?$`), likeThis("-I", `^(SUM|ALL)$`), func(given []option, _ argv) string { return fileOptions(given, "-f") })},
 	"ipvsadm": {options: "-Lln --list --numeric --stats --rate"},
-	"lsof":    {options: "-nPabltwUOR -i? -p: -u: -c: -s? -T?", operands: anyOf(`^\+(L[0-9]*|[dD])$`, anyPath)},
-	"fuser":   {options: "-vmu -n:", operands: anyPath},
-	"jps":     {options: "-lmvq"},
-	"jstat":   {all: each(`^(-(class|compiler|gc|gccapacity|gccause|gcnew|gcold|gcmetacapacity|gcutil)|-t|[0-9]+|[0-9]+m?s)$`)},
-	"jstack":  {options: "-le", operands: each(digits)},
+	"lsof":    {options: "-nPabltwUOR -i? -p: -u: -c: -s? -T?", operands: anyOf(`^(\+(L[0-9]*|[dD])|`+sockets+`)$`, below), check: likeThis("-i", `^(`+sockets+`)?$`)},
+	"fuser": {options: "-vmu -n:", operands: anyOf(`^[a-z0-9-]+(/(tcp|udp))?$`, below), check: func(_ []option, operands argv) string {
+		return each(`^[^,]*$`)(slices.DeleteFunc(slices.Clone(operands), func(w word) bool { return w.glob })) // host names stand behind a comma
+	}},
+	"jps": {options: "-lmvq"},
+	"jstat": {all: func(args argv) string {
+		numbers := slices.DeleteFunc(slices.Clone(args), func(w word) bool { return strings.HasPrefix(w.text, "-") })
+		if len(numbers) == 2 { // the second is an interval
+			return "it would not end"
+		}
+		return each(`^(-(class|compiler|gc|gccapacity|gccause|gcnew|gcold|gcmetacapacity|gcutil)|-t|[0-9]+|[0-9]+m?s)$`)(args)
+	}},
+	"jstack": {options: "-le", operands: each(digits)},
 
 	// Disks and files, by their names and sizes.
 	"df":         {options: "-ahHiklPT -t: -x: -B: --all --human-readable --inodes --local --portability --print-type --total --si --type= --exclude-type= --block-size= --output?", operands: anyPath},
@@ -217,11 +228,16 @@ var diagnostics = map[string]diagnostic{
 	"nvme":       {all: verbs("-o:", "list", "list-subsys", "smart-log *", "error-log *", "id-ctrl *")},
 	"mdadm":      {options: "-D --detail --scan", operands: each(device), check: needs("-D|--detail")},
 	"multipath":  {options: "-l -ll -v:", check: needs("-l")},
-	"zpool":      {all: verbs("-xvHp", "status *", "list *", "history")},
-	"zfs":        {all: verbs("-Hpr -o: -t:", "list *")},
-	"tune2fs":    {options: "-l", operands: each(device), check: needs("-l")},
-	"dumpe2fs":   {options: "-h", operands: each(device), check: needs("-h")},
-	"xfs_info":   {operands: anyPath},
+	"zpool": {all: func(args argv) string {
+		if slices.ContainsFunc(args, func(w word) bool { return !w.unknown && numeric.MatchString(w.text) }) {
+			return "it would not end"
+		}
+		return verbs("-xvHp", "status *", "list *", "history")(args)
+	}},
+	"zfs":      {all: verbs("-Hpr -o: -t:", "list *")},
+	"tune2fs":  {options: "-l", operands: each(device), check: needs("-l")},
+	"dumpe2fs": {options: "-h", operands: each(device), check: needs("-h")},
+	"xfs_info": {operands: anyPath},
 
 	// The network, from here.
 	"ip":           {all: ip},
@@ -246,8 +262,8 @@ var diagnostics = map[string]diagnostic{
 	"mtr":          {options: "-nrwbzT46 -c: -m: --report --report-wide --no-dns --report-cycles=", operands: each(ownHost), check: needs("-r|-w|--report|--report-wide")},
 	"nc":           {options: "-zvnu46 -w:", operands: each(ownHost + `|^[0-9]+(-[0-9]+)?$`), check: needs("-z")},
 	"dig":          {all: dig},
-	"host":         {options: "-46av -t: -W: -c:", operands: each(ownHost)},
-	"nslookup":     {operands: each(ownHost)},
+	"host":         {options: "-46av -t: -W: -c:", operands: upTo(1, each(ownHost))}, // a second one is a server
+	"nslookup":     {operands: upTo(1, each(ownHost)), check: some},                  // likewise, and without any it reads commands
 	"getent":       {all: getent},
 	"curl":         {all: curl},
 
@@ -295,6 +311,7 @@ var diagnostics = map[string]diagnostic{
 	"sha256sum": {options: "-bt", operands: files},
 	"echo":      {all: func(argv) string { return "" }},
 	"printf":    {all: printf},
+	"test":      {all: each(`^(!|-[bcdefghkLpSrsuwx]|/[A-Za-z0-9_./-]*)$`)},
 	"true":      {operands: each(free)},
 	"false":     {operands: each(free)},
 	"pwd":       {options: "-LP"},
@@ -314,12 +331,12 @@ var diagnostics = map[string]diagnostic{
 	"rpm":        {options: "-qailc -R -f --query --all --info --list --last --changelog --requires --qf= --queryformat=", operands: each(packageName), check: all(needs("-q|--query"), noValue("--qf", "%(", "%{lua"), noValue("--queryformat", "%(", "%{lua"))},
 
 	// Containers.
-	"docker":  {all: docker},
-	"podman":  {all: docker},
-	"nerdctl": {all: docker},
-	"crictl":  {all: verbs("-aqv -o: --tail= --name= --state= --no-trunc --timestamps --since=", "ps", "pods", "images", "stats", "info", "version", "logs *")},
-	"kubectl": {all: kubectl},
-	"helm":    {all: verbs("-aqA -n: --all --all-namespaces --namespace= --max=", "list", "ls", "history *", "version")},
+	"docker":  {all: behind("", docker)},
+	"podman":  {all: behind("", docker)},
+	"nerdctl": {all: behind("", docker)},
+	"crictl":  {all: behind("", verbs("-aqv -o: --tail= --name= --state= --no-trunc --timestamps --since=", "ps", "pods", "images", "stats", "info", "version", "logs *"))},
+	"kubectl": {all: behind("-n: --namespace= --context=", kubectl)},
+	"helm":    {all: behind("-n: --namespace=", verbs("-aqA -n: --all --all-namespaces --namespace= --max=", "list", "ls", "history *", "version"))},
 
 	// Services.
 	"nginx":                {options: "-vV"},
@@ -339,9 +356,9 @@ var diagnostics = map[string]diagnostic{
 	"pm2":                  {all: verbs("", "list", "ls", "status")},
 	"monit":                {all: verbs("", "status *", "summary *")},
 	"pcs":                  {all: verbs("", "status *", "resource status *", "quorum status")},
-	"crm_mon":              {options: "-1rnA"},
+	"crm_mon":              {options: "-1rnA", check: needs("-1")},
 	"drbdadm":              {all: verbs("", "status *", "cstate *", "dstate *", "role *")},
-	"ceph":                 {all: verbs("-s --status", "", "status", "health", "health detail", "df", "df detail", "osd tree", "osd df", "osd stat", "mon stat", "pg stat", "versions")},
+	"ceph":                 {all: ceph},
 	"consul":               {all: verbs("", "members")},
 	"squeue":               {options: "-lah -u: -p: -j: -o:"},
 	"sinfo":                {options: "-lNRs -p: -n: -o:"},
@@ -349,15 +366,18 @@ var diagnostics = map[string]diagnostic{
 
 // Shapes of operands.
 const (
+	sockets     = `[46]?([A-Za-z]{3,6})?(@(` + address + `|` + label + `))?(:[A-Za-z0-9,-]+)?`
 	free        = `^[^-].*$|^$`
 	word_       = `^[A-Za-z0-9_+][A-Za-z0-9_.:@+-]*$`
 	packageName = `^[A-Za-z0-9_+/*][A-Za-z0-9_.:@+*/-]*$`
 	digits      = `^[0-9]+$`
 	device      = `^/dev/[A-Za-z0-9/_.-]+$`
 	address     = `([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*)`
+	label       = `[A-Za-z0-9_][A-Za-z0-9_-]{0,62}`
+	private     = `((127|10)(\.[0-9]{1,3}){3}|192\.168(\.[0-9]{1,3}){2}|172\.(1[6-9]|2[0-9]|3[01])(\.[0-9]{1,3}){2}|::1|(f[cd][0-9a-fA-F]{2}|fe80):[0-9a-fA-F:]+)`
 	// ownHost is an address, or a name that no resolver outside is asked for: a
 	// name can carry data to whoever answers for its domain.
-	ownHost = `^(` + address + `|[A-Za-z0-9_-]{1,63}|[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,6}\.(local|localdomain|localhost|internal|intranet|lan|home|corp|svc))$`
+	ownHost = `^(` + address + `|` + label + `|` + label + `(\.` + label + `){0,6}\.(local|localdomain|localhost|internal|intranet|lan|home|corp|svc))$`
 )
 
 // each wants every operand known and of a shape.
@@ -373,9 +393,18 @@ func each(shape string) func(argv) string {
 	}
 }
 
+// some wants operands.
+func some(_ []option, operands argv) string {
+	if len(operands) == 0 {
+		return "not without an argument"
+	}
+	return ""
+}
+
+// upTo limits how many operands there are. A pattern stands for any number.
 func upTo(n int, then func(argv) string) func(argv) string {
 	return func(operands argv) string {
-		if len(operands) > n {
+		if len(operands) > n || slices.ContainsFunc(operands, func(w word) bool { return w.glob }) {
 			return "too many arguments"
 		}
 		return then(operands)
@@ -399,6 +428,29 @@ func anyPath(operands argv) string {
 	}
 	return ""
 }
+
+// below is anyPath for programs that may take another name for that of a host.
+func below(operands argv) string {
+	for _, w := range operands {
+		if !strings.HasPrefix(w.text, "/") {
+			return "not with " + quoted(argv{w})
+		}
+	}
+	return anyPath(operands)
+}
+
+// settings are names of the kernel's, but of those that hold a key.
+func settings(operands argv) string {
+	if slices.ContainsFunc(operands, func(w word) bool { return secretState.MatchString(w.text) }) {
+		return "this setting holds a key"
+	}
+	return each(`^[a-z][A-Za-z0-9_*-]*([./][A-Za-z0-9_*-]+)*$`)(operands)
+}
+
+// secretState is how names below /sys and /proc/sys look whose content is secret.
+var secretState = regexp.MustCompile(`passw|secret|key`)
+
+var numeric = regexp.MustCompile(`^[0-9.]+$`)
 
 // files is for programs that show content. They read only what [readable] lets.
 func files(operands argv) string {
@@ -437,20 +489,24 @@ func rounds(operands argv) string {
 	return "it would run for too long"
 }
 
-func value(given []option, names string) (string, bool) {
+// values of all options that have one of the names, "-a|--all". If there are
+// several, each must be fit to be the one that counts.
+func values(given []option, names string) (all []string) {
 	for _, o := range given {
 		if slices.Contains(strings.Split(names, "|"), o.name) {
-			return o.value, true
+			all = append(all, o.value)
 		}
 	}
-	return "", false
+	return all
 }
+
+func has(given []option, names string) bool { return len(values(given, names)) > 0 }
 
 // needs wants one of each group of options, "-a|--all".
 func needs(groups ...string) func([]option, argv) string {
 	return func(given []option, _ argv) string {
 		for _, g := range groups {
-			if _, ok := value(given, g); !ok {
+			if !has(given, g) {
 				return "only with " + strings.ReplaceAll(g, "|", " or ")
 			}
 		}
@@ -461,9 +517,21 @@ func needs(groups ...string) func([]option, argv) string {
 // together wants both options or none.
 func together(a, b string) func([]option, argv) string {
 	return func(given []option, _ argv) string {
-		_, hasA := value(given, a)
-		if _, hasB := value(given, b); hasA && !hasB {
+		if has(given, a) && !has(given, b) {
 			return a + " only with " + b
+		}
+		return ""
+	}
+}
+
+// likeThis wants all values of options to have a shape.
+func likeThis(names, shape string) func([]option, argv) string {
+	re := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(shape) })
+	return func(given []option, _ argv) string {
+		for _, v := range values(given, names) {
+			if !re().MatchString(v) {
+				return "not with " + quoted(argv{{text: v}})
+			}
 		}
 		return ""
 	}
@@ -495,8 +563,11 @@ func all(checks ...func([]option, argv) string) func([]option, argv) string {
 }
 
 func bounded(given []option, name string, most int) string {
-	v, ok := value(given, name)
-	if n, err := strconv.Atoi(v); !ok || err != nil || n < 1 || n > most {
+	wrong := func(v string) bool {
+		n, err := strconv.Atoi(v)
+		return err != nil || n < 1 || n > most
+	}
+	if all := values(given, name); len(all) == 0 || slices.ContainsFunc(all, wrong) {
 		return "only with " + name + " and a number up to " + strconv.Itoa(most)
 	}
 	return ""

@@ -9,7 +9,8 @@ import (
 
 // verbs is for programs whose first words say what to do. Each verb is these
 // words; a * at its end lets more words follow, none of which is an option. The
-// options may stand anywhere; hosts given with -h must be of the own network.
+// options may stand anywhere but between the words of a verb, where one may take
+// the next word for its value; hosts given with -h must be of the own network.
 func verbs(known options, list ...string) func(argv) string {
 	more := each(free)
 	host := each(ownHost)
@@ -18,20 +19,23 @@ func verbs(known options, list ...string) func(argv) string {
 		if why == "" {
 			why = more(operands)
 		}
-		if h, ok := value(given, "-h"); ok && why == "" {
-			why = host(argv{{text: h}})
+		for _, h := range values(given, "-h") {
+			if why == "" {
+				why = host(argv{{text: h}})
+			}
 		}
 		if why != "" {
 			return why
 		}
+		_, _, rest, _ := known.scan(args, true)
 		var have []string
-		for _, w := range operands {
+		for _, w := range rest {
 			have = append(have, w.text)
 		}
 		for _, v := range list {
 			want, open := strings.CutSuffix(v, "*")
 			fields := strings.Fields(want)
-			if len(have) >= len(fields) && slices.Equal(have[:len(fields)], fields) && (open || len(have) == len(fields)) {
+			if len(have) >= len(fields) && slices.Equal(have[:len(fields)], fields) && (open || len(operands) == len(fields)) {
 				return ""
 			}
 		}
@@ -39,6 +43,18 @@ func verbs(known options, list ...string) func(argv) string {
 			return "not without a verb"
 		}
 		return strings.Join(have[:min(2, len(have))], " ") + " is not a known safe verb"
+	}
+}
+
+// behind wants no options before the verb but those of the program itself. Of
+// others it is not known whether they take the verb for their value, so that the
+// word behind it would be the verb.
+func behind(own options, then func(argv) string) func(argv) string {
+	return func(args argv) string {
+		if _, _, _, why := own.scan(args, true); why != "" {
+			return "before the verb " + why
+		}
+		return then(args)
 	}
 }
 
@@ -50,12 +66,26 @@ func readable(file string) string {
 	if !strings.HasPrefix(file, "/") || strings.Contains("/"+file+"/", "/../") || path.Clean(file) != strings.TrimSuffix(file, "/") && file != "/" {
 		return no
 	}
-	// What a pattern stands for begins with what stands before it.
+	// What a pattern stands for begins with what stands before it, and goes up
+	// again only where a dot is written: .? and .* are .., too.
 	if i := strings.IndexAny(file, "*?["); i >= 0 {
-		folder := file[:strings.LastIndexByte(file[:i], '/')+1]
-		if folder == "/var/log/" || strings.HasPrefix(folder, "/var/log/") || strings.HasPrefix(folder, "/sys/class/") || strings.HasPrefix(folder, "/sys/block/") || folder == "/proc/pressure/" {
-			return ""
+		if strings.Contains(file, "/.") {
+			return no
 		}
+		folder := file[:strings.LastIndexByte(file[:i], '/')+1]
+		switch {
+		case strings.HasPrefix(folder, "/var/log/"), folder == "/proc/pressure/":
+			return ""
+		case strings.HasPrefix(folder, "/sys/class/"), strings.HasPrefix(folder, "/sys/block/"):
+			// Some have passwords among them, so that the last name must be known.
+			in, last := path.Split(file)
+			if !secretState.MatchString(last) && (!strings.ContainsAny(last, "*?[") || strings.HasSuffix(in, "/statistics/") || strings.HasSuffix(in, "/queue/")) {
+				return ""
+			}
+		}
+		return no
+	}
+	if (strings.HasPrefix(file, "/sys/") || strings.HasPrefix(file, "/proc/sys/")) && secretState.MatchString(path.Base(file)) {
 		return no
 	}
 	if readableFile.MatchString(file) && !strings.HasPrefix(file, "/sys/kernel/debug") && !strings.HasPrefix(file, "/sys/kernel/tracing") && !strings.HasPrefix(file, "/sys/firmware") {
@@ -74,10 +104,11 @@ var readableFile = regexp.MustCompile(`^(` +
 	`sysctl\.conf|sysctl\.d/[A-Za-z0-9_.-]+|security/limits\.conf|security/limits\.d/[A-Za-z0-9_.-]+|ssh/sshd_config|chrony\.conf|chrony/chrony\.conf|ntp\.conf|systemd/[a-z]+\.conf|logrotate\.conf|logrotate\.d/[A-Za-z0-9_.-]+)|` +
 	`/usr/lib/os-release|/dev/null|/run/systemd/resolve/resolv\.conf)$`)
 
-// ps takes its options in three dialects. With e in the one without dashes it
-// shows environments.
+// ps takes its options in three dialects. In the one without dashes e shows
+// environments, and what ps cannot read as a whole it reads again in that one,
+// dashes or not. So an e may be there only if ps is sure to understand the rest.
 func ps(args argv) string {
-	const known options = "-AadeflFHjLMNTVcwyZ -o: -O: -p: -q: -C: -u: -U: -G: -g: -t: -s: --sort= --forest --no-headers --headers --format= --pid= --ppid= --user= --cols= --width= --quick-pid= --cumulative --deselect"
+	const known options = "-AadeflFHjLMTVcwyZ -o: -p: -q: -C: -u: -U: -G: -g: -t: -s: --sort= --forest --no-headers --headers --format= --pid= --ppid= --user= --cols= --width= --quick-pid= --cumulative --deselect"
 	var rest argv
 	for _, w := range args {
 		// "ps -aux" is a dialect, too: -u would take x for a user.
@@ -87,28 +118,62 @@ func ps(args argv) string {
 		rest = append(rest, w)
 	}
 	given, operands, _, why := known.scan(rest, false)
+	if why == "" {
+		why = each(`^([acfghjlmnrsuvwxTHLSV]+|[0-9]+(,[0-9]+)*)$`)(operands)
+	}
 	if why != "" {
 		return why
 	}
+	e, formats, sure := false, 0, len(rest) == len(args)
 	for _, o := range given {
+		long := strings.HasPrefix(o.name, "--")
+		if len(rest) < len(args) && !long {
+			return o.name + " is read as another dialect's"
+		}
 		switch o.name {
-		case "-o", "-O", "--format":
+		case "-e":
+			e = true
+		case "-f", "-F", "-l", "-j":
+			formats++
+		case "-o", "--format":
 			if !psColumns.MatchString(o.value) || strings.Contains(o.value, "environ") {
 				return "with these columns"
 			}
-		case "-u", "-U", "-G", "-g", "-t", "-s", "--user":
+			sure = sure && psKnown.MatchString(o.value)
+		case "-C":
+			e = e || strings.Contains(o.value, "e")
+		case "-p", "--pid", "--ppid":
+			if !psNumbers.MatchString(o.value) {
+				return o.name + " with " + o.value
+			}
+		case "-u", "-U", "-G", "-g", "-t", "-s", "-q", "--user", "--quick-pid":
 			// A value that no user has is read again as letters without a dash.
 			if !psOwner.MatchString(o.value) {
 				return o.name + " with " + o.value
 			}
+			sure = sure && (o.name == "-u" || o.name == "--user") && psNobody.MatchString(o.value)
+		case "-A", "-a", "-d", "-w", "-L", "-H", "--forest", "--no-headers", "--headers", "--sort":
+		default:
+			sure = false
 		}
 	}
-	return each(`^([acfghjlmnrsuvwxTHLSV]+|[0-9]+(,[0-9]+)*)$`)(operands)
+	columns := has(given, "-o|--format")
+	sure = sure && each(`^w+$`)(operands) == "" && formats < 2 && !(formats > 0 && columns) && !(has(given, "-L") && has(given, "-H|--forest"))
+	if e && !sure {
+		return "-e with options that ps may not understand, and then shows environments"
+	}
+	return ""
 }
 
 var (
 	psColumns = regexp.MustCompile(`^[a-z_:0-9,=% -]+$`)
-	psOwner   = regexp.MustCompile(`^(root|p[a-z]+|[A-Za-z0-9_,.-]*[bdiyz0-9_-][A-Za-z0-9_,.-]*)$`)
+	psKnown   = regexp.MustCompile(`^((pid|ppid|tid|lwp|spid|nlwp|thcount|user|euser|ruser|uid|euid|ruid|group|egroup|gid|pgid|pgrp|sid|sess|stat|state|s|f|pcpu|%cpu|c|pmem|%mem|vsz|vsize|rss|rsz|sz|size|etime|etimes|time|cputime|cputimes|` +
+		`times|comm|ucmd|cmd|args|command|wchan|ni|nice|pri|psr|cls|class|policy|rtprio|tty|tt|tname|start|lstart|stime|bsdtime|bsdstart|start_time|cgroup|unit|slice|maj_flt|min_flt|label|pidns|netns|mntns)(:[0-9]+)?(=[a-z]*)?(,|$))+$`)
+	psNumbers = regexp.MustCompile(`^[0-9]+(,[0-9]+)*$`)
+	// psNobody are owners that no dialect can read otherwise, so that ps fails if
+	// there are none: in www-data it is the dash, in postgres a p without a number.
+	psNobody = regexp.MustCompile(`^(root|p[a-z]+|[acfghjlmnrsuvwxe]*[bdiyz_-][A-Za-z0-9_.-]*)$`)
+	psOwner  = regexp.MustCompile(`^(root|p[a-z]+|[A-Za-z0-9_,.-]*[bdiyz0-9_-][A-Za-z0-9_,.-]*)$`)
 )
 
 func systemctl(args argv) string {
@@ -154,7 +219,7 @@ func ip(args argv) string {
 	if why := each(`^[A-Za-z0-9][A-Za-z0-9_.:/@-]*$`)(args); why != "" || len(args) == 0 {
 		return "not without an object or with what is no name or address"
 	}
-	objects := []string{"a", "addr", "address", "l", "link", "r", "ro", "route", "n", "neigh", "neighbor", "neighbour", "rule", "maddr", "maddress", "mroute", "netns", "vrf", "tunnel", "xfrm"}
+	objects := []string{"a", "addr", "address", "l", "link", "r", "ro", "route", "n", "neigh", "neighbor", "neighbour", "rule", "maddr", "maddress", "mroute", "netns", "vrf", "tunnel", "xfrm"} // of xfrm, state has keys
 	if !slices.Contains(objects, args[0].text) {
 		return args[0].text + " is not a known object"
 	}
@@ -164,8 +229,8 @@ func ip(args argv) string {
 	switch verb := args[1].text; {
 	case verb == "show", verb == "list", verb == "ls", verb == "get" && strings.HasPrefix(args[0].text, "r"):
 		return ""
-	case args[0].text == "xfrm" && len(args) <= 3 && (verb == "state" || verb == "policy"):
-		// They show, unless another verb follows; show is the only one that may.
+	case args[0].text == "xfrm" && len(args) <= 3 && verb == "policy":
+		// It shows, unless another verb follows; show is the only one that may.
 		if len(args) == 2 || args[2].text == "show" {
 			return ""
 		}
@@ -205,6 +270,7 @@ func socketFilter(operands argv) string {
 	return ""
 }
 
+// dig asks servers of the own network alone: a name goes to whoever is asked.
 func dig(args argv) string {
 	const known options = "-46 -p: -t: -x: -c: -q:"
 	given, operands, _, why := known.scan(args, false)
@@ -216,7 +282,7 @@ func dig(args argv) string {
 			return o.name + " with a name outside"
 		}
 	}
-	return each(`^(\+(no)?[a-z]+(=[0-9]+)?|@` + address + `|A|AAAA|MX|NS|TXT|SOA|SRV|PTR|CNAME|CAA|DS|DNSKEY|ANY|any|a|aaaa|mx|ns|txt|soa|srv|ptr|cname|IN)$|` + ownHost)(operands)
+	return each(`^(\+(no)?[a-z]+(=[0-9]+)?|@` + private + `|A|AAAA|MX|NS|TXT|SOA|SRV|PTR|CNAME|CAA|DS|DNSKEY|ANY|any|a|aaaa|mx|ns|txt|soa|srv|ptr|cname|IN)$|` + ownHost)(operands)
 }
 
 func getent(args argv) string {
@@ -274,14 +340,20 @@ func grep(known options) func(argv) string {
 		if why != "" {
 			return why
 		}
-		if _, ok := value(given, "-e|--regexp"); !ok {
+		if !has(given, "-e|--regexp") {
 			if len(operands) == 0 || operands[0].unknown {
 				return "what it looks for is not known"
 			}
 			operands = operands[1:]
 		}
-		if _, ok := value(given, "-r|--recursive"); ok && len(operands) == 0 {
-			return "where it looks is not known"
+		if has(given, "-r|--recursive") {
+			if len(operands) == 0 {
+				return "where it looks is not known"
+			}
+			operands = slices.Clone(operands)
+			for i, w := range operands {
+				operands[i] = inside(w)
+			}
 		}
 		return files(operands)
 	}
@@ -374,12 +446,19 @@ func jq(args argv) string {
 
 var jqWords = regexp.MustCompile(`env|ENV|import|include|input_filename|modulemeta|get_search_list|halt`)
 
+// printf: some shells compute a number, and run what stands in it between brackets.
 func printf(args argv) string {
 	if len(args) == 0 || args[0].unknown || strings.HasPrefix(args[0].text, "-") {
 		return "its format is not known"
 	}
+	if !printfTexts.MatchString(args[0].text) {
+		return each(`^-?[0-9.]*$`)(args[1:])
+	}
 	return ""
 }
+
+// printfTexts are formats that print texts as they are.
+var printfTexts = regexp.MustCompile(`^([^%]|%%|%-?[0-9]*(\.[0-9]+)?[sb])*$`)
 
 // find walks and prints. What it runs on what it finds is judged as a command
 // of its own, with the folders as its operands.
@@ -406,20 +485,21 @@ func find(args argv) string {
 				return w.text + " lacks its value"
 			}
 		case w.text == "-exec":
+			// A + ends it behind {} for all, elsewhere only for some.
 			end := slices.IndexFunc(args[i:], func(w word) bool { return !w.unknown && (w.text == ";" || w.text == "+") })
-			if end < 2 {
+			if end < 2 || args[i+end].text == "+" && args[i+end-1].text != "{}" {
 				return "what it runs does not end"
 			}
 			for _, root := range roots {
 				inner := slices.Clone(args[i+1 : i+end])
 				for j := range inner {
 					if inner[j].text == "{}" {
-						inner[j] = root
+						inner[j] = inside(root)
 					} else if strings.Contains(inner[j].text, "{}") {
 						return "what it runs has {} inside a word"
 					}
 				}
-				if why := diagnose(inner, maxDepth); why != "" {
+				if why := diagnose(unit{words: inner}, maxDepth); why != "" {
 					return "what it runs: " + why
 				}
 			}
@@ -429,6 +509,15 @@ func find(args argv) string {
 		}
 	}
 	return ""
+}
+
+// inside stands for files in a folder, one or many, of which no more is known than
+// where they are.
+func inside(folder word) word {
+	if folder.unknown && !folder.glob {
+		return folder
+	}
+	return word{text: strings.TrimSuffix(folder.text, "/") + "/*", unknown: true, glob: true}
 }
 
 var (
@@ -445,29 +534,32 @@ func docker(args argv) string {
 		return why
 	}
 	if len(args) > 1 && args[0].text == "container" {
-		args, operands = args[1:], operands[1:]
+		return behind("", docker)(args[1:])
 	}
 	if len(operands) == 0 || operands[0].unknown {
 		return "not without a verb"
 	}
 	switch operands[0].text {
 	case "inspect":
-		for _, o := range given {
-			if (o.name == "-f" || o.name == "--format") && dockerFormat.MatchString(o.value) {
-				return each(word_)(operands[1:])
-			}
+		formats := values(given, "-f|--format")
+		if len(formats) > 0 && !slices.ContainsFunc(formats, func(f string) bool { return !dockerFormat.MatchString(f) }) {
+			return each(word_)(operands[1:])
 		}
 		return "inspect only with --format and a part that is not its configuration"
 	case "logs":
-		if slices.ContainsFunc(given, func(o option) bool { return o.name == "-f" }) {
+		if has(given, "-f") {
 			return "logs -f does not end"
 		}
-	case "top": // more words are options of ps
-		if len(operands) != 2 {
+	case "compose":
+		if has(given, "-f") {
+			return "compose with a file, which may be a repository elsewhere"
+		}
+	case "top": // more words are options of ps, and with -l the first, too
+		if len(operands) != 2 || len(given) > 0 {
 			return "top only of one container"
 		}
 	case "stats":
-		if _, ok := value(given, "--no-stream"); !ok {
+		if !has(given, "--no-stream") {
 			return "stats only with --no-stream"
 		}
 	}
@@ -495,8 +587,10 @@ func kubectl(args argv) string {
 	if why != "" {
 		return why
 	}
-	if o, ok := value(given, "-o|--output"); ok && o != "wide" && o != "name" {
-		return "-o " + o
+	for _, o := range values(given, "-o|--output") {
+		if o != "wide" && o != "name" {
+			return "-o " + o
+		}
 	}
 	if len(operands) == 0 {
 		return "not without a verb"
@@ -577,4 +671,12 @@ func openssl(args argv) string {
 		}
 	}
 	return ""
+}
+
+// ceph reads commands if it is given none.
+func ceph(args argv) string {
+	if len(args) == 1 && (args[0].text == "-s" || args[0].text == "--status") {
+		return ""
+	}
+	return verbs("", "status", "health", "health detail", "df", "df detail", "osd tree", "osd df", "osd stat", "mon stat", "pg stat", "versions")(args)
 }

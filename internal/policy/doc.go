@@ -112,8 +112,8 @@
 // Tool(@diagnostics) matches the commands with which people on call look at a
 // system, with the options that only show something (diagnostics.go). Such a
 // command writes nothing, starts nothing, asks no other host than one with an
-// address or a name of the own network, shows no environment of a process and no
-// file but logs and the state of the system. In it alone a file name pattern may
+// address or a name of the own network, sends what it reads nowhere, shows no
+// environment of a process and no file but logs and the state of the system. In it alone a file name pattern may
 // stand without quotes, behind a folder where everything may be read. Of a tool
 // that reads files it matches those same files.
 //

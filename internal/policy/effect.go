@@ -177,6 +177,9 @@ func impactOfCommand(u unit, depth int) Impact {
 		name = "mkfs"
 	}
 	words := u.words
+	if name == "uniq" && len(slices.DeleteFunc(slices.Clone(words[1:]), func(w word) bool { return len(w.text) > 1 && w.text[0] == '-' })) > 1 {
+		name = "tee" // the second file is written
+	}
 	if name == "service" && len(words) == 3 { // service NAME VERB
 		name, words = "systemctl", argv{words[0], words[2], words[1]}
 	}
@@ -235,10 +238,10 @@ var commandImpacts = []struct {
 	impact   Impact
 	worse    []worse
 }{
-	{"echo printf true false test [ sleep date pwd basename dirname seq expr yes tty", Impact{Reads, "low", "it prints what it was given"}, []worse{
-		when(` (-s|--set)`, Changes, "high", "it sets the clock")}},
-	{"cat tac head tail cut tr sort uniq wc nl paste column comm diff cmp md5sum sha1sum sha256sum sha512sum cksum file stat strings hexdump od readlink realpath namei zcat bzcat xzcat zstdcat grep egrep fgrep zgrep rg ag " +
-		"find locate getfacl lsattr getcap jq yq blkid lvs vgs pvs getent", Impact{Reads, "medium", "it reads and is not one of the diagnostics"}, []worse{
+	{"echo printf true false test [ sleep pwd basename dirname seq expr yes tty", Impact{Reads, "low", "it prints what it was given"}, nil},
+	{"date", Impact{Changes, "high", "it may set the clock, and is not one of the diagnostics"}, nil},
+	{"cat tac head tail cut tr sort uniq wc nl paste column comm diff cmp md5sum sha1sum sha256sum sha512sum cksum file stat strings hexdump od readlink realpath namei zcat bzcat xzcat zstdcat grep egrep fgrep zgrep " +
+		"find locate getfacl lsattr getcap jq blkid lvs vgs pvs getent", Impact{Reads, "medium", "it reads and is not one of the diagnostics"}, []worse{
 		when(` -delete `, Destroys, "high", "it deletes what it finds")}},
 	{"journalctl", Impact{Reads, "medium", "it reads logs"}, []worse{
 		when(` --(vacuum|rotate|flush|relinquish)`, Destroys, "high", "it removes logs")}},
@@ -266,7 +269,9 @@ var commandImpacts = []struct {
 // done. A verb that is not named is unknown.
 type verbTable struct {
 	reads, changes, destroys, exposure, privilege string
-	operands                                      string // options that take the next word
+	// operands are options before the verb that take the next word, flags those
+	// that take none. Behind another it is not known which word is the verb.
+	operands, flags string
 }
 
 func (v verbTable) of(words argv) Impact {
@@ -274,26 +279,31 @@ func (v verbTable) of(words argv) Impact {
 	for len(rest) > 0 && verb == "" {
 		w := rest[0].text
 		switch rest = rest[1:]; {
-		case slices.Contains(strings.Fields(v.operands), w):
-			if len(rest) > 0 {
-				rest = rest[1:]
-			}
+		case slices.Contains(strings.Fields(v.operands), w) && len(rest) > 0 && !mayBeOption(rest[0].text):
+			rest = rest[1:]
 		case !strings.HasPrefix(w, "-"):
 			verb = w
+		case !slices.Contains(strings.Fields(v.flags), w) && !(strings.HasPrefix(w, "--") && strings.Contains(w, "=")):
+			return Impact{Unknown, "high", "whether " + w + " takes the next word is not known here"}
 		}
 	}
-	for _, two := range rest { // docker container rm, kubectl rollout restart
-		if !strings.HasPrefix(two.text, "-") {
-			if i, ok := v.one(verb + "." + two.text); ok {
-				return i
+	if len(rest) > 0 { // docker container rm, kubectl rollout restart
+		if i, ok := v.one(verb + "." + rest[0].text); ok {
+			return i
+		}
+	}
+	i, ok := v.one(verb)
+	if !ok {
+		return Impact{Unknown, "high", program(words) + " " + verb + " is not in the tables of what commands do"}
+	}
+	for _, w := range rest { // kubectl get -o yaml pods,secret/x
+		for _, part := range strings.FieldsFunc(w.text, func(r rune) bool { return r == ',' || r == '/' }) {
+			if more, ok := v.one(verb + "." + part); ok && more.over(i) {
+				i = more
 			}
-			break
 		}
 	}
-	if i, ok := v.one(verb); ok {
-		return i
-	}
-	return Impact{Unknown, "high", program(words) + " " + verb + " is not in the tables of what commands do"}
+	return i
 }
 
 func (v verbTable) one(verb string) (Impact, bool) {
@@ -320,6 +330,7 @@ var verbImpacts = map[string]verbTable{
 		changes:   "start stop restart try-restart reload reload-or-restart try-reload-or-restart kill reset-failed daemon-reload daemon-reexec cancel freeze thaw set-property",
 		privilege: "enable disable reenable preset preset-all mask unmask link revert edit add-wants add-requires set-default isolate set-environment unset-environment import-environment",
 		destroys:  "clean", operands: "-t --type -p --property -n --lines -o --output -s --signal --kill-whom --state",
+		flags: "-a -l -q -f --all --full --quiet --force --now --no-block --no-pager --no-legend --no-wall --plain --failed --system --user --wait --value",
 	},
 	"supervisorctl": {reads: "status tail avail pid", changes: "start stop restart reload signal update reread", destroys: "clear remove"},
 	"pm2":           {reads: "list ls status show describe logs", changes: "start stop restart reload scale", destroys: "delete kill flush"},

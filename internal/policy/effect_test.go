@@ -14,16 +14,18 @@ func TestImpactOfCommands(t *testing.T) {
 	t.Parallel()
 	for want, commands := range map[string][]string{
 		"reads low":    {"df -h", "journalctl -u nginx -n 50 | grep -i error", "systemctl status nginx", "printf '%s' 'rm -rf /'", "echo x", "timeout 5 df", "sudo df -h", "bash -c 'df; free'", "ls /home", "kubectl get pods -n web", "find /opt -name x"},
-		"reads medium": {"cat /opt/app/config.yaml", "grep -c x /opt/app/x", "kubectl get pods -n web -o yaml", "docker inspect x", "cat </opt/x", "sort /opt/a | uniq -c"},
+		"reads medium": {"cat /opt/app/config.yaml", "grep -c x /opt/app/x", "kubectl get pods -n web -o yaml", "docker inspect x", "cat </opt/x", "sort /opt/a | uniq -c", "uniq -c /opt/a", "kubectl get -n web pods -o yaml", "kubectl --namespace=web get pods -o yaml", "systemctl --user cat x"},
 		"changes medium": {"systemctl restart nginx", "systemctl --no-block restart nginx", "service nginx restart", "docker restart web", "kubectl -n web rollout restart deploy/x", "kubectl scale --replicas=3 deploy/x",
-			"kill 17", "kill -1 17", "mkdir /opt/x", "echo x > /tmp/x", "nginx -s reload", "df; systemctl restart nginx", "timeout 9 systemctl restart nginx", "sh -c 'systemctl restart nginx'", "docker compose restart web"},
-		"changes high":  {"apt-get install -y htop", "sysctl -w vm.swappiness=1"},
-		"exposure high": {"iptables -F", "ip link set eth0 down", "curl https://example.com/x", "scp a b:/c", "nc -l 1", "cat /etc/shadow", "tail /root/.bash_history", "grep x /home/ann/.ssh/id_rsa", "cat </etc/shadow", "kubectl get secret x -o yaml", "kubectl port-forward pod/x 1:2", "df; curl http://example.com", "cp /opt/app.env /tmp/x", "dig x.example.com", "cat /proc/1/environ", "cat app.env"},
+			"kill 17", "kill -1 17", "mkdir /opt/x", "echo x > /tmp/x", "nginx -s reload", "df; systemctl restart nginx", "timeout 9 systemctl restart nginx", "sh -c 'systemctl restart nginx'", "docker compose restart web", "uniq /opt/a /opt/b", "uniq - /opt/b", "systemctl -n 5 --no-pager restart nginx"},
+		"changes high":  {"date 010100002030", "date -s x", "apt-get install -y htop", "sysctl -w vm.swappiness=1"},
+		"exposure high": {"iptables -F", "ip link set eth0 down", "curl https://example.com/x", "scp a b:/c", "nc -l 1", "cat /etc/shadow", "tail /root/.bash_history", "grep x /home/ann/.ssh/id_rsa", "cat </etc/shadow", "kubectl get secret x -o yaml", "kubectl get -o yaml secret x", "kubectl get pods,secrets", "kubectl get secret/x", "kubectl port-forward pod/x 1:2", "df; curl http://example.com", "cp /opt/app.env /tmp/x", "dig x.example.com", "cat /proc/1/environ", "cat app.env"},
 		"privilege high": {"sudo systemctl restart nginx", "doas systemctl restart nginx", "su -c id", "chmod 777 /opt/x", "chown ann /opt/x", "useradd x", "passwd x", "crontab /tmp/x", "systemctl enable x", "systemctl mask x", "echo x > /etc/cron.d/x", "echo x >> /etc/sudoers",
-			"cp a /etc/nginx/nginx.conf", "modprobe x", "chroot /x ls", "echo x > /home/ann/.ssh/authorized_keys"},
+			"cp a /etc/nginx/nginx.conf", "uniq /opt/a /etc/cron.d/x", "modprobe x", "chroot /x ls", "echo x > /home/ann/.ssh/authorized_keys"},
 		"destroys high":     {"rm x", "rm -rf /tmp/x", "rm -rf /tmp/etc", "truncate -s 0 /var/log/x", "docker system prune -f", "docker rm -f x", "kubectl delete pod x", "kubectl drain n1", "journalctl --vacuum-size=1M", "find /tmp -delete", "apt-get remove x", "sudo rm x", "df; rm x", "helm uninstall x", "kill -9 -1", "/usr/bin/rm x"},
 		"destroys critical": {"rm -rf /var", "rm -r -f /etc/", "rm -rf /*", "dd if=/dev/zero of=/dev/sda", "mkfs.ext4 /dev/sdb1", "lvremove vg/x", "dropdb prod", "zpool destroy x", "cp x /dev/sda"},
 		"unknown high": {"make", "./x", "/tmp/fix.sh", "bash x.sh", "sh /tmp/x", "python3 -c x", "perl -e x", "awk 'BEGIN{system(\"id\")}'", "sed -i s/a/b/ x", "ssh-agent x", "$X", "rm $X", "echo $(id)", "eval x", "xargs rm", "find . -exec rm {} \\;", "psql -c 'drop table x'", "mysql -e x", "git push",
+			"docker -l info rm -f web", "docker --context top rm -f web", "docker container -l ls rm x", "kubectl --cache-dir get delete ns prod", "supervisorctl -u status stop all", "helm --registry-config list uninstall x", "systemctl --root status mask nginx", "systemctl -H status stop nginx",
+			"systemctl -n --root status mask nginx", "yq -i .a=1 f", "rg --pre sh x", "ag --pager sh x",
 			"systemctl frobnicate x", "docker exec x sh", "docker run x", "kubectl exec x -- ls", "kubectl apply -f x", "sort -o /etc/x y", "nginx -c /tmp/x", "echo x | sh", "base64 -d x", "x=1 df", "", "df &", "redis-cli flushall", "sudo ./x", "/opt/bin/rm x", "cat x > $Y", "cat /opt/app/*.log"},
 	} {
 		effect, risk, _ := strings.Cut(want, " ")

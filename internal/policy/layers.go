@@ -1,6 +1,12 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // Layer is whose rules decided.
 type Layer string
@@ -59,11 +65,66 @@ func (ts Tools) LoadTools(names []string) (*Rules, error) {
 
 // platform is what no rule of any agent allows: it ends the host or its data.
 var platform = []string{
-	"shutdown *", "reboot *", "halt *", "poweroff *", "kexec *", "telinit *", "init [0-6sS]",
-	"systemctl poweroff *", "systemctl reboot *", "systemctl halt *", "systemctl kexec *",
-	"systemctl [!a-zA-Z]* poweroff *", "systemctl [!a-zA-Z]* reboot *", "systemctl [!a-zA-Z]* halt *", "systemctl [!a-zA-Z]* kexec *",
-	"mkfs* *", "wipefs *", "blkdiscard *", "rm -[rRf]* /", "rm -[rRf]* -[rRf]* /", "rm -[rRf]* --no-preserve-root *", "rm --no-preserve-root *",
+	"shutdown *", "reboot *", "halt *", "poweroff *", "kexec *", "telinit *", "init [0-6sS]", "mkfs* *", "wipefs *", "blkdiscard *",
 }
+
+// endings are such commands that no pattern can name: their
+// options may stand anywhere.
+var endings = []ending{{"rm -r /", removesRoot}, {"systemctl reboot", stopsHost}}
+
+// ending is the pattern of a platform's rule in code.
+type ending struct {
+	example string // what the rule is shown with
+	is      func(program string, args argv) bool
+}
+
+func (e ending) matches(u unit, _ bool) bool {
+	return len(u.words) > 0 && e.is(program(u.words), u.words[1:])
+}
+
+func (e ending) covers(matcher) bool { return false }
+
+func removesRoot(program string, args argv) bool {
+	recursive, root := false, false
+	for _, w := range args {
+		long, isLong := strings.CutPrefix(w.text, "--")
+		switch {
+		case isLong && len(long) > 3 && strings.HasPrefix("no-preserve-root", long):
+			return program == "rm"
+		case isLong && long != "":
+			recursive = recursive || strings.HasPrefix("recursive", long)
+		case strings.HasPrefix(w.text, "-"):
+			recursive = recursive || strings.ContainsAny(w.text, "rR")
+		case strings.HasPrefix(w.text, "/"):
+			clean := path.Clean(w.text)
+			root = root || clean == "/" || clean == "/*"
+		}
+	}
+	return program == "rm" && recursive && root
+}
+
+// stopsHost: the word behind an option may be its value, or the verb.
+func stopsHost(program string, args argv) bool {
+	if program != "systemctl" {
+		return false
+	}
+	for i, w := range args {
+		switch {
+		case strings.HasPrefix(w.text, "-"):
+		case slices.Contains([]string{"poweroff", "reboot", "halt", "kexec", "soft-reboot"}, w.text):
+			return true
+		case slices.Contains([]string{"start", "restart", "reload-or-restart", "isolate"}, w.text):
+			return slices.ContainsFunc(args[i+1:], func(unit word) bool {
+				return stopUnits.MatchString(unit.text) || w.text == "isolate" && stopUnits.MatchString(unit.text+".target")
+			})
+		case i == 0 || !strings.HasPrefix(args[i-1].text, "-"):
+			return false
+		}
+	}
+	return false
+}
+
+var stopUnits = regexp.MustCompile(`^((poweroff|reboot|halt|kexec|soft-reboot|shutdown|ctrl-alt-del|runlevel[06])\.target|systemd-(poweroff|reboot|halt|kexec|soft-reboot)\.service)$`)
 
 // Platform gives the rules of the layer of that name: for every tool that runs
 // commands.
@@ -79,6 +140,13 @@ func Platform() *Rules {
 	r, err := Load(lines)
 	if err != nil {
 		panic(fmt.Sprintf("policy: the platform's rules: %v", err)) // they are constants
+	}
+	for _, t := range builtin {
+		for _, e := range endings {
+			if t.Subject == Command {
+				r.rules = append(r.rules, rule{text: "deny:" + t.Name + "(" + e.example + ")", verdict: Deny, tools: []string{t.Name}, match: e})
+			}
+		}
 	}
 	for i := range r.rules {
 		r.rules[i].shells = true

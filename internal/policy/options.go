@@ -14,6 +14,9 @@ import (
 //	-#       a number, as in head -20
 //	--all    a long option; --lines= has a value, --color? may have one behind a =
 //
+// A value in the next word does not look like an option: it may be one where a
+// version of the program takes a value in the same word or none.
+//
 // A long option counts only if it is written out: which one an abbreviation
 // means depends on the version of the program.
 type options string
@@ -81,7 +84,7 @@ func (o options) scan(args argv, first bool) (given []option, operands, rest arg
 			case kind == 0, kind == ' ' && has:
 				return nil, nil, nil, w.text + " is not a known safe option"
 			case kind == '=' && !has:
-				if i++; i == len(args) || args[i].unknown {
+				if i++; i == len(args) || args[i].unknown || mayBeOption(args[i].text) {
 					return nil, nil, nil, name + " lacks its value"
 				}
 				value = args[i].text
@@ -98,7 +101,7 @@ func (o options) scan(args argv, first bool) (given []option, operands, rest arg
 					return nil, nil, nil, fmt.Sprintf("%s is not a known safe option", one.name)
 				case ':':
 					if one.value = letters[j+1:]; one.value == "" {
-						if i++; i == len(args) || args[i].unknown {
+						if i++; i == len(args) || args[i].unknown || mayBeOption(args[i].text) {
 							return nil, nil, nil, one.name + " lacks its value"
 						}
 						one.value = args[i].text
@@ -113,4 +116,14 @@ func (o options) scan(args argv, first bool) (given []option, operands, rest arg
 		}
 	}
 	return given, operands, nil, ""
+}
+
+// mayBeOption says whether a word looks like an option rather than like a dash, a
+// negative number or the name of a column in falling order (-%mem).
+func mayBeOption(w string) bool {
+	if len(w) < 2 || w[0] != '-' {
+		return false
+	}
+	c := w[1]
+	return c == '-' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

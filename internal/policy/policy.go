@@ -44,6 +44,8 @@ type unit struct {
 	args  map[string]any // Arguments, and those beside a command
 	// root: it runs as somebody else than who logged in.
 	root bool
+	// silent: its input is empty, or one line end.
+	silent bool
 }
 
 func (u unit) String() string {
@@ -103,8 +105,8 @@ func (ts Tools) read(c Call) reading {
 func (ts Tools) readCommand(whole unit, text string, at *Place) reading {
 	tool, parsed := whole.tool, parse(text)
 	r := reading{doubt: parsed.doubt, canonical: parsed.canonical}
-	for _, words := range parsed.commands {
-		r.units = append(r.units, unit{tool: tool, words: words, args: whole.args})
+	for i, words := range parsed.commands {
+		r.units = append(r.units, unit{tool: tool, words: words, args: whole.args, silent: slices.Contains(parsed.silent, i)})
 	}
 	if len(r.units) == 0 {
 		// Nothing is visible: only a rule for the whole tool can speak.

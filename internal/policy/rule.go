@@ -31,7 +31,7 @@ type rule struct {
 }
 
 // matcher is the pattern of a rule: one of *pattern, class, *pathGlob, nameGlob,
-// fields and shellPattern.
+// fields, shellPattern and, of the platform, ending.
 type matcher interface {
 	// matches says whether the pattern is about u. Rules that restrict match
 	// more than rules that allow: they also look through what a name hides.

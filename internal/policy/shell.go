@@ -64,6 +64,8 @@ func refused(text string) string {
 type command struct {
 	// commands are all simple commands in it, nested ones included.
 	commands []argv
+	// silent are those (by index) whose input is empty, or one line end.
+	silent []int
 	// files are what its redirections open, nested ones included.
 	files []file
 	// doubt says why the text is not of the plain form; then canonical is empty.
@@ -91,11 +93,22 @@ func parse(text string) command {
 	}
 	var c command
 	// Everything that runs or is opened, however deep.
+	silent := map[syntax.Command]bool{}
 	syntax.Walk(parsed, func(node syntax.Node) bool {
 		switch node := node.(type) {
+		case *syntax.BinaryCmd:
+			silent[node.Y.Cmd] = node.Op == syntax.Pipe && bareEcho(node.X.Cmd)
+		case *syntax.Stmt:
+			inputs := slices.DeleteFunc(slices.Clone(node.Redirs), func(r *syntax.Redirect) bool { return r.Op != syntax.RdrIn })
+			if len(inputs) > 0 {
+				silent[node.Cmd] = !slices.ContainsFunc(inputs, func(r *syntax.Redirect) bool { return r.N != nil || r.Word.Lit() != nowhere })
+			}
 		case *syntax.CallExpr:
 			if len(node.Args) > 0 {
 				words, _ := static(node.Args)
+				if silent[node] {
+					c.silent = append(c.silent, len(c.commands))
+				}
 				c.commands = append(c.commands, words)
 			}
 		case *syntax.Redirect:
@@ -118,6 +131,12 @@ func parse(text string) command {
 		c.canonical, c.doubt = "", "it does not survive being written again"
 	}
 	return c
+}
+
+// bareEcho says whether all that a command prints is one line end.
+func bareEcho(c syntax.Command) bool {
+	call, ok := c.(*syntax.CallExpr)
+	return ok && len(call.Args) == 1 && call.Args[0].Lit() == "echo"
 }
 
 // nowhere is the one device that redirections may open without a rule.

@@ -344,14 +344,19 @@ func TestLayers(t *testing.T) {
 		}
 	}
 	d := policy.Policy{Platform: policy.Platform(), Agent: load(t, "allow:*")}
-	for _, cmd := range []string{"reboot", "sudo reboot", "/sbin/reboot", "df; shutdown -h now", "systemctl --no-block poweroff", "mkfs.ext4 /dev/sda", "rm -rf /", "rm -r -f /", "bash -c reboot", "init 0", "timeout 5 reboot", "df $(reboot)", "rm --no-preserve-root -rf /"} {
+	for _, cmd := range []string{"reboot", "sudo reboot", "/sbin/reboot", "df; shutdown -h now", "systemctl --no-block poweroff", "mkfs.ext4 /dev/sda", "rm -rf /", "rm -r -f /", "bash -c reboot", "init 0", "timeout 5 reboot", "df $(reboot)", "rm --no-preserve-root -rf /",
+		"rm -rf / --no-preserve-root", "rm --recursive --force --no-preserve-root /", "rm -r -f -v /", "rm -rf //", "rm -rf /.", "rm -rf /*", "rm /tmp/x / -R", "rm --rec /", "sudo rm -rfv /", "rm -rf --no-preserve /x/../..",
+		"systemctl --force --force reboot", "systemctl -ff poweroff", "systemctl -i -H root@db reboot", "systemctl start poweroff.target", "systemctl isolate reboot", "systemctl soft-reboot", "systemctl start --no-block systemd-reboot.service", "numactl reboot", "sg root -c reboot", "split --filter=reboot x"} {
 		for _, tool := range []string{"ssh_execute", "Bash"} {
 			got := d.Decide(policy.Call{Tool: tool, Command: cmd})
 			require.Equal(t, deny, got.Verdict, "%s: %v", cmd, got)
 			require.Equal(t, policy.LayerPlatform, got.Layer)
 		}
 	}
-	require.Equal(t, allow, d.Decide(policy.Call{Tool: "Bash", Command: "rm -rf /tmp/x"}).Verdict)
+	for _, cmd := range []string{"rm -rf /tmp/x", "rm /", "echo rm -rf /", "systemctl status reboot.target", "systemctl list-dependencies poweroff.target"} {
+		require.Equal(t, allow, d.Decide(policy.Call{Tool: "Bash", Command: cmd}).Verdict, cmd)
+	}
+	require.Equal(t, ask, d.Decide(policy.Call{Tool: "Bash", Command: "systemctl restart reboot-notifier.service"}).Verdict)
 	// A run that is for some commands has no others, and what it does not spell out is asked.
 	run := policy.Policy{Agent: load(t, "allow:ssh_execute(git -c a=b log)", "allow:*"), Run: load(t, "allow:ssh_execute(git *)", "deny:*")}
 	for cmd, want := range map[string]policy.Verdict{"git log": allow, "ls": deny, "git -c a=b log": ask, "git log; ls": deny} {
@@ -365,7 +370,7 @@ func TestWrappers(t *testing.T) {
 	r := load(t, "deny:ssh_execute(rm *)", "allow:ssh_execute(git *)", "allow:ssh_execute(sudo systemctl restart nginx)", "ask:ssh_execute(nohup *)")
 	for cmd, want := range map[string]policy.Verdict{
 		"timeout 5 git log": policy.Allow, "timeout -k 5 10s git log": policy.Allow, "nice -n 5 git log": policy.Allow, "nice -5 git log": policy.Allow, "env git log": policy.Allow, "env LC_ALL=C git log": policy.Allow, "setsid -w git log": policy.Allow, "stdbuf -oL git log": policy.Allow, "bash -c 'git log; git status'": policy.Allow, "timeout 5 sh -c 'git log | git x'": policy.Allow, "/usr/bin/timeout 5 git log": policy.Allow, "ionice -c 3 git log": policy.Allow,
-		"timeout 5 ls": policy.Ask, "timeout 5": policy.Ask, "timeout git log": policy.Ask, "timeout --foo 5 git log": policy.Ask, "timeout $X git log": policy.Ask, "timeout 5 $X": policy.Ask, "nice -n": policy.Ask, "env GIT_PAGER=id git log": policy.Ask, "env -i git log": policy.Ask, "env -S 'git log'": policy.Ask, "./timeout 5 git log": policy.Ask, "sudo git log": policy.Ask, "sudo -u root git log": policy.Ask, "xargs git log": policy.Ask, "xargs -I{} git {}": policy.Ask, "nohup git log": policy.Ask,
+		"timeout 5 ls": policy.Ask, "timeout 5": policy.Ask, "timeout git log": policy.Ask, "timeout --foo 5 git log": policy.Ask, "timeout $X git log": policy.Ask, "timeout 5 $X": policy.Ask, "nice -n": policy.Ask, "env GIT_PAGER=id git log": policy.Ask, "env -i git log": policy.Ask, "env -S 'git log'": policy.Ask, "./timeout 5 git log": policy.Ask, "sudo git log": policy.Ask, "sudo -u root git log": policy.Ask, "xargs git log": policy.Ask, "xargs -I{} git {}": policy.Ask, "xargs -I X git log": policy.Allow, "xargs -I X -L1 git log": policy.Ask, "nohup git log": policy.Ask,
 		"bash -c 'git log; ls'": policy.Ask, "bash -c 'git $X'": policy.Ask, "bash -c 'git log > /x'": policy.Ask, "bash -c \"git log\" x": policy.Ask, "bash -xc 'git log'": policy.Ask, "bash -c 'git -c a=b log'": policy.Ask, "timeout 5 git -c a=b log": policy.Ask, "find . -exec git log \\;": policy.Ask, "strace git log": policy.Ask, "bash -c ''": policy.Ask, "zsh -c 'git log\ngit log'": policy.Ask,
 		"timeout 5 rm x": policy.Deny, "sudo rm x": policy.Deny, "xargs rm": policy.Deny, "nohup rm x": policy.Deny, "env -S 'rm x'": policy.Deny, "bash -c 'git log; rm x'": policy.Deny, "bash -c \"bash -c 'bash -c \\\"rm x\\\"'\"": policy.Deny, "sudo timeout 5 nice bash -c 'rm x'": policy.Deny, "find . -exec rm {} \\;": policy.Deny, "find . -exec sh -c 'rm x' \\;": policy.Deny, "timeout --foo 5 rm x": policy.Deny,
 		"sudo systemctl restart nginx": policy.Allow, "sudo systemctl restart mysql": policy.Ask, "sudo -n systemctl restart nginx": policy.Ask,

@@ -46,8 +46,8 @@ func unwrap(u unit) ([]unit, bool) {
 			return nil, false
 		}
 		var units []unit
-		for _, words := range parsed.commands {
-			units = append(units, unit{tool: u.tool, words: words, args: u.args, root: u.root})
+		for i, words := range parsed.commands {
+			units = append(units, unit{tool: u.tool, words: words, args: u.args, root: u.root, silent: slices.Contains(parsed.silent, i)})
 		}
 		return units, len(units) > 0
 	}
@@ -79,23 +79,33 @@ func unwrap(u unit) ([]unit, bool) {
 		return nil, false
 	}
 	if w.input {
-		rest = slices.Clone(rest)
-		mark := ""
-		for _, o := range given {
-			if o.name == "-I" {
-				mark = o.value
+		rest = fed(given, slices.Clone(rest))
+	}
+	return []unit{{tool: u.tool, words: rest, args: u.args, root: u.root || w.root, silent: u.silent}}, true
+}
+
+// fed puts what xargs reads, which is not known, where it may come to stand in a
+// command: in words with the mark of -I, and else behind them. A limit such as -n
+// takes -I back in some versions, and of several marks one counts.
+func fed(given []option, words argv) argv {
+	marks, limited := 0, false
+	for _, o := range given {
+		switch o.name {
+		case "-I":
+			marks++
+			for i := range words {
+				if strings.Contains(words[i].text, o.value) {
+					words[i] = word{unknown: true}
+				}
 			}
-		}
-		for i := range rest {
-			if mark != "" && strings.Contains(rest[i].text, mark) {
-				rest[i] = word{unknown: true}
-			}
-		}
-		if mark == "" {
-			rest = append(rest, word{unknown: true})
+		case "-n", "-L", "--max-args", "--max-lines":
+			limited = true
 		}
 	}
-	return []unit{{tool: u.tool, words: rest, args: u.args, root: u.root || w.root}}, true
+	if marks != 1 || limited {
+		words = append(words, word{unknown: true})
+	}
+	return words
 }
 
 // shellText gives the text that sh -c and the like run.

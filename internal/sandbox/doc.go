@@ -23,7 +23,9 @@
 //     the system's programs and settings, its run's folder and a few files of
 //     /proc about the machine, and no process. It cannot signal or trace what is
 //     outside (signals: from Linux 6.12 on);
-//   - seccomp: no network, no namespaces, no tracing, no io_uring;
+//   - seccomp: no network, no namespaces, no tracing, no io_uring; no modes, owners
+//     and attributes of files, which Landlock leaves alone; nothing that outlives
+//     the command (System V memory, queues); no limits and priorities of others;
 //   - limits on processes, memory, file size, processor time and open files;
 //   - an environment of fixed values, no input, no terminal, no other open file.
 //

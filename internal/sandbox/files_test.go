@@ -55,7 +55,7 @@ func TestFiles(t *testing.T) {
 	require.Equal(t, "two", run(t, f, "cat a/b/notes; echo more >> a/b/notes").Text, "it is the user's of commands")
 	require.Equal(t, "how\n", run(t, f, "cat ../skills/disk/SKILL.md; echo x 2>/dev/null > ../skills/disk/new").Text[:4])
 	require.NoFileExists(t, filepath.Join(library, "disk", "v1", "new"))
-	run(t, f, "ln -s ../incident.json lnk; ln -s /etc etc; ln -s a dir; mkfifo fifo; mkdir closed; chmod 0 closed; ln a/b/notes hard")
+	run(t, f, "ln -s ../incident.json lnk; ln -s /etc etc; ln -s a dir; mkfifo fifo; ln a/b/notes hard; umask 777; mkdir closed")
 
 	for name, want := range map[string]string{
 		"incident.json": "given", "evidence/c1.txt": "seen", "work/a/b/notes": "twomore\n", "work/a/../a/b/notes": "twomore\n",

@@ -369,6 +369,64 @@ func TestManyAtATime(t *testing.T) {
 	}
 }
 
+// TestOtherRunsAreLeftAlone tries what one user may do to all that is its own.
+//
+// threats: L5 L7
+func TestOtherRunsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	library := tempDir(t)
+	require.NoError(t, os.WriteFile(filepath.Join(library, "how"), nil, 0o444))
+	s := open(t, func(c *Config) { c.Library = library })
+	f, other := folder(t, s, "r1"), folder(t, s, "r2")
+	bystander := exec.Command("sleep", "60")
+	if os.Geteuid() == 0 {
+		bystander.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	require.NoError(t, bystander.Start())
+	t.Cleanup(func() {
+		_ = bystander.Process.Kill()
+		_ = bystander.Wait()
+	})
+	pid := strconv.Itoa(bystander.Process.Pid)
+	limits := func() string {
+		text, err := os.ReadFile("/proc/" + pid + "/limits")
+		require.NoError(t, err)
+		return string(text)
+	}
+	before := limits()
+	for _, text := range []string{
+		"chmod 0 " + other.work(), "chmod 0 ../../r2", "chmod 0 ../..", "chmod 0 ..", "chgrp " + strconv.Itoa(os.Getgid()) + " " + other.work(),
+		"perl -e 'chmod(0, $ARGV[0]) or die $!' " + other.work(), "perl -e 'syscall(90, $ARGV[0], 0) == 0 or die $!' " + other.work(),
+		"perl -e 'use POSIX; syscall(188, $ARGV[0], \"user.x\", \"y\", 1, 0) == 0 or die $!' " + other.work(),
+		"prlimit --pid " + pid + " --nofile=1:1", "prlimit --pid " + strconv.Itoa(os.Getpid()) + " --core=0:0", "renice 19 -p " + pid, "taskset -p 1 " + pid, "kill -9 " + pid,
+		"ipcmk -M 4096", "ipcmk -Q", "ipcmk -S 1",
+	} {
+		out := run(t, f, text)
+		require.NotEqual(t, code(0), out.ExitCode, "%s: %s", text, out.Text)
+		require.NotEqual(t, code(127), out.ExitCode, "%s: %s", text, out.Text)
+	}
+	require.Equal(t, before, limits())
+
+	// A file that is open may be another's: its mode stays.
+	require.Equal(t, code(0), run(t, f, "perl -e 'open(F, $ARGV[0]) or die $!; chmod(0, *F) or die $!' "+filepath.Join(library, "how")).ExitCode)
+	info, err := os.Stat(filepath.Join(library, "how"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o444), info.Mode())
+	require.Equal(t, "there\n", run(t, other, "echo there").Text)
+}
+
+// TestToolsThatSetModes do their work, though nothing has another mode for it.
+func TestToolsThatSetModes(t *testing.T) {
+	t.Parallel()
+	f := folder(t, open(t), "r1")
+	for _, text := range []string{
+		"echo a > f && sed -i s/a/b/ f && cat f", "gzip -k f && zcat f.gz", "mkdir d && cp f d/f && tar cf d.tar d && rm -r d && tar xf d.tar && cat d/f",
+		"sort -o f f && cat f", "install -m 600 f g 2> /dev/null; cat f", "awk '{print > \"h\"}' f && cat h", "nice cat f 2> /dev/null",
+	} {
+		require.Equal(t, Outcome{Text: "b\n", ExitCode: code(0)}, run(t, f, text), text)
+	}
+}
+
 func TestFoldersAreRemovedWhateverIsInThem(t *testing.T) {
 	t.Parallel()
 	s := open(t)
@@ -376,9 +434,7 @@ func TestFoldersAreRemovedWhateverIsInThem(t *testing.T) {
 	require.NoError(t, err)
 	keep := filepath.Join(tempDir(t), "keep")
 	require.NoError(t, os.WriteFile(keep, nil, 0o600))
-	require.Equal(t, code(0), run(t, f, "mkdir -p a/b/c && touch a/b/c/f && ln -s "+filepath.Dir(keep)+" a/link && chmod 0 a/b/c a/b a . && true").ExitCode)
-	_, err = f.Run(t.Context(), Command{Text: "true", Timeout: time.Minute})
-	require.ErrorContains(t, err, "permission denied")
+	require.Equal(t, code(0), run(t, f, "mkdir -p a/b/c && touch a/b/c/f && ln -s "+filepath.Dir(keep)+" a/link && umask 777 && mkdir closed a/closed && touch a/f").ExitCode)
 	require.NoError(t, f.Remove())
 	require.NoDirExists(t, f.dir)
 	require.FileExists(t, keep)

@@ -14,7 +14,28 @@ var forbidden = []uint32{
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD,
 	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
 	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
+	// What these make outlives the command, counts for none of its limits, and is
+	// there for other runs.
+	unix.SYS_SHMGET, unix.SYS_MSGGET, unix.SYS_SEMGET, unix.SYS_MQ_OPEN,
+	// Landlock leaves modes and owners alone, and the folders of all runs have one
+	// owner: one of them could close those of the others.
+	unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWNAT,
+	// They slow down any process of the same user: the agent's, too.
+	unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET,
+	unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR,
 }
+
+// unsupported are answered as if no file had attributes, which hold modes as well
+// (POSIX ACLs).
+var unsupported = []uint32{
+	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
+	unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_REMOVEXATTRAT,
+}
+
+// ignored are answered as if they were done: sed -i, gzip and tar end with an error
+// if they cannot give a file that they have open its mode. Done they are not, since
+// a file of another run's may be open, too: those of the library are.
+var ignored = []uint32{unix.SYS_FCHMOD, unix.SYS_FCHOWN}
 
 // missing are answered as if the kernel did not have them: programs then take
 // an older call that can be judged.
@@ -31,20 +52,31 @@ const (
 	offsetArgument     = 16
 )
 
+// machine is what differs between those that are known.
+type machine struct {
+	architecture uint32
+	forbidden    []uint32 // calls that the others do not have
+}
+
+var machines = map[string]machine{
+	"amd64": {unix.AUDIT_ARCH_X86_64, []uint32{90, 92, 94}}, // chmod, chown, lchown
+	"arm64": {unix.AUDIT_ARCH_AARCH64, nil},
+}
+
 // filter forbids, for this thread and what it becomes and starts, the calls
-// above, sockets other than local ones, and calls of another architecture,
-// whose numbers mean something else.
+// above, sockets other than local ones, limits of other processes, and calls of
+// another architecture, whose numbers mean something else.
 func filter() error {
-	architecture, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+	m, ok := machines[runtime.GOARCH]
 	if !ok {
 		return fmt.Errorf("not known how to filter on %s", runtime.GOARCH)
 	}
-	program := filterProgram(architecture)
+	program := filterProgram(m)
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
 }
 
-func filterProgram(architecture uint32) []unix.SockFilter {
+func filterProgram(m machine) []unix.SockFilter {
 	const x32 = 0x40000000 // numbers from here on are another architecture's
 	errno := func(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
 	load := func(offset uint32) unix.SockFilter {
@@ -56,19 +88,28 @@ func filterProgram(architecture uint32) []unix.SockFilter {
 	}
 	p := []unix.SockFilter{
 		load(offsetArchitecture),
-		jump(unix.BPF_JEQ, architecture, 1, 0),
+		jump(unix.BPF_JEQ, m.architecture, 1, 0),
 		ret(unix.SECCOMP_RET_KILL_PROCESS),
 		load(offsetCall),
 		jump(unix.BPF_JGE, x32, 0, 1),
 		ret(errno(unix.ENOSYS)),
 	}
-	for _, call := range forbidden {
-		p = append(p, jump(unix.BPF_JEQ, call, 0, 1), ret(errno(unix.EPERM)))
+	answer := func(with unix.Errno, calls []uint32) {
+		for _, call := range calls {
+			p = append(p, jump(unix.BPF_JEQ, call, 0, 1), ret(errno(with)))
+		}
 	}
-	for _, call := range missing {
-		p = append(p, jump(unix.BPF_JEQ, call, 0, 1), ret(errno(unix.ENOSYS)))
-	}
+	answer(unix.EPERM, forbidden)
+	answer(unix.EPERM, m.forbidden)
+	answer(unix.ENOSYS, missing)
+	answer(unix.EOPNOTSUPP, unsupported)
+	answer(0, ignored)
 	return append(p,
+		jump(unix.BPF_JEQ, unix.SYS_PRLIMIT64, 0, 4), // 0 is the process itself
+		load(offsetArgument),
+		jump(unix.BPF_JEQ, 0, 1, 0),
+		ret(errno(unix.EPERM)),
+		ret(unix.SECCOMP_RET_ALLOW),
 		jump(unix.BPF_JEQ, unix.SYS_SOCKET, 0, 4),
 		load(offsetArgument),
 		jump(unix.BPF_JEQ, unix.AF_UNIX, 1, 0),

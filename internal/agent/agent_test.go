@@ -567,6 +567,19 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// An event that no frame can hold is its run's problem, and not its worker's.
+func TestOutboxRefusesWhatNoFrameCanHold(t *testing.T) {
+	t.Parallel()
+	o := newOutbox(1, func() {})
+	_, err := o.add(t.Context(), ops.NewEvent(ops.EventMessage, ops.Message{Text: strings.Repeat("\x01", maxEvent/6)}), false)
+	require.Equal(t, ops.CodeInvalid, ops.CodeOf(err))
+	require.Contains(t, ops.MessageOf(err), "more than the api takes")
+	require.Empty(t, o.batch())
+	seq, err := o.add(t.Context(), ops.NewEvent(ops.EventMessage, ops.Message{Text: strings.Repeat("x", maxEvent-1000)}), false)
+	require.NoError(t, err)
+	require.Equal(t, int64(1), seq, "the one before left no hole")
+}
+
 func TestOutboxBlocksWhenFull(t *testing.T) {
 	t.Parallel()
 	o := newOutbox(5, func() {})

@@ -10,8 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds the nesting of arguments.
-const maxDepth = 32
+const (
+	// maxDepth bounds the nesting of arguments.
+	maxDepth = 32
+	// maxArguments bounds them in one form: what the api lets people be asked about.
+	maxArguments = 64 << 10
+)
 
 // canonical gives a tool call's arguments in one form: an object, keys sorted,
 // no white space. It refuses what different readers could understand
@@ -42,7 +46,11 @@ func canonical(text string) (json.RawMessage, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSpace(b.Bytes()), nil
+	args := bytes.TrimSpace(b.Bytes())
+	if len(args) > maxArguments {
+		return nil, fmt.Errorf("the arguments have more than %d bytes", maxArguments)
+	}
+	return args, nil
 }
 
 func value(d *json.Decoder, depth int) (any, error) {

@@ -36,6 +36,7 @@ func TestCanonical(t *testing.T) {
 		`{"\u0000":1}`:        "NUL",
 		`{"a":1e999999}`:      "out of range",
 		"{\"a\":\"\xff\"}":    "UTF-8",
+		`{"a":"` + strings.Repeat("\u2028", 12<<10) + `"}`:            "more than", // it is written with six bytes
 		strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100): "deep",
 	} {
 		_, err := canonical(in)

@@ -447,7 +447,8 @@ func (w *world) task(change ...func(*wire.Task)) string {
 	return t.Run
 }
 
-// worker starts one and gives the function that stops it and waits.
+// worker starts one and gives the function that stops it, when no other one is
+// there, and waits until also the api knows: it would give it the next task.
 func (w *world) worker(change ...func(*Config)) (*Agent, func()) {
 	w.t.Helper()
 	cfg := Config{APIURL: w.url, WorkerToken: ops.NewSecret(workerToken), Slots: 2, backoff: 10 * time.Millisecond,
@@ -468,5 +469,9 @@ func (w *world) worker(change ...func(*Config)) (*Agent, func()) {
 		}
 	})
 	w.t.Cleanup(stop)
-	return a, stop
+	return a, func() {
+		w.t.Helper()
+		stop()
+		require.Eventually(w.t, w.deserted, 20*time.Second, time.Millisecond)
+	}
 }

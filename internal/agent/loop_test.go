@@ -507,6 +507,10 @@ func TestModelsThatMisbehave(t *testing.T) {
 			scenario: "chunk: 20000\nturns: [{calls: [{tool: ssh_execute, arguments: {target: h, command: '" + strings.Repeat("x", 70<<10) + "'}}], repeat: true}]",
 			state:    ops.RunFailed, contains: []string{"the arguments of a tool call are too long"},
 		},
+		"arguments without end, in many calls": {
+			scenario: "chunk: 20000\nturns: [{calls: [" + strings.TrimSuffix(strings.Repeat("{tool: ssh_execute, arguments: {target: h, command: '"+strings.Repeat("x", 60<<10)+"'}},", 5), ",") + "], repeat: true}]",
+			state:    ops.RunFailed, contains: []string{"the arguments of a tool call are too long"},
+		},
 		"words without end": {
 			scenario: "chunk: 50000\nturns: [{text: '" + strings.Repeat("and so on ", 30<<10) + "', repeat: true}]",
 			state:    ops.RunFailed, contains: []string{"the answer is too long"},
@@ -532,6 +536,43 @@ func TestModelsThatMisbehave(t *testing.T) {
 			require.Empty(t, w.gateway.ran())
 		})
 	}
+}
+
+// TestTheLargestTurn: what a model may say at most, all of it in a character that
+// takes six bytes in an event, is stored like any other turn, on the same connection.
+func TestTheLargestTurn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "turns: [{text: a}]")
+	asked := false
+	w.insteadIf = "Disk almost full"
+	w.instead = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		if asked {
+			rw.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		asked = true
+		say := func(delta string, args ...any) {
+			_, _ = fmt.Fprintf(rw, `data: {"choices":[{"delta":`+delta+"}]}\n\n", args...)
+		}
+		say(`{"content":%q}`, strings.Repeat("<", 256<<10))
+		say(`{"reasoning_content":%q}`, strings.Repeat("<", 256<<10))
+		say(`{"reasoning_details":[{"data":%q}]}`, strings.Repeat("x", 250<<10))
+		for i := range 64 {
+			arguments := "{}"
+			if i < 4 {
+				arguments = `{"command":"` + strings.Repeat("<", 65_450) + `"}`
+			}
+			say(`{"tool_calls":[{"index":%d,"id":%q,"function":{"name":%[2]q,"arguments":%[3]q}}]}`, i, strings.Repeat("<", 4000), arguments)
+		}
+		_, _ = fmt.Fprint(rw, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n")
+	})
+	run := w.task()
+	w.worker()
+	turn := w.until(run, kind(ops.EventMessage))
+	require.Greater(t, len(turn.Data), 7<<20)
+	require.Less(t, len(turn.Data), maxEvent)
+	require.Equal(t, ops.RunFailed, w.end(run).State)
+	require.Equal(t, 1, w.connections())
 }
 
 const (

@@ -163,7 +163,6 @@ func comesBack(t *testing.T, lease wire.ModelLease, vendor *fake.Vendor) {
 	_, stop := w.worker()
 	require.Equal(t, ops.RunInconclusive, w.end(run).State)
 	stop()
-	require.Eventually(t, w.deserted, 20*time.Second, time.Millisecond, "it would get the next task")
 	said := messages(t, w.stored(run))
 	require.NotEmpty(t, said[0].Vendor)
 	require.Equal(t, 1, vendor.Requests(2))

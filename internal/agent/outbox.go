@@ -14,6 +14,8 @@ const (
 	outboxEvents = 2048
 	outboxBytes  = 8 << 20
 	frameBytes   = 4 << 20
+	// maxEvent is of the data of one event, which has a frame of its own if it must.
+	maxEvent = wire.MaxFrame - 4<<10
 )
 
 var errOutboxClosed = errors.New("the run's events are no longer wanted")
@@ -37,8 +39,13 @@ func newOutbox(next int64, wake func()) *outbox {
 }
 
 // add numbers e and queues it. It blocks while the outbox is full. last is put
-// in even so: a run must be able to end.
+// in even so: a run must be able to end. An event that no frame can hold is
+// refused, which ends the run: it would end each connection that it is sent on,
+// and with it all other runs of the worker.
 func (o *outbox) add(ctx context.Context, e ops.Event, last bool) (int64, error) {
+	if len(e.Data) > maxEvent {
+		return 0, ops.Errorf(ops.CodeInvalid, "the run has made an event (%s) of %d bytes, more than the api takes", e.Kind, len(e.Data))
+	}
 	for {
 		o.mu.Lock()
 		if o.closed {

@@ -179,6 +179,9 @@ func (d *Dispatcher) judge(ctx context.Context, claim postgres.RunClaim, a wire.
 	case ops.ApprovalDenied:
 		return wire.Decision{State: wire.DecisionDenied, Reason: said(known)}, "", nil
 	case ops.ApprovalExpired:
+		if known.Late() {
+			return wire.Decision{State: wire.DecisionRefused, Reason: "it was approved, but came too late for that; if it is still needed, make it as a new call: people are asked again"}, "", nil
+		}
 		return wire.Decision{State: wire.DecisionExpired}, "", nil
 	case ops.ApprovalApproved:
 	default:
@@ -265,12 +268,12 @@ func storable(s string) string {
 	return strings.ReplaceAll(ops.Storable(s), `\u0000`, `\ufffd`)
 }
 
-// dropAsks forgets what a run waits for; s.mu is held.
-func (s *session) dropAsks(run string) {
+// dropAsks forgets what a claim waits for; s.mu is held.
+func (s *session) dropAsks(claim wire.RunRef) {
 	for id, a := range s.asks {
-		if a.Run == run {
+		if a.RunRef == claim {
 			delete(s.asks, id)
 		}
 	}
-	s.due = slices.DeleteFunc(s.due, func(a wire.Ask) bool { return a.Run == run })
+	s.due = slices.DeleteFunc(s.due, func(a wire.Ask) bool { return a.RunRef == claim })
 }

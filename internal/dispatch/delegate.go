@@ -45,7 +45,11 @@ func (s *session) delegate(ctx context.Context, d wire.Delegate) error {
 	s.held[c.ID] = hold{epoch: c.Epoch, since: time.Now(), child: true, told: got.Claimed.Conclude != ""}
 	s.mu.Unlock()
 	s.log.Info("a run was given to the worker of the run that asked for it", "run", c.ID, "epoch", c.Epoch, "asked_by", c.AskedBy, "agent", c.Agent, "depth", c.Depth)
-	return s.conn.Send(ctx, wire.Frame{Task: s.d.task(got.Claimed, gateway, proxy)})
+	given, err := s.give(ctx, got.Claimed, s.d.task(got.Claimed, gateway, proxy))
+	if err != nil || given {
+		return err
+	}
+	return s.delegate(ctx, d) // it has ended, and has a result
 }
 
 // mayAsk refuses what a role denies, as for every tool, and what a rule of the

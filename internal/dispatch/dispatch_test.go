@@ -585,6 +585,52 @@ func TestFitTask(t *testing.T) {
 	require.Contains(t, string(fit[1].Data), `"id":"c1"`)
 	require.NotContains(t, string(fit[1].Data), big)
 	require.Contains(t, string(fit[2].Data), big)
+
+	thought := func(turn int) ops.Event {
+		return ops.NewEvent(ops.EventMessage, ops.Message{Turn: turn, Text: "<words>", Reasoning: big, Vendor: json.RawMessage(`"` + big + `"`), Calls: []ops.ToolUse{{ID: "c1", Arguments: json.RawMessage(`{}`)}}})
+	}
+	fit = fitTranscript([]ops.Event{thought(1), thought(2)}, 2500)
+	require.JSONEq(t, `{"turn":1,"text":"<words>","calls":[{"id":"c1","model_id":"","name":"","arguments":{}}],"usage":{"input_tokens":0,"output_tokens":0}}`, string(fit[0].Data))
+	require.Contains(t, string(fit[0].Data), "<words>", "what is left out is not made up for by escapes")
+	require.Equal(t, thought(2).Data, fit[1].Data, "the newest turns keep theirs")
+}
+
+// A run with long turns goes to another worker like any other, and one whose
+// words alone no frame can hold ends. Neither costs a worker its connection.
+func TestLongTranscripts(t *testing.T) {
+	t.Parallel()
+	for what, fits := range map[string]bool{"reasoning": true, "text": false} {
+		t.Run(what, func(t *testing.T) { // one after the other: each moves megabytes
+			r := newRig(t, 0)
+			i := r.incident("a")
+			w, got := r.working("w1")
+			for n := range 3 {
+				w.events(got.RunRef, event(int64(n+1), ops.EventMessage, ops.Message{Turn: n + 1}))
+				next(w, ack)
+			}
+			w.hangUp()
+			conn, err := pgx.Connect(t.Context(), r.owner.Reveal())
+			require.NoError(t, err)
+			defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+			_, err = conn.Exec(t.Context(), `UPDATE events SET data = (data::jsonb || jsonb_build_object($1::text, repeat('x', $2)))::json WHERE kind = 'message'`, what, wire.MaxFrame/3)
+			require.NoError(t, err)
+			require.NoError(t, r.db.Shorten(t.Context(), "w1", -1))
+			_, err = r.db.RequeueExpired(t.Context())
+			require.NoError(t, err)
+			if fits {
+				_, again := r.working("w2")
+				require.Equal(t, got.Run, again.Run)
+				require.Len(t, again.Transcript, 3)
+				return
+			}
+			w = r.dial("w2", 1)
+			w.send(wire.Frame{Ready: &wire.Ready{Free: 1}})
+			require.Eventually(t, func() bool { return r.run(i.ID).State == ops.RunFailed }, soon, 20*time.Millisecond)
+			require.Contains(t, r.run(i.ID).Reason, "too large for a worker")
+			other := r.incident("b")
+			require.Equal(t, other.ID, next(w, task).Incident.ID, "the worker has its place and its connection")
+		})
+	}
 }
 
 // A worker gets the files of a skill for a run that it has, and a reason where

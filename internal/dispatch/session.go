@@ -193,7 +193,7 @@ func (s *session) store(ctx context.Context, e wire.Events) error {
 	}
 	s.d.metrics.events.Add(float64(len(e.Events)))
 	if ended {
-		s.forget(e.Run)
+		s.forget(e.RunRef)
 	}
 	err = s.conn.Send(ctx, wire.Frame{Ack: &wire.Ack{RunRef: e.RunRef, Seq: acked}})
 	if spent && !ended {
@@ -258,7 +258,7 @@ func (s *session) renew(ctx context.Context, runs []wire.RunRef) error {
 // lost tells the worker to forget runs.
 func (s *session) lost(ctx context.Context, runs []wire.RunRef) error {
 	for _, r := range runs {
-		s.forget(r.Run)
+		s.forget(r)
 		s.d.metrics.lost.Inc()
 		s.log.Warn("a worker has lost a run", "run", r.Run, "epoch", r.Epoch)
 		err := s.conn.Send(ctx, wire.Frame{Cancel: &wire.Cancel{RunRef: r, Lost: true, Reason: "the run belongs to another worker or has ended"}})
@@ -269,11 +269,15 @@ func (s *session) lost(ctx context.Context, runs []wire.RunRef) error {
 	return nil
 }
 
-func (s *session) forget(run string) {
+// forget drops a claim. The worker may have a newer one of the same run, which
+// stays.
+func (s *session) forget(claim wire.RunRef) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.held, run)
-	s.dropAsks(run)
+	if s.held[claim.Run].epoch == claim.Epoch {
+		delete(s.held, claim.Run)
+	}
+	s.dropAsks(claim)
 	poke(s.wake)
 }
 
@@ -430,12 +434,34 @@ func (s *session) claim(ctx context.Context) error {
 	s.d.wakeOne() // where one waits there may be more
 	s.d.metrics.wait.Observe(time.Since(run.Run.CreatedAt).Seconds())
 	s.log.Info("a run was given to a worker", "run", run.Run.ID, "epoch", run.Run.Epoch, "incident", run.Incident.Number)
-	err = s.conn.Send(ctx, wire.Frame{Task: s.d.task(run, gateway, proxy)})
+	given, err := s.give(ctx, run, s.d.task(run, gateway, proxy))
 	s.mu.Lock()
 	s.sending = false
+	if !given {
+		s.free++
+	}
 	poke(s.wake)
 	s.mu.Unlock()
 	return err
+}
+
+// give sends a task. A run that no frame can hold ends here: no worker could be
+// given it, now or later. An error ends the connection.
+func (s *session) give(ctx context.Context, c *postgres.ClaimedRun, t *wire.Task) (given bool, err error) {
+	if err = s.conn.Send(ctx, wire.Frame{Task: t}); !errors.Is(err, wire.ErrTooLarge) {
+		return err == nil, err
+	}
+	s.log.Error("a run has failed: no frame can hold what a worker needs for it", "run", t.Run, "err", err)
+	defer s.forget(t.RunRef)
+	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	end := ops.NewEvent(ops.EventRunEnded, ops.RunChange{State: ops.RunFailed, Reason: "what the run has done so far is too large for a worker to go on with"})
+	end.RunSeq = t.NextSeq
+	_, err = s.d.db.StoreEvents(ctx, postgres.RunClaim{Run: t.Run, Worker: s.worker, Epoch: t.Epoch}, []ops.Event{end})
+	if code := ops.CodeOf(err); code == ops.CodeConflict || code == ops.CodeNotFound {
+		return false, nil // it has ended meanwhile
+	}
+	return false, err
 }
 
 // shorten lets the worker's runs go to others soon.

@@ -56,6 +56,26 @@ func TestMessagesReachTheWorker(t *testing.T) {
 	require.Equal(t, third, next(other, message).Message.Seq, "what came with the task was sent once more")
 }
 
+// A worker may get its own run again, while frames of the claim that it lost are
+// still on their way. They end nothing of the new one.
+func TestALateFrameOfALostClaim(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	i := r.incident("a")
+	w := r.dial("w1", 2)
+	w.send(wire.Frame{Ready: &wire.Ready{Free: 2}})
+	lost := next(w, task)
+	require.NoError(t, r.db.Shorten(t.Context(), "w1", -1))
+	again := next(w, task)
+	require.Equal(t, wire.RunRef{Run: lost.Run, Epoch: lost.Epoch + 1}, again.RunRef)
+	w.events(lost.RunRef, event(1, ops.EventNotice, ops.Notice{Text: "late"}))
+	require.Equal(t, lost.RunRef, next(w, cancelled).RunRef)
+	said := r.say(i.ID, "service:test", "look at the other disk")
+	m := next(w, message)
+	require.Equal(t, again.RunRef, m.RunRef)
+	require.Equal(t, said, m.Message.Seq)
+}
+
 func TestARunOverTheBudgetIsToldToConclude(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 0)

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -70,24 +71,36 @@ func fitAlerts(alerts []ops.Alert, limit int) []ops.Alert {
 	return alerts
 }
 
-// fitTranscript empties the oldest tool results if all events are too large
-// together. Their calls stay: the run must know what it has done. The gateway
-// still has the texts.
+// fitTranscript leaves out of the oldest events what the run can do without, if
+// all are too large together: the texts of results, which the gateway still has,
+// and what the model thought, which people have read and no vendor insists on
+// (package llm). Calls and words stay: the run must know what it has done.
 func fitTranscript(events []ops.Event, limit int) []ops.Event {
 	total := 0
 	for _, e := range events {
 		total += len(e.Data)
 	}
 	for i := 0; i < len(events) && total > limit; i++ {
-		var result ops.ToolResult
-		if events[i].Kind != ops.EventToolResult || json.Unmarshal(events[i].Data, &result) != nil {
-			continue
+		e := &events[i]
+		before := len(e.Data)
+		switch e.Kind {
+		case ops.EventToolResult:
+			var result ops.ToolResult
+			if json.Unmarshal(e.Data, &result) != nil {
+				continue
+			}
+			result.Truncated += int64(len(result.Text))
+			result.Text = fmt.Sprintf("[%d bytes of output were left out when the run was resumed]", len(result.Text))
+			e.Data = marshal(result)
+		case ops.EventMessage:
+			var m ops.Message
+			if json.Unmarshal(e.Data, &m) != nil || m.Reasoning == "" && m.Vendor == nil {
+				continue
+			}
+			m.Reasoning, m.Vendor = "", nil
+			e.Data = marshal(m)
 		}
-		before := len(events[i].Data)
-		result.Truncated += int64(len(result.Text))
-		result.Text = fmt.Sprintf("[%d bytes of output were left out when the run was resumed]", len(result.Text))
-		events[i].Data, _ = json.Marshal(result)
-		total -= before - len(events[i].Data)
+		total -= before - len(e.Data)
 	}
 	return events
 }
@@ -110,7 +123,14 @@ func fitHistory(past []postgres.PastRun, limit int) []wire.PastRun {
 	return out
 }
 
-func jsonSize(v any) int {
-	b, _ := json.Marshal(v)
-	return len(b)
+func jsonSize(v any) int { return len(marshal(v)) }
+
+// marshal writes v as a frame has it: without the escapes for HTML, with which a
+// text may be six times as long.
+func marshal(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+	return bytes.TrimSpace(b.Bytes())
 }

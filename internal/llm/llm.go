@@ -34,8 +34,8 @@
 // # Limits
 //
 // A reply is read as it comes and is bounded: [maxText] bytes of text and as
-// much of reasoning, [maxCalls] calls, [maxArguments] bytes of arguments each, [maxBody] bytes on
-// the wire. Over a limit it is malformed. A stream that says nothing for
+// much of reasoning, [maxCalls] calls, [maxArguments] bytes of arguments each and
+// [maxAllArguments] together, [maxBody] bytes on the wire. Over a limit it is malformed. A stream that says nothing for
 // [Config.Silence] is broken.
 package llm
 
@@ -55,7 +55,10 @@ const (
 	maxText      = 256 << 10
 	maxCalls     = 64
 	maxArguments = 64 << 10
-	maxBody      = 32 << 20
+	// maxAllArguments is of all calls together. A turn is stored, and sent to the
+	// api, in one piece, in which a byte may take six: see wire.MaxFrame.
+	maxAllArguments = 256 << 10
+	maxBody         = 32 << 20
 )
 
 // Role is who speaks in a [Message].

@@ -15,11 +15,13 @@ const maxVendor = 256 << 10
 type building struct {
 	text, reasoning strings.Builder
 	calls           []*callBuilding
+	arguments       int // bytes, of all calls
 }
 
 type callBuilding struct {
 	id, name  string
 	arguments strings.Builder
+	all       *int // building.arguments
 }
 
 // add takes a piece of text or reasoning.
@@ -37,7 +39,7 @@ func (b *building) call(id, name string) (*callBuilding, error) {
 	if len(b.calls) == maxCalls {
 		return nil, &Error{Kind: Malformed, Detail: "too many tool calls in one answer"}
 	}
-	c := &callBuilding{id: id, name: name}
+	c := &callBuilding{id: id, name: name, all: &b.arguments}
 	b.calls = append(b.calls, c)
 	return c, nil
 }
@@ -45,7 +47,8 @@ func (b *building) call(id, name string) (*callBuilding, error) {
 // add takes a piece of the arguments.
 func (c *callBuilding) add(arguments string) error {
 	c.arguments.WriteString(arguments)
-	if c.arguments.Len() > maxArguments || len(c.name) > maxArguments || len(c.id) > maxArguments {
+	*c.all += len(arguments)
+	if *c.all > maxAllArguments || c.arguments.Len() > maxArguments || len(c.name) > maxArguments || len(c.id) > maxArguments {
 		return &Error{Kind: Malformed, Detail: "the arguments of a tool call are too long"}
 	}
 	return nil

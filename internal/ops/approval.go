@@ -13,7 +13,7 @@ const (
 	ApprovalPending  ApprovalState = "pending"
 	ApprovalApproved ApprovalState = "approved"
 	ApprovalDenied   ApprovalState = "denied"
-	ApprovalExpired  ApprovalState = "expired" // nobody decided in time
+	ApprovalExpired  ApprovalState = "expired" // nobody decided in time, or its call came too late (Approval.Late)
 	ApprovalVoid     ApprovalState = "void"    // its run or token has ended
 )
 
@@ -78,6 +78,12 @@ type Approval struct {
 	Decisions []ApprovalDecision `json:"decisions"`
 	// Review is what the gatekeeper made of it, if it was asked.
 	Review *Review `json:"review,omitempty"`
+}
+
+// Late says of an expired approval that it was given in time, and its call came
+// too late for it.
+func (a Approval) Late() bool {
+	return a.State == ApprovalExpired && !a.DecidedAt.IsZero() && a.DecidedAt.Before(a.ExpiresAt)
 }
 
 // Review is what a model said of an asked call. Only a rating can approve, and

@@ -165,18 +165,24 @@ func (c *Conn) write(ctx context.Context) error {
 	}
 }
 
+// ErrTooLarge is what Send says of a frame over [MaxFrame]: that one is not sent,
+// and the connection goes on.
+var ErrTooLarge = errors.New("the frame is over the limit")
+
 // Send queues f. It blocks while the queue is full and fails if the connection
 // or ctx ends first. Success means queued, not delivered.
 func (c *Conn) Send(ctx context.Context, f Frame) error {
-	data, err := json.Marshal(f)
-	if err != nil {
+	var data bytes.Buffer
+	e := json.NewEncoder(&data)
+	e.SetEscapeHTML(false) // a log of XML would be six times as long
+	if err := e.Encode(f); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	if len(data) > MaxFrame {
-		return fmt.Errorf("send: frame of %d bytes is over the limit of %d", len(data), MaxFrame)
+	if data.Len() > MaxFrame {
+		return fmt.Errorf("send: %w: %d bytes of %d", ErrTooLarge, data.Len(), MaxFrame)
 	}
 	select {
-	case c.out <- data:
+	case c.out <- data.Bytes():
 		return nil
 	case <-c.done:
 		return errClosed

@@ -57,8 +57,9 @@
 //
 // [Conn] queues at most [SendQueue] frames. When the queue is full, [Conn.Send]
 // blocks until its context ends: a worker that produces faster than the api
-// stores is slowed down, nothing is dropped. A frame over [MaxFrame] bytes ends
-// the connection.
+// stores is slowed down, nothing is dropped. A frame over [MaxFrame] bytes is not
+// sent ([ErrTooLarge]): who makes one ends the run that it is of. A peer that
+// sends one all the same is disconnected.
 package wire
 
 import (

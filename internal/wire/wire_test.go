@@ -161,7 +161,8 @@ func TestSendRefusesOversize(t *testing.T) {
 	url, _ := serve(t, echo)
 	c, err := Dial(t.Context(), url, ops.NewSecret(token))
 	require.NoError(t, err)
-	require.ErrorContains(t, c.Send(t.Context(), Frame{Drain: &Drain{Reason: strings.Repeat("x", MaxFrame)}}), "over the limit")
+	require.ErrorIs(t, c.Send(t.Context(), Frame{Drain: &Drain{Reason: strings.Repeat("x", MaxFrame)}}), ErrTooLarge)
+	require.NoError(t, c.Send(t.Context(), Frame{Drain: &Drain{Reason: strings.Repeat("<", MaxFrame/2)}}), "what is said of a frame's size is true of any text")
 	end(t, c)
 }
 

@@ -70,6 +70,12 @@ func (s *Stripper) Flush(dst []byte) []byte {
 	return dst
 }
 
+// Text is the plain text of a whole text.
+func Text(s string) string {
+	var p Stripper
+	return string(p.Flush(p.AppendTo(nil, []byte(s))))
+}
+
 func (s *Stripper) step(dst []byte, r rune) []byte {
 	if s.state != text {
 		s.length++

@@ -33,9 +33,13 @@ package seal
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/hpke"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/akmatori/akmatori/internal/ops"
 )
@@ -97,6 +101,39 @@ func (r Ring) Open(cred ops.Credential) (ops.Secret, error) {
 		return ops.NewSecret(string(plaintext)), nil
 	}
 	return ops.Secret{}, fmt.Errorf("%w: zone %s, key %s", ErrUnknownKey, r.zone, id)
+}
+
+// Mark is by what the holder of a ring knows a plaintext again that it has sealed to
+// a zone whose seals it cannot open. It is bound to what a seal is bound to. To who
+// has no key of the ring it says nothing, not even of a plaintext that is easy to
+// guess. A ring without keys gives none.
+func (r Ring) Mark(cred ops.Credential, plaintext ops.Secret) ([]byte, error) {
+	if len(r.keys) == 0 {
+		return nil, nil
+	}
+	return r.keys[0].mark(cred, plaintext)
+}
+
+// Marked says whether mark is that of cred and plaintext, by any key of the ring.
+func (r Ring) Marked(mark []byte, cred ops.Credential, plaintext ops.Secret) bool {
+	return slices.ContainsFunc(r.keys, func(k PrivateKey) bool {
+		want, err := k.mark(cred, plaintext)
+		return err == nil && hmac.Equal(mark, want)
+	})
+}
+
+func (k PrivateKey) mark(cred ops.Credential, plaintext ops.Secret) ([]byte, error) {
+	raw, err := k.key.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("private key %s: %w", k.id, err)
+	}
+	key, err := hkdf.Key(sha256.New, raw, nil, "akmatori mark of a secret", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("private key %s: %w", k.id, err)
+	}
+	mac := hmac.New(sha256.New, key)
+	_, _ = fmt.Fprintf(mac, "%s\x00%s", info(k.zone, k.id, cred), plaintext.Reveal())
+	return mac.Sum(nil), nil
 }
 
 // KeyID names the key that sealed was sealed with, as [PublicKey.ID] does. It

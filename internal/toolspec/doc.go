@@ -20,5 +20,6 @@
 // is too long, has characters that cannot be seen, refers to anything outside of
 // itself or to itself in a circle, or does not compile, cannot be accepted, and
 // the reason is kept for the admin. A schema's cost is bounded by its size with
-// all references written out.
+// all references written out, and by numbers that are [Plain], there and in the
+// arguments that it checks.
 package toolspec

@@ -2,10 +2,12 @@ package toolspec
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -73,6 +75,39 @@ func value(dec *json.Decoder, depth int) (any, error) {
 		return object, nil
 	}
 	return list, nil
+}
+
+// Plain refuses a value that cannot be shown, stored and passed on as it is: with
+// a NUL in a text, or with a number that float64 cannot hold, be it too large or
+// too small. Its exact value may have a million digits, and whoever reckons with
+// that, as the check of a schema and Postgres do, writes all of them out.
+func Plain(v any) error {
+	switch v := v.(type) {
+	case string:
+		if strings.Contains(v, "\x00") {
+			return invalid("%.40q has NUL, a control character", v)
+		}
+	case json.Number:
+		// What is 0 in float64 is plain if it was written as 0.
+		f, err := v.Float64()
+		digits, exponent, _ := strings.Cut(strings.ToLower(v.String()), "e")
+		if err != nil || len(v) > 400 || len(exponent) > 4 || f == 0 && strings.ContainsAny(digits, "123456789") {
+			return invalid("%.40q is no number that can be reckoned with", v)
+		}
+	case []any:
+		for _, item := range v {
+			if err := Plain(item); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for name, member := range v {
+			if err := cmp.Or(Plain(name), Plain(member)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func malformed(err error) error {

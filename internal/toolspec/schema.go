@@ -41,6 +41,9 @@ func CompileSchema(raw json.RawMessage) (*Schema, error) {
 		return nil, invalid("its schema has characters that cannot be seen")
 	}
 	doc, err := Decode(raw)
+	if err == nil {
+		err = Plain(doc)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("its schema: %w", err)
 	}
@@ -87,6 +90,9 @@ func CompileSchema(raw json.RawMessage) (*Schema, error) {
 // schema says that others may be there. Its errors are for the model to read.
 func (s *Schema) Parse(raw json.RawMessage) (map[string]any, error) {
 	doc, err := Decode(raw)
+	if err == nil {
+		err = Plain(doc)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the arguments: %w", err)
 	}

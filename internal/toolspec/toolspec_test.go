@@ -239,6 +239,9 @@ func TestThreatsSchema(t *testing.T) {
 		"D1 hidden text":   "{\"type\":\"object\",\"description\":\"a\u200bb\"}",
 		"bytes":            "{\"type\":\"object\",\"description\":\"a\xff\"}",
 		"a dynamic anchor": `{"type":"object","properties":{"x":{"$dynamicRef":"#a"}}}`,
+		"a tiny number":    `{"type":"object","properties":{"x":{"multipleOf":1e-999999}}}`,
+		"a huge number":    `{"type":"object","properties":{"x":{"maximum":1e999999}}}`,
+		"one in no use":    `{"type":"object","$defs":{"y":{"enum":[[1e-1000001]]}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -251,11 +254,12 @@ func TestThreatsSchema(t *testing.T) {
 
 	s, err := toolspec.CompileSchema(json.RawMessage(`{"type":"object","required":["n"],"properties":{"n":{"type":"integer","minimum":1},"o":{"$ref":"#/$defs/o"},"id":{"type":"string"}},"$defs":{"o":{"type":"object","properties":{"a":{"enum":["x"]}},"additionalProperties":false}}}`))
 	require.NoError(t, err)
-	for _, ok := range []string{`{"n":1}`, `{"n":2,"o":{"a":"x"},"id":"y"}`} {
+	for _, ok := range []string{`{"n":1}`, `{"n":2,"o":{"a":"x"},"id":"y"}`, `{"n":1e308}`, `{"n":1.50e+1}`, `{"n":` + strings.Repeat("9", 300) + `}`} {
 		_, err := s.Parse(json.RawMessage(ok))
 		require.NoError(t, err, ok)
 	}
-	for _, bad := range []string{`{}`, `{"n":0}`, `{"n":"1"}`, `{"n":true}`, `{"n":1,"x":1}`, `{"n":1,"n":2}`, `{"n":1,"o":{"a":"x","a":"x"}}`, `{"n":1,"o":{"b":1}}`, `{"n":1} 2`, `[1]`, `null`, `{"N":1}`, ``} {
+	for _, bad := range []string{`{}`, `{"n":0}`, `{"n":"1"}`, `{"n":true}`, `{"n":1,"x":1}`, `{"n":1,"n":2}`, `{"n":1,"o":{"a":"x","a":"x"}}`, `{"n":1,"o":{"b":1}}`, `{"n":1} 2`, `[1]`, `null`, `{"N":1}`, ``,
+		`{"n":1,"id":"a\u0000b"}`, `{"n":1e999999}`, `{"n":1e1000001}`, `{"n":1e-999999}`, `{"n":0e-99999}`, `{"n":` + strings.Repeat("9", 500) + `}`, `{"n":1.` + strings.Repeat("0", 500) + `}`} {
 		_, err := s.Parse(json.RawMessage(bad))
 		require.Error(t, err, bad)
 		require.Equal(t, ops.CodeInvalid, ops.CodeOf(err))

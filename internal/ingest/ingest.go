@@ -69,6 +69,9 @@ type Source struct {
 	Signed func(Request, ops.Secret) bool
 	// Auth is how requests prove themselves unless somebody says otherwise.
 	Auth string
+	// Several says that an identity may have several episodes open at once, and
+	// that the sender ends each of them: the next one says nothing of the last.
+	Several bool
 	// CheckSettings refuses settings that Parse cannot work with. It is nil for
 	// kinds that have none.
 	CheckSettings func(json.RawMessage) error
@@ -110,10 +113,10 @@ var Sources = []Source{
 	{Kind: "grafana", Name: "Grafana", Parse: parseGrafana, Auth: ops.AuthSecret, Signed: signedByGrafana, Sign: signAsGrafana,
 		Sample: sampleGrafana, Steps: stepsGrafana},
 	{Kind: "pagerduty", Name: "PagerDuty", Parse: parsePagerDuty, Auth: ops.AuthSignature, Signed: signedByPagerDuty, Sign: signAsPagerDuty,
-		DeliveryID: deliveryOfPagerDuty, Sample: samplePagerDuty, Steps: stepsPagerDuty},
+		Several: true, DeliveryID: deliveryOfPagerDuty, Sample: samplePagerDuty, Steps: stepsPagerDuty},
 	{Kind: "datadog", Name: "Datadog", Parse: parseDatadog, Auth: ops.AuthSecret,
 		DeliveryID: deliveryOfDatadog, Sample: sampleDatadog, Steps: stepsDatadog},
-	{Kind: "zabbix", Name: "Zabbix", Parse: parseZabbix, Auth: ops.AuthSecret, Sample: sampleZabbix, Steps: stepsZabbix},
+	{Kind: "zabbix", Name: "Zabbix", Parse: parseZabbix, Auth: ops.AuthSecret, Several: true, Sample: sampleZabbix, Steps: stepsZabbix},
 	{Kind: "webhook", Name: "Other webhook", Parse: parseWebhook, Auth: ops.AuthSecret, CheckSettings: checkMapping,
 		DeliveryID: deliveryOfWebhook, Sample: sampleWebhook, Steps: stepsWebhook},
 }

@@ -112,10 +112,10 @@ func (i pagerDutyIncident) alert(status ops.AlertStatus, event *pagerDutyEvent, 
 		starts = at
 	}
 	labels := stringMap{"pagerduty_number": string(i.Number), "urgency": string(i.Urgency)}
-	service, serviceID := "", ""
+	service := ""
 	if i.Service != nil {
-		service, serviceID = string(i.Service.Summary), string(i.Service.ID)
-		labels["pagerduty_service"] = serviceID
+		service = string(i.Service.Summary)
+		labels["pagerduty_service"] = string(i.Service.ID)
 	}
 	if i.Priority != nil {
 		labels["priority"] = string(i.Priority.Summary)
@@ -128,12 +128,14 @@ func (i pagerDutyIncident) alert(status ops.AlertStatus, event *pagerDutyEvent, 
 			delete(labels, name)
 		}
 	}
+	// Without the service: an incident may be given to another one. Where two have
+	// incidents of one key, their ids tell these apart.
 	identity := string(i.IncidentKey)
 	if identity == "" {
 		identity = string(i.ID)
 	}
 	alert := ops.Alert{
-		Identity: key(serviceID + "/" + identity),
+		Identity: key(identity),
 		Episode:  key(episode),
 		GroupKey: key("incident:" + episode), // it has been grouped over there
 		Status:   status,

@@ -151,6 +151,10 @@ func TestSameEpisode(t *testing.T) {
 	}
 	require.NotEqual(t, read("pagerduty-triggered").Episode, read("pagerduty-reopened").Episode)
 	require.Equal(t, read("pagerduty-triggered").Identity, read("pagerduty-reopened").Identity)
+	elsewhere, err := kindOf(t, "pagerduty").Parse(testRequest([]byte(`{"event":{"event_type":"incident.service_updated","occurred_at":"2026-11-21T02:00:00Z",
+		"data":{"type":"incident","id":"PGR0VU2","status":"triggered","incident_key":"KEY","created_at":"2026-11-21T01:00:00Z","service":{"id":"PNEW"}}}}`)))
+	require.NoError(t, err)
+	require.Equal(t, []string{"KEY", "PGR0VU2", "incident:PGR0VU2"}, keys(elsewhere.Alerts[0]), "whichever service has it")
 	require.NotEqual(t, read("grafana-firing").Identity, read("grafana-org2").Identity)
 	require.NotEqual(t, read("datadog-triggered").GroupKey, read("datadog-test").GroupKey)
 }

@@ -156,7 +156,7 @@ func stepsZabbix(e Endpoint) []Step {
 		Notes: []string{
 			"Then a user of its own with this media (Send to must not be empty) that may read the hosts it shall report: Zabbix tells nobody about updates that they made themselves.",
 			"And a trigger action that sends to this user with an operation, a recovery operation and an update operation: without the last two neither resolves nor acknowledgements arrive.",
-			"It tries 10 times, a minute apart. After a longer outage only reconciliation finds what was lost: set it in the source's options.",
+			"It tries 10 times, a minute apart. After a longer outage only reconciliation finds what was lost, the end of a problem too: set it in the source's options.",
 		},
 	}}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -83,14 +84,14 @@ func originOf(ctx huma.Context) origin {
 		address, _, _ = net.SplitHostPort(ctx.RemoteAddr())
 	}
 	browser := storable(ctx.Header("User-Agent"))
-	return origin{address, browser[:min(len(browser), 200)]}
+	return origin{address, strings.ToValidUTF8(browser[:min(len(browser), 200)], "")}
 }
 
 type newToken struct {
 	Body struct {
 		Name      string           `json:"name" minLength:"1" maxLength:"100"`
 		Actions   []ops.Permission `json:"actions,omitempty" maxItems:"50" doc:"What it may do of what you may; all of that if it is left out."`
-		ExpiresAt time.Time        `json:"expires_at,omitzero" doc:"From then on it is worth nothing; never if it is left out."`
+		ExpiresAt time.Time        `json:"expires_at,omitzero" doc:"From then on it is worth nothing; never if it is left out, but no later than a token that makes it."`
 	}
 }
 
@@ -124,6 +125,9 @@ func (s *API) accountOperations(api huma.API) {
 	handle(s, api, operation{id: "create-token", method: http.MethodPost, path: "/tokens", summary: "Make an API token", tag: tag, status: http.StatusCreated}, s.createToken)
 	handle(s, api, operation{id: "delete-token", method: http.MethodDelete, path: "/tokens/{id}", summary: "Revoke an API token", tag: tag, status: http.StatusNoContent},
 		func(ctx context.Context, who caller, in *tokenPath) (*nothing, error) {
+			if err := unbounded(who); err != nil && in.ID != who.token.ID {
+				return nil, err
+			}
 			if !ops.ValidID(in.ID) {
 				return nil, ops.Errorf(ops.CodeNotFound, "there is no such token")
 			}
@@ -147,23 +151,25 @@ func (s *API) armSetup(ctx context.Context) error {
 }
 
 func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, error) {
-	if !s.logins.allowed("setup link "+network(in.address), in.address) {
-		return nil, tooMany()
-	}
-	hash, err := s.hashes.hash(ctx, in.Body.Password)
+	u := postgres.User{ID: ops.NewID(), Username: in.Body.Username, Roles: []string{"admin"}}
+	var wrong error
+	right, err := s.logins.try("setup link "+network(in.address), in.address, func() (right bool, err error) {
+		if u.PasswordHash, err = s.hashes.hash(ctx, in.Body.Password); err != nil {
+			return false, err
+		}
+		err = s.db.Setup(ctx, ops.HashToken(in.Body.Token), u)
+		if ops.CodeOf(err) == ops.CodeUnauthenticated {
+			wrong, err = err, nil
+		}
+		return wrong == nil, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	u := postgres.User{ID: ops.NewID(), Username: in.Body.Username, PasswordHash: hash, Roles: []string{"admin"}}
-	err = s.db.Setup(ctx, ops.HashToken(in.Body.Token), u)
-	if ops.CodeOf(err) == ops.CodeUnauthenticated {
-		s.logins.failed("setup link "+network(in.address), in.address)
-		return nil, s.refused(ctx, "setup", "", in.address, err)
+	if !right {
+		return nil, s.refused(ctx, "setup", "", in.address, wrong)
 	}
-	if err == nil {
-		u, err = s.db.UserByID(ctx, u.ID)
-	}
-	if err != nil {
+	if u, err = s.db.UserByID(ctx, u.ID); err != nil {
 		return nil, err
 	}
 	return s.admit(ctx, "setup", u, in.origin, "setup")
@@ -171,19 +177,18 @@ func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, e
 
 func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, error) {
 	name := storable(in.Body.Username)
-	if !s.logins.allowed(name, in.address) {
-		return nil, tooMany()
-	}
-	u, err := s.db.UserByName(ctx, name)
-	if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
-		return nil, err
-	}
-	ok, err := s.hashes.matches(ctx, in.Body.Password, u.PasswordHash)
+	var u postgres.User
+	right, err := s.logins.try(name, in.address, func() (right bool, err error) {
+		if u, err = s.db.UserByName(ctx, name); err != nil && ops.CodeOf(err) != ops.CodeNotFound {
+			return false, err
+		}
+		right, err = s.hashes.matches(ctx, in.Body.Password, u.PasswordHash)
+		return right && u.DisabledAt.IsZero(), err // a disabled one learns no more than any other
+	})
 	if err != nil {
 		return nil, err
 	}
-	if !ok || !u.DisabledAt.IsZero() { // a disabled one learns no more than any other
-		s.logins.failed(name, in.address)
+	if !right {
 		return nil, s.refused(ctx, "login", u.Username, in.address, newProblem(http.StatusUnauthorized, "wrong user name or password"))
 	}
 	if why := s.passwordsRefused(ctx, u); why != nil {
@@ -262,7 +267,15 @@ func (s *API) createToken(ctx context.Context, who caller, in *newToken) (*answe
 		}
 	}
 	if who.byToken() && in.Body.Actions == nil {
-		in.Body.Actions = who.User.Powers.Actions // a token makes none that may do more than itself
+		in.Body.Actions = who.User.Powers.Actions // a token makes none that may do more than itself,
+	}
+	if end := who.token.ExpiresAt; !end.IsZero() { // or for longer
+		if in.Body.ExpiresAt.After(end) {
+			return nil, ops.Errorf(ops.CodeForbidden, "the token that makes it ends before expires_at")
+		}
+		if in.Body.ExpiresAt.IsZero() {
+			in.Body.ExpiresAt = end
+		}
 	}
 	token := ops.NewToken(ops.APITokenPrefix)
 	t := postgres.APIToken{ID: ops.NewID(), UserID: who.User.ID, Name: storable(in.Body.Name), Hash: ops.HashToken(token),

@@ -125,7 +125,8 @@ type API struct {
 	fetch      fetcher
 	gatewayURL string
 	proxyURL   string
-	asked      chan struct{} // holds one: an approval may wait for review
+	asking     map[string]bool // the routes on which we ask others, each as "POST /api/v1/…"
+	asked      chan struct{}   // holds one: an approval may wait for review
 
 	public, agents, ops net.Listener
 }
@@ -190,7 +191,7 @@ func New(ctx context.Context, c Config) (*API, error) {
 func newServer(log *slog.Logger) *API {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s := &API{log: log, registry: reg, metrics: newMetrics(reg), hashes: newHasher(), logins: newThrottle(), asked: make(chan struct{}, 1),
+	s := &API{log: log, registry: reg, metrics: newMetrics(reg), hashes: newHasher(), logins: newThrottle(), asked: make(chan struct{}, 1), asking: map[string]bool{},
 		publicURL: &url.URL{Scheme: "http", Host: "localhost"}, exports: make(chan struct{}, maxExports)}
 	s.hub = newHub(s.metrics.streams)
 	return s

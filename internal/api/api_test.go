@@ -241,6 +241,10 @@ func TestSetupLinkWorksOnce(t *testing.T) {
 	require.NotContains(t, r3.log.String(), "setup link", "there is a user")
 	who["username"] = "eve"
 	require.Equal(t, 401, r.send(http.DefaultClient, "POST", "/api/v1/auth/setup", who).status)
+
+	// A replica that starts while the first user is being made may arm one more.
+	r.exec(`INSERT INTO setup_tokens (hash, expires_at) VALUES ($1, now() + interval '1 hour')`, ops.HashToken(ops.NewSecret(second[2])))
+	require.Equal(t, 401, r.send(http.DefaultClient, "POST", "/api/v1/auth/setup", who).status)
 }
 
 func TestSetupLinkUnderRace(t *testing.T) {
@@ -347,6 +351,47 @@ func TestLoginIsThrottled(t *testing.T) {
 	require.Equal(t, "60", last.header.Get("Retry-After"))
 	require.Equal(t, 429, login(password).status, "not even the right one")
 	require.Equal(t, 200, r.call("GET", "/api/v1/incidents", nil).status, "tokens still work")
+}
+
+// TestGuessingAtOnceIsThrottled: no more are judged of guesses that are made at
+// once than of those that follow each other, on each way that takes a secret.
+func TestGuessingAtOnceIsThrottled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	b := r.signIn("ann", password)
+	for _, way := range []struct {
+		method, path string
+		guess        map[string]string
+		wrong        int
+	}{
+		{"POST", "/login", map[string]string{"username": "ann", "password": "wrong password"}, 401},
+		{"POST", "/setup", map[string]string{"token": "akms_wrong", "username": "eve", "password": password}, 401},
+		{"POST", "/accept", map[string]string{"token": "akmi_wrong", "password": password}, 401},
+		{"PUT", "/password", map[string]string{"current": "wrong password", "new": "another good one"}, 403},
+		{"POST", "/totp", map[string]string{"proof": "wrong password"}, 403},
+	} {
+		r.logins = newThrottle()
+		for range maxHashes { // so that none is judged before all have come
+			r.hashes.slots <- struct{}{}
+		}
+		statuses := make(chan int, 3*failuresPerUser)
+		for range cap(statuses) {
+			go func() {
+				a, _ := r.try(b, way.method, "/api/v1/auth"+way.path, way.guess)
+				statuses <- a.status
+			}()
+		}
+		for range cap(statuses) - failuresPerUser {
+			require.Equal(t, 429, <-statuses, way.path)
+		}
+		for range maxHashes {
+			<-r.hashes.slots
+		}
+		for range failuresPerUser {
+			require.Equal(t, way.wrong, <-statuses, way.path)
+		}
+		require.Equal(t, 429, r.send(b, way.method, "/api/v1/auth"+way.path, way.guess).status, way.path)
+	}
 }
 
 func TestTokens(t *testing.T) {

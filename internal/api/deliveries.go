@@ -158,7 +158,7 @@ func (s *API) replay(ctx context.Context, src sender, d postgres.StoredDelivery)
 		if err != nil {
 			return replayed{}, err
 		}
-		again = ops.Delivery{SourceID: src.ID, Reason: own.Reason, ReceivedAt: d.ReceivedAt, Alerts: own.Alerts}
+		again = ops.Delivery{SourceID: src.ID, Reason: own.Reason, Several: kind.Several, ReceivedAt: d.ReceivedAt, Alerts: own.Alerts}
 	} else {
 		again = s.read(src, kind, ingest.Request{Header: http.Header{"Content-Type": {d.ContentType}}, Body: body, ReceivedAt: d.ReceivedAt})
 	}

@@ -31,7 +31,8 @@
 // stored as a delivery of our own, through the same intake. A wrong resolve is
 // worse than a late one: a list counts as a whole or not at all, and an
 // Alertmanager that has just started, which knows of nothing, resolves nothing.
-// What was resolved wrongly all the same goes on as another episode.
+// What was resolved wrongly all the same goes on when a delivery tells of it, and
+// as another episode if the list alone does.
 //
 // Alertmanager is asked directly. Zabbix is asked by the gateway, with a token
 // for the one tool and the one target: its credential opens there alone.

@@ -64,7 +64,7 @@ type loginTest struct {
 
 func (s *API) enrolOperations(api huma.API) {
 	const tag, one = "configuration", "/targets/{id}"
-	handle(s, api, operation{id: "scan-host-key", method: http.MethodPost, path: one + "/host-key/scan", summary: "Ask a host for its public keys; nothing is trusted by that", tag: tag},
+	handle(s, api, operation{id: "scan-host-key", asks: true, method: http.MethodPost, path: one + "/host-key/scan", summary: "Ask a host for its public keys; nothing is trusted by that", tag: tag},
 		func(ctx context.Context, who caller, in *targetPath) (*answer[hostKeyScan], error) {
 			t, err := s.sshTarget(ctx, in.ID)
 			if err != nil {
@@ -73,8 +73,8 @@ func (s *API) enrolOperations(api huma.API) {
 			scan, err := s.scanned(ctx, who, t)
 			return &answer[hostKeyScan]{scan}, err
 		})
-	handle(s, api, operation{id: "accept-host-key", method: http.MethodPost, path: one + "/host-key/accept", summary: "Pin the key with this fingerprint, which the host must offer now", tag: tag}, s.acceptHostKey)
-	handle(s, api, operation{id: "test-target", method: http.MethodPost, path: one + "/test", summary: "Log in to a target and do nothing", tag: tag}, s.testTarget)
+	handle(s, api, operation{id: "accept-host-key", asks: true, method: http.MethodPost, path: one + "/host-key/accept", summary: "Pin the key with this fingerprint, which the host must offer now", tag: tag}, s.acceptHostKey)
+	handle(s, api, operation{id: "test-target", asks: true, method: http.MethodPost, path: one + "/test", summary: "Log in to a target and do nothing", tag: tag}, s.testTarget)
 }
 
 func (s *API) target(ctx context.Context, id string) (ops.Target, error) {

@@ -93,6 +93,9 @@ func (s *API) createGatewayToken(ctx context.Context, who caller, in *newGateway
 	token := ops.NewToken(ops.ClientTokenPrefix)
 	t := postgres.GatewayToken{ID: ops.NewID(), Name: b.Name, Actor: who.actor(), Agent: storable(b.Agent), Tools: b.Tools, Targets: b.Targets,
 		CreatedAt: now, ExpiresAt: now.Add(time.Duration(b.Days) * 24 * time.Hour), Hash: ops.HashToken(token)}
+	if end := who.token.ExpiresAt; !end.IsZero() && end.Before(t.ExpiresAt) {
+		t.ExpiresAt = end // an API token makes none that lasts longer than itself
+	}
 	err = s.audited(ctx, who, "gateway_token.created", t.ID, map[string]string{"name": t.Name, "agent": t.Agent, "expires_at": t.ExpiresAt.Format(time.RFC3339)},
 		func() error { return s.db.CreateGatewayToken(ctx, t) })
 	if err != nil {

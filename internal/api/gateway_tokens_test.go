@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -43,6 +44,15 @@ func TestGatewayTokens(t *testing.T) {
 	require.Equal(t, made.ID, grant.TokenID)
 	require.Equal(t, []string{"ssh_hosts", "ssh_execute(uptime)"}, grant.Tools)
 	require.Contains(t, grant.Rules, "allow:ssh_hosts")
+
+	// An API token that ends makes none that outlives it.
+	short, end := ops.NewToken(ops.APITokenPrefix), time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	require.NoError(t, r.db.CreateToken(t.Context(), postgres.APIToken{ID: ops.NewID(), UserID: r.accountID("ann"), Name: "short", Hash: ops.HashToken(short), ExpiresAt: end}))
+	var brief postgres.GatewayToken
+	a = r.send(http.DefaultClient, "POST", root, body{"name": "brief", "agent": "investigator"}, "Authorization", "Bearer "+short.Reveal())
+	require.Equal(t, 201, a.status, a.body)
+	a.into(t, &brief)
+	require.Equal(t, end, brief.ExpiresAt.UTC())
 
 	listed := r.call("GET", root, nil)
 	require.Equal(t, 200, listed.status)

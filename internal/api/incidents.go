@@ -172,5 +172,8 @@ func (s *API) createIncident(ctx context.Context, who caller, in *newIncident) (
 	return &answer[ops.Incident]{i}, err
 }
 
-// storable drops NUL, which Postgres keeps in no text.
-func storable(s string) string { return strings.ReplaceAll(s, "\x00", "") }
+// storable drops NUL, which Postgres keeps in no text, and marks bytes that are no
+// UTF-8, which headers and addresses may have.
+func storable(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
+}

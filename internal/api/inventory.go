@@ -35,7 +35,7 @@ type newCredential struct {
 	Body struct {
 		Name string `json:"name" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$"`
 		Kind string `json:"kind" enum:"ssh_key,ssh_password,zabbix_token,zabbix_password,http_header,http_bearer,http_basic,llm_key"`
-		CredentialSecret
+		ops.CredentialSecret
 		Targets []string `json:"targets" minItems:"1" maxItems:"100" nullable:"false" doc:"Names or globs of the targets (of an llm_key: of the LLM providers) that it may be used for."`
 	}
 }
@@ -159,7 +159,7 @@ func (s *API) checkZabbix(ctx context.Context, t *ops.Target, in *newTarget) err
 	if t.Address != "" || t.Port != 0 || in.Body.HostKey != "" || t.Jump != "" {
 		return ops.Errorf(ops.CodeInvalid, "address, port, host_key and jump are not of a Zabbix instance: give its url")
 	}
-	if err := t.SetURL(in.Body.URL, zabbixAPIPath); err != nil {
+	if err := t.SetURL(in.Body.URL); err != nil {
 		return err
 	}
 	if t.CA != "" {
@@ -179,9 +179,6 @@ func (s *API) checkZabbix(ctx context.Context, t *ops.Target, in *newTarget) err
 	}
 	return err
 }
-
-// zabbixAPIPath is what a frontend has its API at, below its own path.
-const zabbixAPIPath = "/api_jsonrpc.php"
 
 // hostKeys checks pinned host keys, one a line, and gives them without comments
 // and blank lines. Without one nothing logs in to the host: its key must be
@@ -214,7 +211,7 @@ func isHostKey(kind, blob string) bool {
 	default:
 		return false
 	}
-	return isKeyBlob(kind, blob)
+	return ops.IsKeyBlob(kind, blob)
 }
 
 func (s *API) createCredential(ctx context.Context, who caller, in *newCredential) (*answer[ops.Credential], error) {
@@ -226,7 +223,7 @@ func (s *API) createCredential(ctx context.Context, who caller, in *newCredentia
 			return nil, ops.Errorf(ops.CodeInvalid, "targets are names or globs with * and ?")
 		}
 	}
-	secret, err := b.of(b.Kind)
+	secret, err := b.Of(b.Kind)
 	if err != nil {
 		return nil, err
 	}

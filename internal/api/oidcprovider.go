@@ -66,7 +66,7 @@ func (s *API) oidcOperations(api huma.API) {
 		func(ctx context.Context, who caller, _ *nothing) (*nothing, error) {
 			return nil, s.audited(ctx, who, "oidc_provider.deleted", "oidc-provider", nil, func() error { return s.db.DeleteOIDC(ctx) })
 		})
-	handle(s, api, operation{id: "check-oidc-provider", method: http.MethodPost, path: "/oidc-provider/check", summary: "Ask a provider what it says about itself, and store nothing", tag: tag},
+	handle(s, api, operation{id: "check-oidc-provider", asks: true, method: http.MethodPost, path: "/oidc-provider/check", summary: "Ask a provider what it says about itself, and store nothing", tag: tag},
 		func(ctx context.Context, _ caller, in *oidcCheckInput) (*answer[oidcCheck], error) {
 			if err := ops.CheckIssuer(in.Body.Issuer); err != nil {
 				return nil, err

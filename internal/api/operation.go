@@ -25,6 +25,7 @@ type operation struct {
 	stream    bool // an event stream
 	lines     bool // JSON lines
 	markdown  bool
+	asks      bool  // somebody else than the database
 	maxBody   int64 // bytes; 0 means huma's MiB
 }
 
@@ -75,6 +76,9 @@ func handle[I, O any](s *API, api huma.API, o operation, h func(context.Context,
 		}
 		return out, nil
 	})
+	if o.asks {
+		s.asking[op.Method+" "+op.Path] = true
+	}
 	if o.stream {
 		responses := api.OpenAPI().Paths["/api/v1"+o.path].Get.Responses
 		responses["200"].Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}

@@ -94,15 +94,26 @@ const (
 
 // throttle counts failed logins over a sliding minute. Its memory is bounded by
 // what maxHashes lets through in two minutes.
-type throttle struct{ users, addresses *httprate.RateLimiter }
+type throttle struct {
+	mu               sync.Mutex
+	users, addresses failures
+}
+
+// failures are those of each key.
+type failures struct {
+	*httprate.RateLimiter
+	most   int
+	trying map[string]int // not judged yet: each may become a failure
+}
 
 func newThrottle() *throttle {
-	limiter := func(n int) *httprate.RateLimiter {
+	upTo := func(n int) failures {
 		// A counter of our own makes httprate's windows those of truncated
 		// time, so that failures alone can be counted.
-		return httprate.NewRateLimiter(n, failureWindow, httprate.WithLimitCounter(httprate.NewLocalLimitCounter(failureWindow)))
+		limiter := httprate.NewRateLimiter(n, failureWindow, httprate.WithLimitCounter(httprate.NewLocalLimitCounter(failureWindow)))
+		return failures{limiter, n, map[string]int{}}
 	}
-	return &throttle{limiter(failuresPerUser), limiter(failuresPerAddress)}
+	return &throttle{users: upTo(failuresPerUser), addresses: upTo(failuresPerAddress)}
 }
 
 // network is what one has of addresses: of IPv6 the first half, since who has
@@ -116,16 +127,59 @@ func network(address string) string {
 	return address
 }
 
+// try judges a guess, unless too many have failed. A guess counts as failed until
+// it is judged: as many as are made at once get no more of them than one after the
+// other. What ends with an error was not judged.
+func (t *throttle) try(user, address string, judge func() (right bool, err error)) (right bool, err error) {
+	if !t.begin(user, address) {
+		return false, tooMany()
+	}
+	defer t.end(user, address)
+	right, err = judge()
+	if err == nil && !right {
+		t.failed(user, address)
+	}
+	return right, err
+}
+
+func (t *throttle) begin(user, address string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.users.room(user) || !t.addresses.room(network(address)) {
+		return false
+	}
+	t.users.trying[user]++
+	t.addresses.trying[network(address)]++
+	return true
+}
+
+func (t *throttle) end(user, address string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.users.tried(user)
+	t.addresses.tried(network(address))
+}
+
 func (t *throttle) allowed(user, address string) bool {
-	address = network(address)
-	byUser, _, err1 := t.users.Status(user)
-	byAddress, _, err2 := t.addresses.Status(address)
-	return byUser && byAddress && err1 == nil && err2 == nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.users.room(user) && t.addresses.room(network(address))
 }
 
 func (t *throttle) failed(user, address string) {
-	address = network(address)
 	now := time.Now().UTC().Truncate(failureWindow)
 	_ = t.users.Counter().Increment(user, now)
-	_ = t.addresses.Counter().Increment(address, now)
+	_ = t.addresses.Counter().Increment(network(address), now)
+}
+
+// room says whether one more may fail.
+func (f failures) room(key string) bool {
+	_, rate, err := f.Status(key)
+	return err == nil && rate+float64(f.trying[key])+1 <= float64(f.most)
+}
+
+func (f failures) tried(key string) {
+	if f.trying[key]--; f.trying[key] == 0 {
+		delete(f.trying, key)
+	}
 }

@@ -23,8 +23,8 @@ type ProviderSettings struct {
 	Kind              string     `json:"kind" enum:"openai,anthropic,google,openrouter,openai-compatible"`
 	BaseURL           string     `json:"base_url,omitempty" maxLength:"2048" doc:"Where the protocol begins, such as https://llm.example/v1; left out, the vendor's own. An openai-compatible one has none."`
 	Model             string     `json:"model" minLength:"1" maxLength:"200" pattern:"^[^\\s%?#\\\\]+$"`
-	Credential        string     `json:"credential,omitempty" maxLength:"100" doc:"The name of a credential of kind llm_key."`
-	Key               ops.Secret `json:"key,omitempty" maxLength:"4096" doc:"In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays."`
+	Credential        *string    `json:"credential,omitempty" maxLength:"100" doc:"The name of a credential of kind llm_key; empty is none. Left out in a change, without key, it stays."`
+	Key               ops.Secret `json:"key,omitempty" maxLength:"4096" doc:"In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays, unless credential is another one."`
 	Default           bool       `json:"default,omitempty" doc:"Used where nothing else is said."`
 	AllowPrivate      bool       `json:"allow_private,omitempty" doc:"Let the proxy dial private and loopback addresses for it."`
 	Effort            string     `json:"effort,omitempty" enum:",low,medium,high" doc:"How much the model is to reason; empty leaves it to the vendor. A model that cannot refuses it."`
@@ -115,7 +115,7 @@ func (s *API) providerOperations(api huma.API) {
 			}
 			return nil, s.audited(ctx, who, "provider.deleted", in.ID, nil, func() error { return s.db.RemoveProvider(ctx, in.ID) })
 		})
-	handle(s, api, operation{id: "test-llm-provider", method: http.MethodPost, path: one + "/test", summary: "Have one small turn of the model, the way that runs go", tag: tag}, s.testProvider)
+	handle(s, api, operation{id: "test-llm-provider", asks: true, method: http.MethodPost, path: one + "/test", summary: "Have one small turn of the model, the way that runs go", tag: tag}, s.testProvider)
 	handle(s, api, operation{id: "get-llm-provider-kind", method: http.MethodGet, path: root + "/kinds/{kind}", summary: "A vendor's models with prices and context sizes, as far as they are known", tag: tag},
 		func(_ context.Context, _ caller, in *kindPath) (*answer[providerKind], error) {
 			models := catalogue.Models(in.Kind)
@@ -138,9 +138,12 @@ func (s *API) providerAnswer(ctx context.Context, id string) (*answer[providerVi
 
 // provider checks what is said of a provider and completes it.
 func (s *API) provider(ctx context.Context, id, name string, b ProviderSettings) (ops.Provider, error) {
-	p := ops.Provider{ID: id, Name: name, Kind: b.Kind, BaseURL: strings.TrimRight(b.BaseURL, "/"), Model: storable(b.Model), Credential: storable(b.Credential),
+	p := ops.Provider{ID: id, Name: name, Kind: b.Kind, BaseURL: strings.TrimRight(b.BaseURL, "/"), Model: storable(b.Model),
 		Default: b.Default, AllowPrivate: b.AllowPrivate, Effort: b.Effort, PriceInput: b.PriceInput, PriceOutput: b.PriceOutput, Window: b.Window,
 		Fallback: storable(b.Fallback), FallbackOnAccount: b.FallbackOnAccount, Patience: b.Patience, Wait: b.Wait, CreatedAt: time.Now().UTC()}
+	if b.Credential != nil {
+		p.Credential = storable(*b.Credential)
+	}
 	if p.BaseURL == "" {
 		p.BaseURL = ops.ProviderKinds[p.Kind]
 	}
@@ -171,32 +174,60 @@ func (s *API) provider(ctx context.Context, id, name string, b ProviderSettings)
 	return p, s.checkCredential(ctx, p.Credential, "llm_key")
 }
 
-// ownKey seals a key as the credential of one provider and gives its name: a new
-// one, or the next version of that which is there.
-func (s *API) ownKey(ctx context.Context, who caller, provider string, key ops.Secret) (string, error) {
-	secret, err := CredentialSecret{Secret: key}.of("llm_key")
-	if err != nil {
-		return "", err
-	}
-	name := provider + "-key"
-	known, err := s.db.CredentialByName(ctx, name)
+// ownKey is the credential of one provider alone: that which is there, or a new
+// one, which has no version yet.
+func (s *API) ownKey(ctx context.Context, provider string) (ops.Credential, error) {
+	c := ops.Credential{ID: ops.NewID(), Name: provider + "-key", Kind: "llm_key", Targets: []string{provider}, CreatedAt: time.Now().UTC()}
+	known, err := s.db.CredentialByName(ctx, c.Name)
 	switch {
 	case ops.CodeOf(err) == ops.CodeNotFound:
-		c := ops.Credential{ID: ops.NewID(), Name: name, Kind: "llm_key", Targets: []string{provider}, Version: 1, CreatedAt: time.Now().UTC()}
-		if c.Sealed, err = s.sealed(c, secret); err != nil {
-			return "", err
-		}
-		return name, s.audited(ctx, who, "credential.created", c.ID, map[string]string{"name": c.Name, "kind": c.Kind}, func() error {
-			return s.db.CreateCredential(ctx, c)
-		})
+		return c, nil
 	case err != nil:
-		return "", err
-	case known.Kind != "llm_key" || !slices.Equal(known.Targets, []string{provider}):
-		return "", ops.Errorf(ops.CodeConflict, "there is a credential %s for something else: choose one with credential", name)
+		return c, err
+	case known.Kind != c.Kind || !slices.Equal(known.Targets, c.Targets):
+		return c, ops.Errorf(ops.CodeConflict, "there is a credential %s for something else: choose one with credential", c.Name)
 	}
-	return name, s.audited(ctx, who, "credential.rotated", known.ID, nil, func() error {
-		_, err := s.db.RotateCredential(ctx, known.ID, func(c ops.Credential) ([]byte, error) { return s.sealed(c, secret) })
+	return known, nil
+}
+
+// storeProvider stores a provider and, if one is given, its key: both or neither,
+// since a provider that is refused must not cost the one that is there its key.
+func (s *API) storeProvider(ctx context.Context, who caller, action string, p ops.Provider, key ops.Secret, store func(*postgres.DB, ops.Provider) error) error {
+	if key.Empty() {
+		return s.audited(ctx, who, action, p.ID, providerDetail(p), func() error { return store(s.db, p) })
+	}
+	secret, err := ops.CredentialSecret{Secret: key}.Of("llm_key")
+	if err != nil {
 		return err
+	}
+	c, err := s.ownKey(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	p.Credential = c.Name
+	seal := func(c ops.Credential) ([]byte, error) { return s.sealed(c, secret) }
+	keyAction, detail := "credential.rotated", map[string]string(nil)
+	storeKey := func(db *postgres.DB) error {
+		_, err := db.RotateCredential(ctx, c.ID, seal)
+		return err
+	}
+	if c.Version == 0 {
+		keyAction, detail = "credential.created", map[string]string{"name": c.Name, "kind": c.Kind}
+		c.Version = 1
+		if c.Sealed, err = seal(c); err != nil {
+			return err
+		}
+		storeKey = func(db *postgres.DB) error { return db.CreateCredential(ctx, c) }
+	}
+	return s.audited(ctx, who, keyAction, c.ID, detail, func() error {
+		return s.audited(ctx, who, action, p.ID, providerDetail(p), func() error {
+			return s.db.Atomically(ctx, func(db *postgres.DB) error {
+				if err := storeKey(db); err != nil {
+					return err
+				}
+				return store(db, p)
+			})
+		})
 	})
 }
 
@@ -205,12 +236,7 @@ func (s *API) createProvider(ctx context.Context, who caller, in *newProvider) (
 	if err != nil {
 		return nil, err
 	}
-	if !in.Body.Key.Empty() {
-		if p.Credential, err = s.ownKey(ctx, who, p.Name, in.Body.Key); err != nil {
-			return nil, err
-		}
-	}
-	err = s.audited(ctx, who, "provider.created", p.ID, providerDetail(p), func() error { return s.db.CreateProvider(ctx, p) })
+	err = s.storeProvider(ctx, who, "provider.created", p, in.Body.Key, func(db *postgres.DB, p ops.Provider) error { return db.CreateProvider(ctx, p) })
 	if err != nil {
 		return nil, err
 	}
@@ -225,16 +251,14 @@ func (s *API) changeProvider(ctx context.Context, who caller, in *changedProvide
 	if err != nil {
 		return nil, err
 	}
+	if in.Body.Credential == nil && in.Body.Key.Empty() {
+		in.Body.Credential = &old.Credential
+	}
 	p, err := s.provider(ctx, in.ID, old.Name, in.Body.ProviderSettings)
 	if err != nil {
 		return nil, err
 	}
-	if !in.Body.Key.Empty() {
-		if p.Credential, err = s.ownKey(ctx, who, p.Name, in.Body.Key); err != nil {
-			return nil, err
-		}
-	}
-	err = s.audited(ctx, who, "provider.changed", p.ID, providerDetail(p), func() error { return s.db.UpdateProvider(ctx, p) })
+	err = s.storeProvider(ctx, who, "provider.changed", p, in.Body.Key, func(db *postgres.DB, p ops.Provider) error { return db.UpdateProvider(ctx, p) })
 	if err != nil {
 		return nil, err
 	}

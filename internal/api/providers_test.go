@@ -127,7 +127,8 @@ func TestProviders(t *testing.T) {
 		}
 		last = name
 	}
-	a = g.call("POST", root, provider{"name": "fifth", "kind": "openai", "model": "m", "fallback": "main"})
+	fifth := add(provider{"name": "fifth", "kind": "openai", "model": "m"})
+	a = change(fifth, provider{"fallback": "main"})
 	require.Equal(t, 422, a.status, a.body)
 	require.Contains(t, a.body, "at most 3 fallbacks")
 
@@ -140,6 +141,23 @@ func TestProviders(t *testing.T) {
 	require.Equal(t, 2, credentials.Items[0].Version)
 	require.Equal(t, []string{"main"}, credentials.Items[0].Targets)
 	require.NotContains(t, a.body+g.call("GET", root, nil).body+g.call("GET", root+"/"+main.ID, nil).body+g.call("GET", "/api/v1/audit", nil).body, "sk-ant-")
+
+	// What is refused leaves the key that is there, and makes none.
+	require.Equal(t, 409, g.call("POST", root, provider{"name": "main", "kind": "openai", "model": "m", "key": "sk-typed-elsewhere"}).status)
+	require.Equal(t, 422, change(fifth, provider{"credential": "", "key": "sk-typed-elsewhere", "fallback": "main"}).status)
+	g.call("GET", "/api/v1/credentials", nil).into(t, &credentials)
+	require.Len(t, credentials.Items, 1)
+	require.Equal(t, 2, credentials.Items[0].Version)
+	require.Equal(t, 2, count(t, g.pg, `SELECT count(*) FROM audit WHERE action LIKE 'credential.%' AND outcome = 'failed'`))
+
+	// A change that says nothing of the key leaves it, one that says none takes it away.
+	a = g.call("PUT", root+"/"+main.ID, provider{"kind": "anthropic", "model": "claude-sonnet-4-5", "fallback": "spare"})
+	require.Equal(t, 200, a.status, a.body)
+	a.into(t, &changed)
+	require.Equal(t, "main-key", changed.Credential)
+	a = change(main, provider{"credential": "", "fallback": "spare"})
+	require.Equal(t, 200, a.status, a.body)
+	require.NotContains(t, a.body, "main-key")
 
 	require.Equal(t, 409, g.call("DELETE", root+"/"+main.ID, nil).status, "it is the default")
 	a = g.call("DELETE", root+"/"+spare.ID, nil)

@@ -42,7 +42,7 @@ func (s *API) publicHandler() http.Handler {
 	r.Post("/webhook/alert/{source_id}", hook)
 	r.Post("/webhook/alert/{source_id}/", hook)
 	r.Group(func(r chi.Router) {
-		r.Use(csrf.Handler, unless(isStream, compress), unless(isStream, limited), noStore)
+		r.Use(csrf.Handler, unless(isStream, compress), unless(isStream, s.limited), noStore, readable)
 		doc, _ := json.Marshal(s.operations(r).OpenAPI())
 		r.Get("/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -78,14 +78,44 @@ func (s *API) clientAddress() func(http.Handler) http.Handler {
 }
 
 // queryWithin is how long the database may take for a request: a database that
-// hangs must not keep all who ask.
-const queryWithin = 10 * time.Second
+// hangs must not keep all who ask. What we ask others has a limit of its own, and
+// askWithin for all of it: a little less than the server has for an answer.
+const (
+	queryWithin = 10 * time.Second
+	askWithin   = 58 * time.Second
+)
 
-func limited(next http.Handler) http.Handler {
+func (s *API) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), queryWithin)
+		within := queryWithin
+		if s.asking[r.Method+" "+chi.RouteContext(r.Context()).RoutePattern()] {
+			within = askWithin
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// readable makes what is looked for in the database text as that keeps it: of a
+// query what is none is left out, and a path of that kind names nothing.
+func readable(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != storable(r.URL.Path) {
+			writeProblem(w, newProblem(http.StatusNotFound, "there is no such thing"))
+			return
+		}
+		query, odd := r.URL.Query(), false
+		for _, values := range query {
+			for i, v := range values {
+				values[i] = storable(v)
+				odd = odd || values[i] != v
+			}
+		}
+		if odd {
+			r.URL.RawQuery = query.Encode()
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/akmatori/akmatori/internal/ingest"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
 )
@@ -65,7 +66,7 @@ func (s *API) reconcileOperations(api huma.API) {
 			r, err := s.db.Reconciliation(ctx, src.ID)
 			return &answer[ops.Reconciliation]{r}, err
 		})
-	handle(s, api, operation{id: "reconcile-source", method: http.MethodPost, path: path, summary: "Ask a sender for its open alerts now, and take in what was missed", tag: tag},
+	handle(s, api, operation{id: "reconcile-source", asks: true, method: http.MethodPost, path: path, summary: "Ask a sender for its open alerts now, and take in what was missed", tag: tag},
 		func(ctx context.Context, who caller, in *sourcePath) (*answer[ops.Reconciliation], error) {
 			src, err := s.db.Source(ctx, in.ID)
 			if err != nil {
@@ -214,13 +215,13 @@ func (s *API) settleDifferences(ctx context.Context, src ops.Source, before post
 		return done, err
 	}
 	missed := d.renewed(known, l.at, patience)
-	if done.Resolved, err = s.raise(src.ID, reasonEnded, d.ended); err != nil {
+	if done.Resolved, err = s.raise(src, reasonEnded, d.ended); err != nil {
 		return done, err
 	}
-	if done.Missed, err = s.raise(src.ID, reasonMissed, missed); err != nil {
+	if done.Missed, err = s.raise(src, reasonMissed, missed); err != nil {
 		return done, err
 	}
-	if _, err = s.raise(src.ID, reasonAcked, d.acked); err != nil {
+	if _, err = s.raise(src, reasonAcked, d.acked); err != nil {
 		return done, err
 	}
 	done.Waiting, done.Absent = d.waiting, d.absent
@@ -231,9 +232,12 @@ func (s *API) settleDifferences(ctx context.Context, src ops.Source, before post
 }
 
 // raise stores alerts as deliveries of our own, and gives how many it could.
-func (s *API) raise(source, reason string, alerts []ops.Alert) (stored int, err error) {
+func (s *API) raise(src ops.Source, reason string, alerts []ops.Alert) (stored int, err error) {
+	kind, _ := ingest.Lookup(src.Kind)
 	for part := range slices.Chunk(alerts, perDelivery) {
-		kept, err := s.intake.store(ops.OwnDelivery(source, reason, part))
+		d := ops.OwnDelivery(src.ID, reason, part)
+		d.Several = kind.Several
+		kept, err := s.intake.store(d)
 		if err == nil && kept.Problem != "" {
 			err = errors.New(kept.Problem)
 		}

@@ -109,9 +109,10 @@ func (d *difference) lasts(a ops.Alert, name string, before map[string]time.Time
 	return false
 }
 
+// endedAt gives the end of an alert. Its sender's last word stays what it was:
+// one that is mentioned again has not ended.
 func endedAt(a ops.Alert, at time.Time) ops.Alert {
 	a.Status, a.EndsAt = ops.AlertResolved, later(a.StartsAt, at)
-	a.At = later(a.At, a.EndsAt)
 	return a
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,6 +213,25 @@ func TestReconcileAlertmanager(t *testing.T) {
 	require.Empty(t, all.Failed)
 }
 
+// TestReconcileWasWrong: what was ended since its sender no longer had it goes on
+// when a delivery tells of it again.
+func TestReconcileWasWrong(t *testing.T) {
+	t.Parallel()
+	f := newFakeAlertmanager(t)
+	r, src := reconcileRig(t, f)
+	require.Equal(t, 202, r.post(src, firing("Known")).status)
+	r.reconcileNow(src)
+	r.patience(defaultPatience)
+	require.EqualValues(t, 1, r.reconcileNow(src).Resolved)
+	require.Equal(t, []string{"It is Known resolved"}, r.titles())
+	require.Equal(t, 202, r.post(src, firing("Known")).status)
+	require.Equal(t, []string{"It is Known triggered"}, r.titles())
+	require.Equal(t, 202, r.post(src, resolved("Known")).status)
+	require.Equal(t, []string{"It is Known resolved"}, r.titles())
+	require.Equal(t, 202, r.post(src, firing("Known")).status, "late")
+	require.Equal(t, []string{"It is Known resolved"}, r.titles())
+}
+
 // TestReconcileIsCareful: nothing is resolved on the word of an instance that
 // may not know, and nothing is taken from a list that is not whole.
 func TestReconcileIsCareful(t *testing.T) {
@@ -295,7 +315,14 @@ func TestReconcileReceivers(t *testing.T) {
 	got := r.call("POST", "/api/v1/sources/"+src.ID+"/reconcile", nil)
 	require.Equal(t, 422, got.status, got.body)
 	require.Contains(t, got.body, "reconcile.target")
+	require.Equal(t, 200, r.call("POST", "/api/v1/sources/"+src.ID+"/verify-only", map[string]any{"minutes": 5}).status)
+	require.Equal(t, 202, r.post(src, firing("Known"), "Authorization", "Bearer wrong").status)
+	require.Equal(t, 422, r.call("POST", "/api/v1/sources/"+src.ID+"/reconcile", nil).status, "what has not proved itself names no receiver")
 	require.Equal(t, 202, r.post(src, firing("Known")).status) // of receiver "r"
+	for range receiverHeads {                                  // nothing else for long
+		_, err := r.intake.store(ops.OwnDelivery(src.ID, "found", nil))
+		require.NoError(t, err)
+	}
 	f.set(func() { f.alerts["Known"] = "active" })
 	require.Zero(t, r.reconcileNow(src).Missed, "neither pager nor chat is ours")
 	r.options(src, ops.SourceOptions{Reconcile: ops.Reconcile{URL: f.URL + "/am", Target: "chat"}})
@@ -415,6 +442,24 @@ func TestSilence(t *testing.T) {
 	require.Equal(t, 1, count(t, r.pg, `SELECT deliveries FROM source_health`), "what we raise is no sign of life")
 }
 
+// TestSilenceOutlastsTheResolveTimeout: it is not told again and again, and so
+// nothing must end it before the source is heard of.
+func TestSilenceOutlastsTheResolveTimeout(t *testing.T) {
+	t.Parallel()
+	r := signingRig(t)
+	src := r.source("am")
+	r.options(src, ops.SourceOptions{SilentAfterSeconds: 60, ResolveTimeoutSeconds: 3600})
+	r.patience(2 * time.Hour)
+	r.began = r.began.Add(-time.Hour)
+	for range 3 {
+		require.NoError(t, r.watchSilence(t.Context()))
+		require.Equal(t, []string{"Source am went silent triggered"}, r.titles())
+		r.exec(`UPDATE alerts SET last_seen = last_seen - interval '2 hours'`)
+		require.NoError(t, r.db.Settle(t.Context()))
+	}
+	require.Equal(t, 1, count(t, r.pg, `SELECT count(*) FROM deliveries`))
+}
+
 // TestSilenceEndsWithReconciliation: a sender that was asked and answered is alive.
 func TestSilenceEndsWithReconciliation(t *testing.T) {
 	t.Parallel()
@@ -517,4 +562,44 @@ func TestReconcileZabbix(t *testing.T) {
 	require.EqualValues(t, 3, report.Reconciliation.Missed)
 	require.EqualValues(t, 2, report.Reconciliation.Resolved)
 	require.NotZero(t, report.Reconciliation.OKAt)
+}
+
+// TestReconcileZabbixSeveral: of a trigger with several open problems each is
+// taken in once, and the recovery that got lost ends its own.
+func TestReconcileZabbixSeveral(t *testing.T) {
+	t.Parallel()
+	var problems atomic.Value
+	open := func(events ...string) {
+		var items []string
+		for _, e := range events {
+			items = append(items, `{"event_id":"`+e+`","trigger_id":"11","name":"Log error","severity":"high","since":"2026-11-21T01:00:0`+e+`Z",
+				"acknowledged":false,"suppressed":false,"monitored":true,"opdata":"","hosts":[{"id":"7","host":"db1","name":"db1"}],"tags":[]}`)
+		}
+		problems.Store(strings.Join(items, ","))
+	}
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"id":"m","state":"done","text":"","duration_ns":1,"data":{"items":[%s],"more":false}}}}`, problems.Load())
+	}))
+	t.Cleanup(gateway.Close)
+	r := start(t, pgtest.New(t), func(c *Config) { c.GatewayURL = gateway.URL + "/mcp" })
+	r.makeUser()
+	src := r.addSource(map[string]any{"name": "z", "kind": "zabbix"})
+	r.options(src, ops.SourceOptions{Reconcile: ops.Reconcile{Target: "zbx"}})
+	open("2", "1")
+	for range 3 {
+		require.EqualValues(t, 2, r.reconcileNow(src).Missed)
+		r.patience(defaultPatience)
+	}
+	require.Equal(t, 2, count(t, r.pg, `SELECT count(*) FROM alerts WHERE status = 'firing'`))
+	open("2")
+	require.Zero(t, r.reconcileNow(src).Resolved)
+	r.patience(defaultPatience)
+	require.EqualValues(t, 1, r.reconcileNow(src).Resolved)
+	require.Equal(t, 1, count(t, r.pg, `SELECT count(*) FROM alerts WHERE status = 'firing' AND episode = '2'`))
+	require.Equal(t, []string{"Log error triggered"}, r.titles())
+	event := func(value string) string {
+		return `{"event_id":"2","event_source":"0","event_value":"` + value + `","event_update_status":"0","trigger_id":"11","host_id":"7","event_name":"Log error"}`
+	}
+	require.Equal(t, 202, r.post(src, event("0")).status)
+	require.Equal(t, []string{"Log error resolved"}, r.titles())
 }

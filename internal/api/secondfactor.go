@@ -114,22 +114,21 @@ func (s *API) confirmFactor(ctx context.Context, who caller, in *codeInput) (*an
 	if err := inSession(who); err != nil {
 		return nil, err
 	}
-	if !s.logins.allowed(who.User.Username, in.address) {
-		return nil, tooMany()
-	}
-	f, err := s.db.TryFactor(ctx, who.User.ID, false)
-	if ops.CodeOf(err) == ops.CodeNotFound {
-		return nil, ops.Errorf(ops.CodeConflict, "nothing is being set up: begin again")
-	}
-	if err != nil {
-		return nil, lockedOr(err)
-	}
-	right, err := s.rightCode(ctx, who.User.ID, f, in.Body.Code)
+	var f postgres.SecondFactor
+	right, err := s.logins.try(who.User.Username, in.address, func() (_ bool, err error) {
+		f, err = s.db.TryFactor(ctx, who.User.ID, false)
+		if ops.CodeOf(err) == ops.CodeNotFound {
+			return false, ops.Errorf(ops.CodeConflict, "nothing is being set up: begin again")
+		}
+		if err != nil {
+			return false, lockedOr(err)
+		}
+		return s.rightCode(ctx, who.User.ID, f, in.Body.Code)
+	})
 	if err != nil {
 		return nil, err
 	}
 	if !right {
-		s.logins.failed(who.User.Username, in.address)
 		return nil, s.refused(ctx, "totp.confirmed", who.User.Username, in.address, wrongCode())
 	}
 	shown, hashes := freshCodes()
@@ -195,15 +194,15 @@ func (s *API) second(ctx context.Context, _ caller, in *codeInput) (*signedIn, e
 	if err != nil {
 		return nil, err
 	}
-	if !s.logins.allowed(u.Username, in.address) {
-		return nil, tooMany()
-	}
-	how, err := s.checkCode(ctx, u, in.Body.Code)
+	var how string
+	right, err := s.logins.try(u.Username, in.address, func() (_ bool, err error) {
+		how, err = s.checkCode(ctx, u, in.Body.Code)
+		return how != "", err
+	})
 	if err != nil {
 		return nil, err
 	}
-	if how == "" {
-		s.logins.failed(u.Username, in.address)
+	if !right {
 		return nil, s.refused(ctx, "login", u.Username, in.address, wrongCode())
 	}
 	if err := s.db.EndSession(ctx, u.ID, half.ID); err != nil { // it was used meanwhile

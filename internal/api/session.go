@@ -53,13 +53,23 @@ func newSessions(https bool, life, idle time.Duration) (sessions, error) {
 // caller is who makes a request.
 type caller struct {
 	User    postgres.User
-	session postgres.Session // without an id if they came with an API token
+	session postgres.Session  // without an id if they came with an API token,
+	token   postgres.APIToken // which is this one
 }
 
 func (c caller) actor() string { return "user:" + c.User.Username }
 
 // byToken says that the caller came with an API token.
 func (c caller) byToken() bool { return c.session.ID == "" }
+
+// unbounded refuses a token that may do less than its user: it is for what its
+// actions say, and that is not where else its user is signed in.
+func unbounded(who caller) error {
+	if who.token.Actions != nil {
+		return ops.Errorf(ops.CodeForbidden, "an API token with actions of its own ends no sessions, and revokes no token but itself")
+	}
+	return nil
+}
 
 // headerUnattended marks what a page asks by itself while nobody sits before it.
 const headerUnattended = "Akmatori-Unattended"
@@ -74,11 +84,11 @@ func (s *API) identify(r *http.Request, stream bool) (caller, error) {
 		if !ok || !strings.HasPrefix(token, ops.APITokenPrefix) {
 			return caller{}, newProblem(http.StatusUnauthorized, "an API token as bearer is wanted")
 		}
-		u, err := s.db.UserByToken(r.Context(), ops.HashToken(ops.NewSecret(token)))
+		u, t, err := s.db.UserByToken(r.Context(), ops.HashToken(ops.NewSecret(token)))
 		if err == nil && !u.DisabledAt.IsZero() {
 			err = newProblem(http.StatusUnauthorized, "the account is disabled")
 		}
-		return caller{User: u}, err
+		return caller{User: u, token: t}, err
 	}
 	cookie, err := r.Cookie(s.sessions.cookie)
 	if err != nil || cookie.Value == "" || len(cookie.Value) > 256 {
@@ -86,7 +96,7 @@ func (s *API) identify(r *http.Request, stream bool) (caller, error) {
 	}
 	u, session, err := s.db.UserBySession(r.Context(), ops.HashToken(ops.NewSecret(cookie.Value)), s.sessions.idle,
 		!stream && r.Header.Get(headerUnattended) == "")
-	return caller{u, session}, err
+	return caller{User: u, session: session}, err
 }
 
 // openSession starts a session and gives the Set-Cookie header for it. Its token
@@ -143,6 +153,9 @@ func (s *API) sessionOperations(api huma.API) {
 		})
 	handle(s, api, operation{id: "end-session", method: http.MethodDelete, path: "/auth/sessions/{id}", summary: "End one of your sessions", tag: tag, status: http.StatusNoContent},
 		func(ctx context.Context, who caller, in *userPath) (*nothing, error) {
+			if err := unbounded(who); err != nil {
+				return nil, err
+			}
 			if !ops.ValidID(in.ID) {
 				return nil, ops.Errorf(ops.CodeNotFound, "there is no such session")
 			}
@@ -150,6 +163,9 @@ func (s *API) sessionOperations(api huma.API) {
 		})
 	handle(s, api, operation{id: "end-other-sessions", method: http.MethodDelete, path: "/auth/sessions", summary: "End all your sessions but this one", tag: tag, status: http.StatusNoContent},
 		func(ctx context.Context, who caller, _ *nothing) (*nothing, error) {
+			if err := unbounded(who); err != nil {
+				return nil, err
+			}
 			return nil, s.audited(ctx, who, "sessions.ended", who.User.ID, map[string]string{"user": who.User.Username}, func() error {
 				return s.db.EndSessions(ctx, who.User.ID, who.session.ID)
 			})

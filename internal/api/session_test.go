@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +130,17 @@ func TestSessionsEndByThemselves(t *testing.T) {
 	for _, wrong := range [][2]time.Duration{{time.Hour, 2 * time.Hour}, {time.Second, time.Second}, {-time.Hour, 0}} {
 		_, err := newSessions(true, wrong[0], wrong[1])
 		require.Error(t, err)
+	}
+}
+
+// TestBrowsersOfAnyName: what a browser calls itself keeps nobody out.
+func TestBrowsersOfAnyName(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for name, want := range map[string]string{"caf\xe9": "caf\uFFFD", strings.Repeat("a", 199) + "é": strings.Repeat("a", 199)} {
+		require.NoError(t, r.db.EndSessions(t.Context(), r.accountID("ann"), ""))
+		b := r.signIn("ann", password, "User-Agent", name)
+		require.Equal(t, want, r.sessionsSeen(b, "/api/v1/auth/sessions")[0].Browser)
 	}
 }
 

@@ -182,6 +182,8 @@ func (s *API) finishOIDC(ctx context.Context, _ caller, in *callbackInput) (*red
 	if !ok || !hmac.Equal([]byte(in.State), []byte(bound.state())) {
 		return s.notSignedIn(problemExpired), nil
 	}
+	// Nothing is guessed here, so many who come at once from one place may wait for
+	// the provider together.
 	from := "oidc " + network(in.address)
 	if !s.logins.allowed(from, in.address) {
 		return nil, tooMany()

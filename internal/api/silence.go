@@ -24,7 +24,7 @@ func (s *API) watchSilence(ctx context.Context) error {
 	}
 	for _, silence := range all {
 		if alert, reason, ok := silenceAlert(silence, time.Now().UTC(), s.began); ok {
-			if _, err := s.raise(silence.SourceID, reason, []ops.Alert{alert}); err != nil {
+			if _, err := s.raise(ops.Source{ID: silence.SourceID}, reason, []ops.Alert{alert}); err != nil {
 				return err
 			}
 		}

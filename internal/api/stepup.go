@@ -80,15 +80,15 @@ func (s *API) prove(ctx context.Context, who caller, from origin, proof ops.Secr
 		}
 		return ops.Errorf(ops.CodeForbidden, "this needs a second factor, since you have no password here: set one up in your account")
 	}
-	if !s.logins.allowed(u.Username, from.address) {
-		return tooMany()
-	}
-	how, err := s.proofOf(ctx, u, proof)
+	var how string
+	right, err := s.logins.try(u.Username, from.address, func() (_ bool, err error) {
+		how, err = s.proofOf(ctx, u, proof)
+		return how != "", err
+	})
 	if err != nil {
 		return err
 	}
-	if how == "" {
-		s.logins.failed(u.Username, from.address)
+	if !right {
 		wrong := "the password is wrong"
 		if u.SecondFactor {
 			wrong = "that is neither your password nor a code that counts now"

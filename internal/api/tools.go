@@ -149,10 +149,10 @@ func (s *API) toolOperations(api huma.API) {
 			}
 			return nil, s.audited(ctx, who, "tool_server.deleted", in.ID, nil, func() error { return s.db.DeleteToolServer(ctx, in.ID) })
 		})
-	handle(s, api, operation{id: "discover-tools", method: http.MethodPost, path: root + "/servers/{id}/discover", summary: "Ask a server of MCP, through the gateway, which tools it has now", tag: tag}, s.discoverTools)
+	handle(s, api, operation{id: "discover-tools", asks: true, method: http.MethodPost, path: root + "/servers/{id}/discover", summary: "Ask a server of MCP, through the gateway, which tools it has now", tag: tag}, s.discoverTools)
 	handle(s, api, operation{id: "change-server-tool", method: http.MethodPut, path: root + "/servers/{id}/tools/{tool}", summary: "Turn a tool on or off, or accept what a server of MCP says it is", tag: tag}, s.changeServerTool)
 	handle(s, api, operation{id: "preview-tool", method: http.MethodPost, path: root + "/preview", summary: "The request that a tool of HTTP would make, without its credential; nothing is sent", tag: tag}, s.previewTool)
-	handle(s, api, operation{id: "test-tool", method: http.MethodPost, path: root + "/test", summary: "Use a tool that changes nothing, through the gateway", tag: tag}, s.testTool)
+	handle(s, api, operation{id: "test-tool", asks: true, method: http.MethodPost, path: root + "/test", summary: "Use a tool that changes nothing, through the gateway", tag: tag}, s.testTool)
 }
 
 func errNoServer() error { return ops.Errorf(ops.CodeNotFound, "there is no such tool server") }

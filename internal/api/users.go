@@ -180,20 +180,24 @@ func (s *API) invite(ctx context.Context, who caller, u postgres.User) (*answer[
 }
 
 func (s *API) accept(ctx context.Context, _ caller, in *acceptInput) (*signedIn, error) {
-	if !s.logins.allowed("invitation "+network(in.address), in.address) {
-		return nil, tooMany()
-	}
-	hash, err := s.hashes.hash(ctx, in.Body.Password)
+	var u postgres.User
+	var wrong error
+	right, err := s.logins.try("invitation "+network(in.address), in.address, func() (bool, error) {
+		hash, err := s.hashes.hash(ctx, in.Body.Password)
+		if err != nil {
+			return false, err
+		}
+		u, err = s.db.Accept(ctx, ops.HashToken(in.Body.Token), hash)
+		if ops.CodeOf(err) == ops.CodeUnauthenticated {
+			wrong, err = err, nil
+		}
+		return wrong == nil, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.db.Accept(ctx, ops.HashToken(in.Body.Token), hash)
-	if ops.CodeOf(err) == ops.CodeUnauthenticated {
-		s.logins.failed("invitation "+network(in.address), in.address)
-		return nil, s.refused(ctx, "invitation", "", in.address, err)
-	}
-	if err != nil {
-		return nil, err
+	if !right {
+		return nil, s.refused(ctx, "invitation", "", in.address, wrong)
 	}
 	return s.admit(ctx, "invitation", u, in.origin, "invitation")
 }
@@ -202,15 +206,13 @@ func (s *API) changePassword(ctx context.Context, who caller, in *passwordChange
 	if who.byToken() {
 		return nil, ops.Errorf(ops.CodeForbidden, "a password is changed in a session, not with an API token")
 	}
-	if !s.logins.allowed(who.User.Username, in.address) {
-		return nil, tooMany()
-	}
-	ok, err := s.hashes.matches(ctx, in.Body.Current, who.User.PasswordHash)
+	right, err := s.logins.try(who.User.Username, in.address, func() (bool, error) {
+		return s.hashes.matches(ctx, in.Body.Current, who.User.PasswordHash)
+	})
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		s.logins.failed(who.User.Username, in.address)
+	if !right {
 		return nil, s.refused(ctx, "password", who.User.Username, in.address, ops.Errorf(ops.CodeForbidden, "the current password is wrong"))
 	}
 	hash, err := s.hashes.hash(ctx, in.Body.New)

@@ -119,6 +119,20 @@ func TestAccounts(t *testing.T) {
 	var more createdToken
 	with("POST", "/api/v1/tokens", map[string]any{"name": "child"}).into(t, &more)
 	require.Equal(t, 403, r.send(http.DefaultClient, "POST", "/api/v1/incidents", map[string]string{"title": "x"}, "Authorization", "Bearer "+more.Token).status)
+	require.Equal(t, 403, with("POST", "/api/v1/tokens", map[string]any{"name": "longer", "expires_at": time.Now().Add(2 * time.Hour)}).status)
+
+	// It ends no sessions, and revokes no token but itself, that it has made too.
+	for _, path := range []string{"/auth/sessions", "/auth/sessions/" + ops.NewID(), "/tokens/" + more.ID, "/tokens/" + ops.NewID(), "/tokens/x"} {
+		require.Equal(t, 403, with("DELETE", "/api/v1"+path, nil).status, path)
+	}
+	require.Equal(t, 200, r.status(bob))
+	var tokens struct{ Items []postgres.APIToken }
+	act("GET", "/api/v1/tokens", nil).into(t, &tokens)
+	require.Equal(t, []string{"child", "ro"}, []string{tokens.Items[0].Name, tokens.Items[1].Name})
+	require.Equal(t, tokens.Items[1].ExpiresAt, tokens.Items[0].ExpiresAt, "it ends with what has made it")
+	child := []string{"Authorization", "Bearer " + more.Token}
+	require.Equal(t, 204, r.send(http.DefaultClient, "DELETE", "/api/v1/tokens/"+more.ID, nil, child...).status)
+	require.Equal(t, 401, r.send(http.DefaultClient, "GET", "/api/v1/incidents", nil, child...).status)
 
 	// Agents are named by roles, too.
 	require.Equal(t, 204, r.call("PUT", "/api/v1/roles/watcher", map[string]any{"actions": []string{"read", "incidents.respond"}, "agents": []string{"summarizer"}}).status)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -19,9 +20,12 @@ import (
 )
 
 const (
-	maxBody    = 10 << 20
-	maxBodies  = 256 << 20 // of all webhooks under way
-	bodyWithin = 15 * time.Second
+	maxBody   = 10 << 20
+	maxBodies = 256 << 20 // of all webhooks under way
+	// What may be under way of one source before it has proved itself: who knows
+	// its address alone does not keep the others from being heard.
+	maxStrangers = maxBodies / 4
+	bodyWithin   = 15 * time.Second
 )
 
 // accepted is the answer to a webhook.
@@ -40,7 +44,7 @@ type accepted struct {
 // read where that is possible; what cannot be understood is kept, since to every
 // sender a 4xx is final.
 func (s *API) webhook() http.HandlerFunc {
-	bodies := semaphore.NewWeighted(maxBodies)
+	bodies := &underWay{all: semaphore.NewWeighted(maxBodies), strangers: map[string]*semaphore.Weighted{}}
 	return func(w http.ResponseWriter, r *http.Request) {
 		out, err := s.deliver(w, r, bodies)
 		if err != nil {
@@ -59,7 +63,7 @@ func (s *API) webhook() http.HandlerFunc {
 	}
 }
 
-func (s *API) deliver(w http.ResponseWriter, r *http.Request, bodies *semaphore.Weighted) (accepted, error) {
+func (s *API) deliver(w http.ResponseWriter, r *http.Request, bodies *underWay) (accepted, error) {
 	receivedAt := time.Now().UTC()
 	id := chi.URLParam(r, "source_id")
 	if !ops.ValidID(id) {
@@ -76,7 +80,18 @@ func (s *API) deliver(w http.ResponseWriter, r *http.Request, bodies *semaphore.
 	if !ok {
 		return accepted{}, ops.Errorf(ops.CodeNotFound, "there is no such source")
 	}
-	body, release, err := readBody(w, r, bodies)
+	// A secret is in the header, and judged before anything is read; a signature is
+	// of the body, and set-up mode keeps what is wrong.
+	head := ingest.Request{Header: r.Header, ReceivedAt: receivedAt}
+	stranger := src.Auth == ops.AuthSignature || !kind.Authenticate(head, src.secrets)
+	if stranger && src.Auth != ops.AuthSignature && !receivedAt.Before(src.VerifyUntil) {
+		return s.unproven(r.Context(), src, head)
+	}
+	places := []*semaphore.Weighted{bodies.all}
+	if stranger {
+		places = []*semaphore.Weighted{bodies.of(src.ID), bodies.all}
+	}
+	body, release, err := readBody(w, r, places)
 	if err != nil {
 		if ops.CodeOf(err) == ops.CodeTooLarge {
 			s.intake.fail(src.ID, ops.ErrorTooLarge, ops.MessageOf(err))
@@ -115,6 +130,7 @@ func (s *API) read(src sender, kind ingest.Source, r ingest.Request) ops.Deliver
 	d := ops.Delivery{ID: ops.NewID(), SourceID: src.ID, ReceivedAt: r.ReceivedAt, ContentType: contentType(r.Header), Body: r.Body}
 	parsed, err := s.parse(kind, r)
 	d.SenderID, d.Digest = kind.ID(r)
+	d.Several = kind.Several
 	d.Alerts, d.Truncated, d.Warnings = parsed.Alerts, parsed.Truncated, parsed.Warnings
 	if d.Truncated > 0 {
 		d.Warnings = append(d.Warnings, ops.SourceWarning{Code: "truncated", Text: fmt.Sprintf(
@@ -184,9 +200,27 @@ func (s *API) keepUnproven(ctx context.Context, d ops.Delivery) (bool, error) {
 	return s.db.KeepUnproven(ctx, d, maxUnproven)
 }
 
-// readBody reads a body within its limits. Its place among the bodies under way
-// is taken until release.
-func readBody(w http.ResponseWriter, r *http.Request, bodies *semaphore.Weighted) (body []byte, release func(), err error) {
+// underWay has the places of the bodies under way.
+type underWay struct {
+	all *semaphore.Weighted
+
+	mu        sync.Mutex
+	strangers map[string]*semaphore.Weighted // by source; a few words for each that there ever was
+}
+
+// of gives those for bodies of a source that have not proved themselves.
+func (b *underWay) of(source string) *semaphore.Weighted {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.strangers[source] == nil {
+		b.strangers[source] = semaphore.NewWeighted(maxStrangers)
+	}
+	return b.strangers[source]
+}
+
+// readBody reads a body within its limits. Its places among the bodies under way
+// are taken until release.
+func readBody(w http.ResponseWriter, r *http.Request, places []*semaphore.Weighted) (body []byte, release func(), err error) {
 	tooLarge := ops.Errorf(ops.CodeTooLarge, "a body has at most %d bytes", maxBody)
 	size := r.ContentLength
 	if size > maxBody {
@@ -197,10 +231,19 @@ func readBody(w http.ResponseWriter, r *http.Request, bodies *semaphore.Weighted
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
-	if bodies.Acquire(ctx, size) != nil {
-		return nil, nil, &ops.Error{Code: ops.CodeUnavailable, Message: "too many alerts at once", RetryAfter: time.Second}
+	taken := 0
+	release = func() {
+		for _, p := range places[:taken] {
+			p.Release(size)
+		}
 	}
-	release = func() { bodies.Release(size) }
+	for _, p := range places {
+		if p.Acquire(ctx, size) != nil {
+			release()
+			return nil, nil, &ops.Error{Code: ops.CodeUnavailable, Message: "too many alerts at once", RetryAfter: time.Second}
+		}
+		taken++
+	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin))
 	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -144,6 +145,74 @@ func TestBodyLimits(t *testing.T) {
 	n, _ := conn.Read(answer)
 	require.Less(t, time.Since(began), soon, "the rest is not waited for")
 	require.Contains(t, string(answer[:n]), " 413 ")
+}
+
+// held is a body that never comes: it tells when somebody waits for it.
+type held struct {
+	reading chan<- int
+	until   <-chan struct{}
+}
+
+func (h held) Read([]byte) (int, error) {
+	h.reading <- 0
+	<-h.until
+	return 0, io.ErrUnexpectedEOF
+}
+
+// TestSlowStrangers: who knows the address of one source and nothing else, and
+// announces bodies that never come, does not keep the other sources from being
+// heard.
+func TestSlowStrangers(t *testing.T) {
+	t.Parallel()
+	const many = 26 // of the largest bodies use up the room for all
+	for name, tt := range map[string]struct {
+		kind    string
+		setUp   bool
+		refused int // before their bodies are read
+	}{
+		"a secret":    {kind: "alertmanager", refused: many},
+		"a signature": {kind: "pagerduty"},
+		"set-up mode": {kind: "alertmanager", setUp: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := signingRig(t)
+			src, other := r.addSource(map[string]any{"name": "known", "kind": tt.kind}), r.source("other")
+			if tt.setUp {
+				require.Equal(t, 200, r.call("POST", "/api/v1/sources/"+src.ID+"/verify-only", map[string]any{"minutes": 5}).status)
+			}
+			handler := r.publicHandler()
+			post := func(src source, size int64, body io.Reader) int {
+				request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/webhook/alert/"+src.ID, body)
+				request.ContentLength = size
+				request.Header.Set("Authorization", "Bearer "+other.Secret)
+				answer := httptest.NewRecorder()
+				handler.ServeHTTP(answer, request)
+				return answer.Code
+			}
+			became, until := make(chan int), make(chan struct{})
+			var all sync.WaitGroup
+			defer all.Wait()
+			defer close(until)
+			for range many {
+				all.Go(func() {
+					code := post(src, maxBodies/many, held{became, until})
+					select {
+					case became <- code:
+					case <-until:
+					}
+				})
+			}
+			codes := map[int]int{}
+			for range many {
+				codes[<-became]++
+			}
+			require.Equal(t, tt.refused, codes[http.StatusUnauthorized], "%v", codes)
+			alert := firing("Heard")
+			require.Equal(t, 202, post(other, int64(len(alert)), strings.NewReader(alert)), "%v", codes)
+			require.EqualValues(t, tt.refused, testutil.ToFloat64(r.metrics.rejected.WithLabelValues(src.ID)), "its page says so")
+		})
+	}
 }
 
 func TestRealPayloads(t *testing.T) {

@@ -77,6 +77,9 @@ func (g *Gateway) approved(ctx context.Context, r *request, v verdict) (_ verdic
 	case ops.ApprovalDenied:
 		return refuse("A person has denied the call%s.", said(a))
 	case ops.ApprovalExpired:
+		if a.Late() {
+			return refuse("The call was approved, but came too late for that, and was not made. If it is still needed, make it as a new call: people are asked again.")
+		}
 		return refuse("The call needs a person's approval, and nobody gave it in time.")
 	default:
 		return refuse("The request for approval has ended: %s.", a.State)

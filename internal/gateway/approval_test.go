@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
@@ -67,12 +68,13 @@ func (r run) began(g *gateway.Gateway, id string, a args) <-chan ops.ToolResult 
 
 // TestApproval: people decide, once, on what they were shown.
 //
-// threats: F1 F2 F4 F7 F11 F12 E4
+// threats: F1 F2 F4 F5 F7 F11 F12 E4
 func TestApproval(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := sshtest.New(t)
 	w.host("demo", s)
+	w.zabbix("z", "p")
 	ann, bob := w.person("ann"), w.person("bob")
 	say := func(text string) args { return args{"target": "demo", "command": "printf '%s' '" + text + "'"} }
 
@@ -199,6 +201,44 @@ func TestApproval(t *testing.T) {
 		require.Equal(t, "x\n", receive(t, two).Text)
 	})
 
+	t.Run("F5 people see all that is done, however long", func(t *testing.T) {
+		r := w.run("allow:ssh_hosts")
+		c := r.client(w.gateway)
+		create := func(length int) args { // whose canonical form is so long
+			frame := len(`{"method":"script.create","params":{"pad":""}}`)
+			return args{"method": "script.create", "params": args{"pad": strings.Repeat("x", length-frame)}}
+		}
+		long := call(t, c, "long", "zabbix_api", create(64<<10+1))
+		require.Equal(t, ops.CallDenied, long.State, long.Text)
+		require.Contains(t, long.Text, "more than 65536 bytes")
+		require.Equal(t, []string{"tool.denied denied"}, actions(r.audits()))
+
+		got := began(t, c, "full", "zabbix_api", create(64<<10))
+		shown := create(64 << 10)
+		shown["target"] = "z" // the only one: it was left out
+		want, err := json.Marshal(shown)
+		require.NoError(t, err)
+		a := r.asked("full")
+		require.JSONEq(t, string(want), string(a.Arguments))
+		require.NoError(t, w.decide(a, ann, true))
+		require.Equal(t, ops.CallDone, receive(t, got).State)
+		stored, err := w.api.Call(t.Context(), r.id, "full")
+		require.NoError(t, err)
+		require.JSONEq(t, string(want), string(stored.Arguments))
+
+		// NUL, which Postgres does not store, is refused; what only looks like it is not changed.
+		got = began(t, c, "escape", "zabbix_api", args{"method": "script.create", "params": args{"command": `printf '\u0000'`}})
+		a = r.asked("escape")
+		require.Contains(t, string(a.Arguments), `printf '\\u0000'`)
+		require.NoError(t, w.decide(a, ann, false))
+		require.Equal(t, ops.CallDenied, receive(t, got).State)
+		for id, params := range map[string]args{"value": {"command": []string{"a", "b\x00"}}, "name": {"a\x00": 1}} {
+			nul := call(t, c, "nul-"+id, "zabbix_api", args{"method": "script.create", "params": params})
+			require.Equal(t, ops.CallDenied, nul.State)
+			require.Contains(t, nul.Text, "has NUL, a control character")
+		}
+	})
+
 	t.Run("F12 who asks too much is refused", func(t *testing.T) {
 		r := w.run("allow:ssh_hosts")
 		refused := 0
@@ -251,4 +291,19 @@ func TestApprovalParks(t *testing.T) {
 	}
 	wg.Wait()
 	require.Equal(t, []string{"approval.requested intent", "tool.intent intent", "tool.outcome ok"}, actions(r.audits()))
+
+	// What nobody has decided in time, and what was approved and is asked for again too late.
+	for id, want := range map[string]string{"c2": "nobody gave it in time", "c3": "was approved, but came too late"} {
+		require.Equal(t, ops.CallWaiting, call(t, c, id, "ssh_execute", a1).State)
+		a, late := r.asked(id), "1 hour"
+		if id == "c3" {
+			require.NoError(t, w.decide(a, ann, true))
+			late = "15 minutes"
+		}
+		_, err := w.owner().Pool().Exec(t.Context(), `UPDATE approvals SET decided_at = decided_at - $2::interval, expires_at = expires_at - $2::interval WHERE id = $1`, a.ID, late)
+		require.NoError(t, err)
+		res := call(t, c, id, "ssh_execute", a1)
+		require.Equal(t, ops.CallDenied, res.State, id)
+		require.Contains(t, res.Text, want)
+	}
 }

@@ -10,16 +10,22 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/tool"
+	"github.com/akmatori/akmatori/internal/toolspec"
 )
+
+// maxArguments bounds the arguments of a call, in their canonical form.
+const maxArguments = 64 << 10
 
 // request is a call as it came, from whoever holds the token of grant.
 type request struct {
@@ -109,7 +115,7 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 		start.Audit.Detail["approval"] = approval
 	}
 	if v.refusal != "" {
-		start.Denied = &ops.ToolResult{ID: r.id, State: ops.CallDenied, Text: v.refusal, Target: v.call.Target, Duration: time.Since(began)}
+		start.Denied = &ops.ToolResult{ID: r.id, State: ops.CallDenied, Text: plain.Text(v.refusal), Target: v.call.Target, Duration: time.Since(began)}
 		start.Audit.Action, start.Audit.Outcome = "tool.denied", "denied"
 		start.Audit.Detail["why"] = strings.Join(v.reasons, "; ")
 	}
@@ -143,10 +149,15 @@ func (g *Gateway) perform(ctx context.Context, r request, live func(string)) (op
 
 // decide judges a call, with what of the inventory is known already. What is
 // wrong with the call itself is a refusal, which is recorded; an error is that it
-// could not be judged.
-func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, error) {
-	v := verdict{call: ops.ToolCall{RunID: r.grant.RunID, TokenID: r.grant.TokenID, ID: r.id, Tool: r.tool.Name, Verdict: string(policy.Deny)},
-		policy: g.policyVersion(r.grant)}
+// could not be judged. So is a panic: it would end the process and all its calls.
+func (g *Gateway) decide(ctx context.Context, r request, known found) (v verdict, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			v, err = verdict{}, fmt.Errorf("judge a call of %s: panic: %v\n%s", r.tool.Name, p, debug.Stack())
+		}
+	}()
+	v = verdict{call: ops.ToolCall{RunID: r.grant.RunID, TokenID: r.grant.TokenID, ID: r.id, Tool: r.tool.Name, Arguments: json.RawMessage(`{}`),
+		Verdict: string(policy.Deny)}, policy: g.policyVersion(r.grant)}
 	refuse := func(reason, format string, args ...any) (verdict, error) {
 		v.refusal, v.reasons = fmt.Sprintf(format, args...), append([]string{reason}, v.reasons...)
 		return v, nil
@@ -158,13 +169,17 @@ func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, 
 		err = r.tool.CheckTargets(args)
 	}
 	if err != nil {
-		v.call.Arguments = storable(r.raw)
+		v.call.Arguments = legible(r.raw)
 		v.call.Digest = rawDigest(r.tool, r.raw)
 		return refuse("schema", "The call was refused: %s.", ops.MessageOf(err))
 	}
 	canonical := args.Canonical()
-	v.args, v.call.Arguments = args, storable(canonical)
 	v.call.Digest = r.tool.Digest(args)
+	if len(canonical) > maxArguments {
+		// What is too long to be shown and recorded whole is not done either.
+		return refuse("schema", "The call was refused: its arguments have more than %d bytes.", maxArguments)
+	}
+	v.args, v.call.Arguments = args, canonical
 
 	// Target, from the inventory alone.
 	if r.tool.Remote != nil || r.tool.Service && r.tool.Kind == ops.ToolServerMCP {
@@ -209,7 +224,7 @@ func (g *Gateway) decide(ctx context.Context, r request, known found) (verdict, 
 			args = maps.Clone(args)
 			args[r.tool.Target] = v.call.Target
 			canonical = args.Canonical()
-			v.args, v.call.Arguments = args, storable(canonical)
+			v.args, v.call.Arguments = args, canonical
 		}
 	}
 
@@ -392,10 +407,11 @@ func (g *Gateway) act(ctx context.Context, r request, v verdict, ahead *tool.Ahe
 
 	result := ops.ToolResult{ID: r.id, State: ops.CallDone, Text: out.Text, Data: out.Data, Truncated: out.Truncated, ExitCode: out.ExitCode, Target: v.call.Target}
 	audit := g.audit(r, v, "tool.outcome", "ok")
+	why := plain.Text(ops.MessageOf(err)) // what went wrong may quote the arguments
 	var refused *tool.HostKeyError
 	switch {
 	case errors.As(err, &refused):
-		result.State, result.Text = ops.CallFailed, out.Text+ops.MessageOf(err)
+		result.State, result.Text = ops.CallFailed, out.Text+why
 		audit.Action, audit.Outcome = "tool.host_key_refused", "failed"
 		audit.Detail["host"] = refused.Target
 		audit.Detail["pinned"] = strings.Join(refused.Pinned, ", ")
@@ -403,13 +419,13 @@ func (g *Gateway) act(ctx context.Context, r request, v verdict, ahead *tool.Ahe
 		g.log.Warn("a host has another key than the pinned one", "target", refused.Target, "pinned", refused.Pinned, "offered", refused.Offered, "holder", r.grant.Holder())
 	case errors.Is(err, tool.ErrChanged):
 		r.set.hide(r.tool.Name)
-		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
+		result.State, result.Text = ops.CallFailed, why
 		audit.Action, audit.Outcome = "tool.definition_changed", "failed"
 		g.log.Warn("a server says something else of its tool than was accepted", "tool", r.tool.Name, "holder", r.grant.Holder())
 	case err != nil:
-		result.State, result.Text = ops.CallFailed, ops.MessageOf(err)
+		result.State, result.Text = ops.CallFailed, why
 		audit.Outcome = "failed"
-		audit.Detail["why"] = ops.MessageOf(err)
+		audit.Detail["why"] = why
 		g.log.Warn("a tool call failed", "tool", r.tool.Name, "target", v.call.Target, "holder", r.grant.Holder(), "call", r.id, "err", err)
 	case out.Stopped != "":
 		result.State = ops.CallFailed
@@ -547,18 +563,13 @@ func rawDigest(t tool.Tool, raw json.RawMessage) []byte {
 	return sum[:]
 }
 
-// storable is JSON as Postgres takes it: NUL, which it cannot store, becomes
-// U+FFFD. The digest is of what was sent.
-func storable(raw json.RawMessage) json.RawMessage {
-	var v any
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if dec.Decode(&v) != nil {
+// legible is what is recorded of arguments that were refused: nothing, if people
+// could not read them as one thing. The digest is of what was sent.
+func legible(raw json.RawMessage) json.RawMessage {
+	v, err := toolspec.Decode(raw)
+	if err != nil || toolspec.Plain(v) != nil || len(raw) > maxArguments {
 		return json.RawMessage(`{}`)
 	}
-	b, err := json.Marshal(v)
-	if err != nil || len(b) > 64<<10 {
-		return json.RawMessage(`{}`)
-	}
-	return bytes.ReplaceAll(b, []byte(`\u0000`), []byte(`\ufffd`))
+	canonical, _ := json.Marshal(v) // what was read from JSON always marshals
+	return canonical
 }

@@ -8,10 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +112,59 @@ func TestCredentialDisabled(t *testing.T) {
 	require.Contains(t, got.Text, "[stopped: its credential was disabled or removed")
 	require.NotContains(t, got.Text, "survived")
 	require.Contains(t, call(t, c, "bare", "ssh_execute", args{"target": "demo", "command": "echo again"}).Text, "has no credential")
+}
+
+// TestZabbixCredential: a session ends with its credential, whoever does not call
+// any more.
+func TestZabbixCredential(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var logins, logouts atomic.Int32
+	z := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		var req struct{ Method string }
+		_ = json.NewDecoder(r.Body).Decode(&req)
+		var result any = []any{}
+		switch req.Method {
+		case "apiinfo.version":
+			result = "7.0.0"
+		case "user.login":
+			result = fmt.Sprintf("session%d", logins.Add(1))
+		case "user.logout":
+			if r.Header.Get("Authorization") == fmt.Sprintf("Bearer session%d", logins.Load()) {
+				logouts.Add(1)
+			}
+		}
+		_ = json.NewEncoder(rw).Encode(map[string]any{"jsonrpc": "2.0", "id": 1, "result": result})
+	}))
+	t.Cleanup(z.Close)
+	seal := func(c ops.Credential) ([]byte, error) { return w.public.Seal(c, ops.NewSecret("password")) }
+	target := ops.Target{ID: ops.NewID(), Name: "z", Kind: "zabbix", Credential: "z-password", User: "u"}
+	require.NoError(t, target.SetURL(z.URL))
+	require.NoError(t, w.api.PutCredential(t.Context(), ops.Credential{Name: target.Credential, Kind: "zabbix_password", Targets: []string{"z"}}, seal))
+	require.NoError(t, w.api.PutTarget(t.Context(), target))
+	c, id := w.run("allow:*").client(w.gateway), w.credential(target.Credential).ID
+	for i, end := range []func() error{
+		func() error { _, err := w.api.DisableCredential(t.Context(), id, true); return err },
+		func() error { _, err := w.api.RotateCredential(t.Context(), id, seal); return err },
+		func() error {
+			bare := target
+			bare.Credential = ""
+			require.NoError(t, w.api.UpdateTarget(t.Context(), target, bare))
+			return w.api.DeleteCredential(t.Context(), id)
+		},
+	} {
+		_, err := w.api.DisableCredential(t.Context(), id, false)
+		require.NoError(t, err)
+		got := call(t, c, fmt.Sprintf("c%d", i), "zabbix_problems", args{})
+		require.Equal(t, ops.CallDone, got.State, got.Text)
+		require.Equal(t, int32(i+1), logins.Load())
+		require.Equal(t, int32(i), logouts.Load())
+		began := time.Now()
+		require.NoError(t, end())
+		require.Eventually(t, func() bool { return logouts.Load() == int32(i+1) }, 10*time.Second, 10*time.Millisecond)
+		// The promise is a second; what a machine that does other things adds is no part of it.
+		require.Less(t, time.Since(began), 5*time.Second)
+	}
 }
 
 // service is a client with the token of a part of the program.

@@ -63,6 +63,15 @@ func TestEvidence(t *testing.T) {
 	require.True(t, cited("c4"))
 	require.False(t, cited("c1"))
 
+	// What is wrong with the arguments is said without what could write to a terminal.
+	wrong := call(t, c, "c6", "evidence_search", args{"pattern": "(\x1b]0;t\x07FATAL\u202e"})
+	require.Equal(t, ops.CallFailed, wrong.State)
+	require.Equal(t, "pattern is not a regular expression: missing closing ): `(FATAL`", wrong.Text)
+	require.Contains(t, actions(r.audits()), "tool.outcome failed")
+	for _, rec := range r.audits() {
+		require.NotContains(t, rec.Detail["why"], "\x1b")
+	}
+
 	// Nobody else's: neither another run, nor a token.
 	other := w.shippedRun()
 	oc := other.client(w.gateway)

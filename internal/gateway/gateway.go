@@ -63,7 +63,8 @@
 //
 // # Limits
 //
-// A request is at most 1 MiB. A holder has at most [maxPerHolder] calls at a time and
+// A request is at most 1 MiB, and the arguments of a call 64 KiB: people see, and
+// the record has, all of them. A holder has at most [maxPerHolder] calls at a time and
 // the gateway [maxRunning]; more are refused as unavailable, not queued. Live
 // output that a client does not read fast enough is dropped, and the reader is
 // told; the result has it.

@@ -67,15 +67,25 @@ func (l *leases) withdraw(ids []string) {
 }
 
 // watchCredentials stops what uses a credential that was disabled: calls under
-// way, and the connections that are kept for the next ones. Not known is not
-// disabled: a new call finds that out by itself.
+// way, and the connections and sessions that are kept for the next ones; of a
+// credential that was rotated, the sessions. Not known is not disabled: a new
+// call finds that out by itself.
 func (g *Gateway) watchCredentials(ctx context.Context) {
 	used := func() []string {
-		ids := append(g.leases.credentials(), g.ssh.Credentials()...)
+		ids := slices.Concat(g.leases.credentials(), g.ssh.Credentials(), g.zabbix.Credentials())
 		slices.Sort(ids)
 		return slices.Compact(ids)
 	}
-	g.poll(ctx, watchEvery, "whether credentials are disabled", used, g.db.CredentialsStand, func(asked, stand []string) {
+	// A credential that stands is its id and its version's.
+	standing := func(ctx context.Context, ids []string) (stand []string, err error) {
+		all, err := g.db.CredentialsStand(ctx, ids)
+		for _, c := range all {
+			stand = append(stand, c.ID, tool.Version(c))
+		}
+		return stand, err
+	}
+	g.poll(ctx, watchEvery, "whether credentials are disabled", used, standing, func(asked, stand []string) {
+		g.zabbix.KeepCredentials(asked, stand)
 		gone := slices.DeleteFunc(asked, func(id string) bool { return slices.Contains(stand, id) })
 		if len(gone) > 0 {
 			g.leases.withdraw(gone)

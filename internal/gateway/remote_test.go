@@ -322,6 +322,8 @@ func TestHTTPToolAnswers(t *testing.T) {
 			_, _ = io.WriteString(w, "packed")
 		case "broken":
 			_, _ = io.WriteString(w, `{"a":1,"a":2}`)
+		case "numbers": // that Postgres would write out to their last digit, and one that it does not take
+			_, _ = io.WriteString(w, `[5,1e2,1e131000,0e-16000,{"x":1e400000}]`)
 		case "missing":
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, `{"error":"no such thing"}`)
@@ -337,7 +339,7 @@ func TestHTTPToolAnswers(t *testing.T) {
 	})
 	def := a.definition("api")
 	def.Header = "X-Api-Key"
-	for _, name := range []string{"text", "binary", "large", "gzip", "broken", "missing", "forbidden", "header", "slow"} {
+	for _, name := range []string{"text", "binary", "large", "gzip", "broken", "numbers", "missing", "forbidden", "header", "slow"} {
 		d := reading(name, "/"+name)
 		d.HTTP.Bytes, d.HTTP.Seconds = 2000, 1
 		if name == "broken" {
@@ -358,6 +360,7 @@ func TestHTTPToolAnswers(t *testing.T) {
 		"large":     {ops.CallFailed, "larger than 2000 bytes"},
 		"gzip":      {ops.CallFailed, "compressed"},
 		"broken":    {ops.CallFailed, "does not answer with JSON"},
+		"numbers":   {ops.CallDone, "HTTP 200 OK\n5\n1e2\n1e131000\n0e-16000\n{\"x\":\"1e400000\"}\n"},
 		"missing":   {ops.CallFailed, "no such thing"},
 		"forbidden": {ops.CallFailed, "refuses the request (HTTP 403)"},
 		"header":    {ops.CallFailed, "HTTP 500"},
@@ -367,6 +370,10 @@ func TestHTTPToolAnswers(t *testing.T) {
 		require.Equal(t, want.state, got.State, name)
 		require.Contains(t, got.Text, want.text, name)
 		require.NotContains(t, got.Text, "s3cret", name)
+		stored, err := w.api.Call(t.Context(), r.id, "c-"+name)
+		require.NoError(t, err, name)
+		require.Equal(t, got.Text, stored.Result.Text, name)
+		require.Less(t, len(stored.Result.Data), 100, name)
 	}
 }
 
@@ -537,6 +544,11 @@ func TestMCPServer(t *testing.T) {
 			continue // no JSON at all
 		}
 		require.Equal(t, ops.CallDenied, result(t, res).State, bad)
+	}
+	for i, number := range []string{"1e-1000001", "-1e-999999", "1." + strings.Repeat("0", 500)} { // huge ones are no request
+		got := call(t, c, fmt.Sprintf("n%d", i), "other__echo", json.RawMessage(`{"text":"a","times":`+number+`}`))
+		require.Equal(t, ops.CallDenied, got.State, got.Text)
+		require.Contains(t, got.Text, "is no number that can be reckoned with")
 	}
 	require.Equal(t, 1, m.calls("POST tools/call"))
 	got = call(t, c, "f1", "other__fail", args{})
@@ -739,7 +751,10 @@ func TestMCPServerIsHostile(t *testing.T) {
 		"error":     {`{"jsonrpc":"2.0","id":2,"error":{"code":1,"message":"no\u001b[31m\nnever"}}`, "refuses tools/list: no never"},
 		"endless":   {`{"jsonrpc":"2.0","id":2,"result":{"tools":[],"nextCursor":"x"}}`, "does not end"},
 		"large":     {list(`{"name":"x","description":"` + strings.Repeat("x", 9<<20) + `","inputSchema":{"type":"object"}}`), "larger than 8 MiB"},
+		"much":      {list(`{"name":"x","description":"` + strings.Repeat("x", 3<<20) + `","inputSchema":{"type":"object"}}`), "larger than 2 MiB"},
 		"wrongtype": {list(`{"name":5}`), "cannot be read"},
+		"version":   {"", "not known here: Bearer " + ops.Redacted},
+		"numbers":   {list(`{"name":"x","inputSchema":{"type":"object","properties":{"a":{"default":1e131000}}}}`), "cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -748,7 +763,12 @@ func TestMCPServerIsHostile(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				switch {
 				case strings.Contains(string(body), `"initialize"`):
-					_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"x","version":"1"}}}`)
+					version := "2025-06-18"
+					if name == "version" {
+						version = r.Header.Get("Authorization")
+					}
+					_ = json.NewEncoder(w).Encode(map[string]any{"jsonrpc": "2.0", "id": 1, "result": map[string]any{"protocolVersion": version,
+						"capabilities": map[string]any{}, "serverInfo": map[string]string{"name": "x", "version": "1"}}})
 				case strings.Contains(string(body), "notifications/"):
 					w.WriteHeader(http.StatusAccepted)
 				default:
@@ -760,7 +780,7 @@ func TestMCPServerIsHostile(t *testing.T) {
 			t.Cleanup(srv.Close)
 			w := *w
 			w.t = t
-			s := w.serve(ops.ToolServer{Name: "s" + name, Kind: ops.ToolServerMCP, URL: srv.URL, AllowHTTP: true, AllowPrivate: true}, "")
+			s := w.serve(ops.ToolServer{Name: "s" + name, Kind: ops.ToolServerMCP, URL: srv.URL, AllowHTTP: true, AllowPrivate: true}, apiSecret)
 			found, got := w.discover(s.Name)
 			if got.State == ops.CallDone {
 				err := toolspec.Compare(&s, found.Offers)

@@ -239,7 +239,10 @@ type Delivery struct {
 	Unproven bool
 	// Reason says in plain words why we made it ourselves ([OwnDelivery]); it is
 	// empty for what a sender sent. The events of its alerts carry it.
-	Reason      string
+	Reason string
+	// Several says that an identity may have several episodes open at once: a new
+	// one does not end the others, as their sender ends each of them.
+	Several     bool
 	ReceivedAt  time.Time
 	ContentType string
 	Body        []byte

@@ -112,9 +112,12 @@ type Target struct {
 // CertAuthority marks the key of an authority, as in known_hosts(5).
 const CertAuthority = "@cert-authority"
 
-// SetURL reads address, port, scheme and path from the URL of a service whose
-// API is at the path api below it. The path may be in the URL.
-func (t *Target) SetURL(text, api string) error {
+// ZabbixPath is where a Zabbix frontend has its API, below its own path.
+const ZabbixPath = "/api_jsonrpc.php"
+
+// SetURL reads address, port, scheme and path from the URL of a Zabbix frontend,
+// or of its API.
+func (t *Target) SetURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.RawPath != "" {
 		return Errorf(CodeInvalid, "the url is not of the form https://HOST/PATH")
@@ -126,7 +129,7 @@ func (t *Target) SetURL(text, api string) error {
 		}
 	}
 	t.Scheme, t.Address, t.Port = u.Scheme, u.Hostname(), port
-	t.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, api), "/") + api
+	t.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, ZabbixPath), "/") + ZabbixPath
 	return nil
 }
 

@@ -50,10 +50,14 @@ func (db *DB) SetSetupToken(ctx context.Context, hash []byte, expires time.Time)
 	return err == nil && tag.RowsAffected() > 0, mapError(err)
 }
 
-// Setup makes the first user and uses up the link, both or neither.
+// Setup makes the first user and uses up the link, both or neither. A link that was
+// armed while the first one was being made is worth nothing.
 func (db *DB) Setup(ctx context.Context, tokenHash []byte, u User) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `DELETE FROM setup_tokens WHERE hash = $1 AND expires_at > now()`, tokenHash)
+		if err := lockAccounts(ctx, tx); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `DELETE FROM setup_tokens WHERE hash = $1 AND expires_at > now() AND NOT EXISTS (SELECT FROM users)`, tokenHash)
 		if err != nil {
 			return err
 		}
@@ -102,22 +106,22 @@ func (db *DB) UserByID(ctx context.Context, id string) (User, error) {
 }
 
 // UserByToken gives the user of an API token, with no more powers than the
-// token has, and notes its use, at most once a minute.
-func (db *DB) UserByToken(ctx context.Context, hash []byte) (User, error) {
-	var token string
-	var actions []ops.Permission
-	var used *time.Time
-	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+`, t.id, t.actions, t.last_used_at
+// token has, and the token. It notes its use, at most once a minute.
+func (db *DB) UserByToken(ctx context.Context, hash []byte) (User, APIToken, error) {
+	var t APIToken
+	var expires, used *time.Time
+	u, err := scanUser(db.pool.QueryRow(ctx, selectUsers+`, t.id, t.user_id, t.name, t.actions, t.created_at, t.expires_at, t.last_used_at
 		FROM api_tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = $1 AND (t.expires_at IS NULL OR t.expires_at > now())`, hash),
-		&token, &actions, &used)
+		&t.ID, &t.UserID, &t.Name, &t.Actions, &t.CreatedAt, &expires, &used)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return u, ops.Errorf(ops.CodeUnauthenticated, "the token is unknown, expired or revoked")
+		return u, t, ops.Errorf(ops.CodeUnauthenticated, "the token is unknown, expired or revoked")
 	}
-	u.Powers = u.Powers.Only(actions)
-	if err == nil && time.Since(orZero(used)) > time.Minute {
-		_, err = db.pool.Exec(ctx, `UPDATE api_tokens SET last_used_at = now() WHERE id = $1`, token)
+	t.ExpiresAt, t.LastUsedAt = orZero(expires), orZero(used)
+	u.Powers = u.Powers.Only(t.Actions)
+	if err == nil && time.Since(t.LastUsedAt) > time.Minute {
+		_, err = db.pool.Exec(ctx, `UPDATE api_tokens SET last_used_at = now() WHERE id = $1`, t.ID)
 	}
-	return u, mapError(err)
+	return u, t, mapError(err)
 }
 
 // UserFilter picks users for a list.

@@ -230,7 +230,10 @@ func disableAgent(ctx context.Context, tx pgx.Tx, id string, disabled bool) erro
 }
 
 const orReplace = ` ON CONFLICT (id) DO UPDATE SET description = $2, prompt = $3, provider = $4, rules = $5, tools = $6, limits = $7,
-	skills = $8, sub_agents = $9, targets = $10, credentials = $11, updated_at = now()`
+	skills = $8, sub_agents = $9, targets = $10, credentials = $11, updated_at = now()
+	WHERE (agents.description, agents.prompt, agents.provider, agents.rules, agents.tools, agents.limits, agents.skills, agents.sub_agents, agents.targets, agents.credentials)
+		IS DISTINCT FROM (excluded.description, excluded.prompt, excluded.provider, excluded.rules, excluded.tools, excluded.limits, excluded.skills, excluded.sub_agents,
+			excluded.targets, excluded.credentials)`
 
 func putAgent(ctx context.Context, tx pgx.Tx, a ops.AgentDef, onConflict string) (int64, error) {
 	if err := a.Check(); err != nil {

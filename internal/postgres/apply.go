@@ -2,22 +2,39 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
 )
 
 // The Put methods make the row of that name what is given, whether it exists
-// or not: they load configuration from files. Ids of existing rows stay.
+// or not: they load configuration from files. Ids of existing rows stay, and so
+// does what no file can say.
 
-// PutSource stores a source by name and gives its id. A sealed secret must be
-// bound to the id that the row has, if it exists. The secret counts alone.
+// PutSource stores a source by name and gives its id. If none has the name, the one
+// with its id gets it, also one that was deleted. Whether one that is there is
+// enabled stays, as do the settings of its kind. A sealed secret must be bound to the
+// id that the row has; another one than is stored counts alone.
 func (db *DB) PutSource(ctx context.Context, s ops.Source) (id string, err error) {
-	err = db.pool.QueryRow(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash, auth, settings, secret_sealed)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (name) DO UPDATE SET kind = $3, enabled = $4, secret_hash = $5, auth = $6, settings = $7, secret_sealed = $8,
-			old_hash = NULL, old_sealed = NULL, old_until = NULL RETURNING id`,
-		s.ID, s.Name, s.Kind, s.Enabled, orNoBytes(s.Secret.Hash), authOf(s), s.Settings, s.Secret.Sealed).Scan(&id)
+	err = db.tx(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `SELECT id FROM sources WHERE name = $1 OR id = $2 ORDER BY name = $1 DESC LIMIT 1 FOR UPDATE`, s.Name, s.ID).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			id = s.ID
+			_, err = tx.Exec(ctx, `INSERT INTO sources (id, name, kind, enabled, secret_hash, auth, settings, secret_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+				s.ID, s.Name, s.Kind, s.Enabled, orNoBytes(s.Secret.Hash), authOf(s), s.Settings, s.Secret.Sealed)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE sources SET name = $2, kind = $3, auth = $4, secret_hash = $5, secret_sealed = $6,
+				settings = CASE WHEN kind = $3 THEN settings END, enabled = enabled OR deleted_at IS NOT NULL, deleted_at = NULL,
+				(old_hash, old_sealed, old_until) = (SELECT old_hash, old_sealed, old_until
+					WHERE (auth, secret_hash, secret_sealed) IS NOT DISTINCT FROM ($4::text, $5::bytea, $6::bytea)) WHERE id = $1`,
+			id, s.Name, s.Kind, authOf(s), orNoBytes(s.Secret.Hash), s.Secret.Sealed)
+		return err
+	})
 	return id, mapError(err)
 }
 
@@ -52,6 +69,23 @@ func (db *DB) PutCredential(ctx context.Context, c ops.Credential, seal func(ops
 	})
 }
 
+// MarkedCredential gives a credential by name, with the mark by which who stored it
+// knows its secret again ([seal.Ring.Mark]); nil if there is none.
+func (db *DB) MarkedCredential(ctx context.Context, name string) (c ops.Credential, mark []byte, err error) {
+	if c, err = db.CredentialByName(ctx, name); err != nil {
+		return c, nil, err
+	}
+	err = db.pool.QueryRow(ctx, `SELECT mark FROM credentials WHERE id = $1`, c.ID).Scan(&mark)
+	return c, mark, mapError(err)
+}
+
+// MarkCredential keeps the mark of a credential's secret, if that is still of the
+// version that it was made for.
+func (db *DB) MarkCredential(ctx context.Context, c ops.Credential, mark []byte) error {
+	_, err := db.pool.Exec(ctx, `UPDATE credentials SET mark = $3 WHERE id = $1 AND version = $2`, c.ID, c.Version, mark)
+	return mapError(err)
+}
+
 // PutTarget stores a target by name. One without a host key keeps what is pinned,
 // as long as it is at the same place: people accept keys that no file has. That it
 // took a login counts no more, unless only its labels are other ones.
@@ -62,7 +96,10 @@ func (db *DB) PutTarget(ctx context.Context, t ops.Target) error {
 			host_key = CASE WHEN $7 = '' AND (targets.address, targets.port, coalesce(targets.jump, '')) = ($4, $5, coalesce($10, '')) THEN targets.host_key ELSE $7 END,
 			tested_at = CASE WHEN $7 IN ('', targets.host_key) AND (targets.kind, targets.address, targets.port, targets.user_name, coalesce(targets.credential, ''),
 				coalesce(targets.jump, ''), targets.scheme, targets.path, targets.ca) = ($3, $4, $5, $6, coalesce($8, ''), coalesce($10, ''), $11, $12, $13)
-				THEN targets.tested_at END`,
+				THEN targets.tested_at END
+		WHERE (targets.kind, targets.address, targets.port, targets.user_name, targets.credential, targets.labels, targets.jump, targets.scheme, targets.path, targets.ca)
+			IS DISTINCT FROM (excluded.kind, excluded.address, excluded.port, excluded.user_name, excluded.credential, excluded.labels, excluded.jump, excluded.scheme,
+				excluded.path, excluded.ca) OR excluded.host_key NOT IN ('', targets.host_key)`,
 		t.ID, t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, orNullText(t.Credential), orEmpty(t.Labels), orNullText(t.Jump), t.Scheme, t.Path, t.CA)
 	return mapError(err)
 }

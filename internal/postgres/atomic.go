@@ -27,9 +27,13 @@ func (w within) BeginTx(ctx context.Context, _ pgx.TxOptions) (pgx.Tx, error) { 
 // Atomically stores all that f does with the database that it is given, or, if
 // it gives an error, nothing of it. It is for configuration: what is appended to
 // the timeline or claimed by workers has transactions of its own, and is not
-// done in here. f may be called several times.
+// done in here. f may be called several times. Callers wait for each other, those
+// of other processes too: replicas that start together load the same file.
 func (db *DB) Atomically(ctx context.Context, f func(*DB) error) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('configuration', 0))`); err != nil {
+			return err
+		}
 		return f(&DB{pool: within{tx}, whole: db.whole, config: db.config, auditKey: db.auditKey})
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/jackc/pgx/v5"
@@ -128,6 +129,13 @@ func violates(err error, table string) bool {
 	return ok && e.Code == "23505" && e.TableName == table
 }
 
+// unstorable says whether err is about a value that Postgres cannot take: its
+// class 22, such as NUL in a text and numbers that are too large.
+func unstorable(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.HasPrefix(e.Code, "22")
+}
+
 // stale says whether err is a call without a holder, which insertCall makes of
 // one that was judged by what is not so any more.
 func stale(err error) bool {
@@ -135,9 +143,10 @@ func stale(err error) bool {
 	return ok && e.Code == "23502" && e.TableName == "tool_calls" && e.ColumnName == "run_id"
 }
 
-// FinishCall records the outcome of a started call and its audit record. A call
-// ends once: if an outcome is stored already, that one is returned and nothing
-// is written. The state of result must be final.
+// FinishCall records the outcome of a started call and its audit record, and
+// gives what is stored. A call ends once: if an outcome is stored already, that
+// one is returned and nothing is written. What Postgres cannot take of an outcome
+// is left out: it would refuse it for ever. The state of result must be final.
 func (db *DB) FinishCall(ctx context.Context, holder string, result ops.ToolResult, audit ops.AuditRecord) (ops.ToolResult, error) {
 	if !result.State.Final() {
 		return result, fmt.Errorf("finish call: state %q is not final", result.State)
@@ -145,6 +154,11 @@ func (db *DB) FinishCall(ctx context.Context, holder string, result ops.ToolResu
 	err := db.withAudit(ctx, audit, func(b *pgx.Batch) { b.Queue(insertStep, holder, result.ID, result.State, result) })
 	if err == nil {
 		return result, nil
+	}
+	less := result
+	less.Data, less.Text = nil, ops.Storable(result.Text)
+	if unstorable(err) && (result.Data != nil || result.Text != less.Text) {
+		return db.FinishCall(ctx, holder, less, audit)
 	}
 	if !violates(err, "tool_steps") {
 		return result, fmt.Errorf("finish call: %w", mapError(err))

@@ -29,7 +29,8 @@ func (db *DB) SetIncidentStatus(ctx context.Context, incident string, to ops.Inc
 			return ops.Errorf(ops.CodeConflict, "the incident is %s", i.Status)
 		}
 		// Who has ended it says whether its group may open it again.
-		if _, err := tx.Exec(ctx, `UPDATE incidents SET status = $2, edited = $3, resolve_at = NULL,
+		if _, err := tx.Exec(ctx, `UPDATE incidents SET status = $2, edited = $3,
+				resolve_at = CASE WHEN $2 IN ('resolved', 'closed') THEN NULL ELSE resolve_at END,
 				resolved_by = CASE WHEN $2 IN ('resolved', 'closed') THEN $4 ELSE '' END,
 				maintenance_until = CASE WHEN $2 IN ('resolved', 'closed') THEN NULL ELSE maintenance_until END,
 				resolved_at = CASE WHEN $2 IN ('resolved', 'closed') THEN coalesce(resolved_at, now()) END WHERE id = $1`,

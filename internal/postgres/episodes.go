@@ -13,12 +13,13 @@ import (
 // apply changes the loaded part by one alert.
 func (in *intake) apply(d *ops.Delivery, a ops.Alert, decision grouping.Decision) {
 	a.SourceID = d.SourceID
-	in.actor, in.because = "source:"+d.SourceID, d.Reason
+	in.actor, in.because, in.several = "source:"+d.SourceID, d.Reason, d.Several
+	named := a.Episode != "" && d.Reason == ""
 	if a.Episode == "" {
 		a.Episode = in.episode(a)
 	}
 	if s := in.alerts[alertKey{a.SourceID, a.Identity, a.Episode}]; s != nil {
-		in.again(d, s, a, decision)
+		in.again(d, s, a, decision, named)
 		return
 	}
 	in.appear(d, a, decision)
@@ -47,7 +48,7 @@ func (in *intake) appear(d *ops.Delivery, a ops.Alert, decision grouping.Decisio
 		in.remember(s)
 		in.supersede(s, "its sender says that it has ended, under another start")
 		return
-	case newest != nil && newest.At.After(a.At) && newest.StartsAt.After(a.StartsAt):
+	case !in.several && newest != nil && newest.At.After(a.At) && newest.StartsAt.After(a.StartsAt):
 		// Of two Alertmanagers one may know an earlier start than the other. One that
 		// has begun earlier and was still ending is none: clocks count whole seconds.
 		s.Status, s.EndsAt = ops.AlertResolved, newest.StartsAt
@@ -65,8 +66,11 @@ func (in *intake) appear(d *ops.Delivery, a ops.Alert, decision grouping.Decisio
 }
 
 // supersede ends the other episodes of an identity that still fire and are not
-// newer than s.
+// newer than s, where there is only one at a time.
 func (in *intake) supersede(s *storedAlert, why string) {
+	if in.several {
+		return
+	}
 	for _, o := range in.firing[identityKey{s.SourceID, s.Identity}] {
 		if o == s || o.Status == ops.AlertResolved || o.At.After(s.At) {
 			continue
@@ -82,17 +86,22 @@ func (in *intake) alive(s *storedAlert) {
 	for _, o := range in.firing[identityKey{s.SourceID, s.Identity}] {
 		if o != s && o.Status != ops.AlertResolved {
 			in.touchAlert(o)
-			o.LastSeen = s.LastSeen
+			o.LastSeen = later(o.LastSeen, s.LastSeen)
 		}
 	}
 }
 
-// again takes a notification of an episode that is known.
-func (in *intake) again(d *ops.Delivery, s *storedAlert, a ops.Alert, decision grouping.Decision) {
+// again takes a notification of an episode that is known; named says that its
+// sender calls it by its own name.
+func (in *intake) again(d *ops.Delivery, s *storedAlert, a ops.Alert, decision grouping.Decision, named bool) {
 	in.touchAlert(s)
 	s.Count++
-	s.LastSeen = d.ReceivedAt
+	s.LastSeen = later(s.LastSeen, d.ReceivedAt) // a dead letter that is read again is an old one
 	switch {
+	case s.endedByUs() && d.Reason == "" && a.Status == ops.AlertResolved: // now its sender has said so, too
+		s.At, s.EndsAt, s.delivery = later(s.At, a.EndsAt), a.EndsAt, d.ID
+	case s.endedByUs() && d.Reason == "" && d.ReceivedAt.After(s.EndsAt) && (in.several || !in.fires(s)):
+		in.goOn(d, s, a, decision)
 	case s.Status == ops.AlertResolved && a.Status == ops.AlertResolved:
 		// One that was in no incident stood for the one that fires; the end of one
 		// that was superseded says nothing of what has followed it.
@@ -102,9 +111,11 @@ func (in *intake) again(d *ops.Delivery, s *storedAlert, a ops.Alert, decision g
 		}
 	case s.Status == ops.AlertResolved: // late: an episode that has ended stays ended
 		in.alive(s)
-	case a.At.Before(s.At): // late
+	case a.At.Before(s.At) && !(named && a.Status == ops.AlertResolved):
+		// Late. The end of an episode that its sender names is its end all the same:
+		// Zabbix dates a recovery before the acknowledgement that came meanwhile.
 	case a.Status == ops.AlertResolved:
-		s.Status, s.At, s.EndsAt, s.delivery = a.Status, a.At, a.EndsAt, d.ID
+		s.Status, s.At, s.EndsAt, s.delivery = a.Status, later(s.At, a.At), a.EndsAt, d.ID
 		in.leave(s, s.LastSeen, "")
 	case a.Status == s.Status:
 		s.At = a.At
@@ -117,6 +128,39 @@ func (in *intake) again(d *ops.Delivery, s *storedAlert, a ops.Alert, decision g
 		} else if i := in.incidents[s.IncidentID]; i != nil { // no longer acknowledged; its incident is left to people
 			in.event(i, ops.EventAlertFiring, change(s, "it is no longer acknowledged at its source"))
 		}
+	}
+}
+
+// endedByUs says that an alert has ended because its sender mentioned it no more
+// or no longer had it. Such an end leaves At as it was, at the sender's last word;
+// a sender's own end is its last word.
+func (s *storedAlert) endedByUs() bool {
+	return s.Status == ops.AlertResolved && s.IncidentID != "" && s.EndsAt.After(s.At)
+}
+
+// fires says whether another episode of the identity of s does.
+func (in *intake) fires(s *storedAlert) bool {
+	return slices.ContainsFunc(in.firing[identityKey{s.SourceID, s.Identity}], func(o *storedAlert) bool {
+		return o != s && o.Status != ops.AlertResolved
+	})
+}
+
+// goOn takes back an end of ours: the sender mentions the episode again. It was
+// never over, so its incident goes on as well, unless a person has ended that.
+func (in *intake) goOn(d *ops.Delivery, s *storedAlert, a ops.Alert, decision grouping.Decision) {
+	s.Status, s.At, s.EndsAt, s.delivery = a.Status, later(s.At, a.At), time.Time{}, d.ID
+	in.firing[identityKey{s.SourceID, s.Identity}] = append(in.firing[identityKey{s.SourceID, s.Identity}], s)
+	if i := in.incidents[s.IncidentID]; i != nil {
+		const why = "its sender mentions it again, so it has not ended"
+		again := i.Status == ops.IncidentResolved && i.ResolvedBy == ops.BySystem
+		if again {
+			in.reopen(i, why)
+		}
+		in.begin(i, s, decision, again, why)
+	}
+	in.update(d, s, a, decision)
+	if a.Status == ops.AlertAcknowledged {
+		in.acknowledge(s)
 	}
 }
 

@@ -33,6 +33,56 @@ func TestANewEpisodeEndsTheOldOne(t *testing.T) {
 	s.counts()
 }
 
+// TestSeveralEpisodesAtOnce: a trigger of Zabbix may have several open problems,
+// and each of them has an end of its own.
+func TestSeveralEpisodesAtOnce(t *testing.T) {
+	t.Parallel()
+	s := tell(t, 60, ops.SourceOptions{ResolveTimeoutSeconds: 1800})
+	s.several = true
+	s.send(0, an("a#1"))
+	s.send(2, an("a#3"), an("a#2", s.sentAt(1)))
+	require.Equal(t, []int{3, 3}, []int{s.one().AlertCount, s.one().FiringCount}, "one that has come late is one, too")
+	s.send(3, an("-a#2"))
+	s.send(4, an("-a#3"), an("-a#4"))
+	require.Equal(t, 1, s.one().FiringCount)
+	s.send(50, an("a#5"))
+	require.NoError(t, s.Settle(t.Context()))
+	require.Equal(t, 1, s.one().FiringCount)
+	s.send(61, an("a#1", s.sentAt(0)))
+	require.Equal(t, 2, s.one().FiringCount, "the resolve timeout was wrong, and the other one goes on")
+	s.send(62, an("-a#1"), an("-a#5"))
+	require.Equal(t, ops.IncidentResolved, s.one().Status)
+	s.counts()
+}
+
+// TestPagerDutyAlertsAreFoundWithoutTheirService puts alerts of the release before
+// under the migration that takes the service out of their identities. Incidents of
+// two services may have one key: their ids keep these apart.
+func TestPagerDutyAlertsAreFoundWithoutTheirService(t *testing.T) {
+	t.Parallel()
+	s := tell(t, 60, ops.SourceOptions{})
+	s.exec(`UPDATE sources SET kind = 'pagerduty'`)
+	s.several = true
+	of := func(service string) func(*ops.Alert) {
+		return func(a *ops.Alert) { a.Labels = map[string]string{"pagerduty_service": service} }
+	}
+	s.send(0, an("A/key#1", of("A"), group("1")))
+	s.send(1, an("B/key#2", of("B"), group("2")))
+	s.send(2, an("A/k/y#3", of("A"), group("3")))
+	s.send(3, an("B/k/y#3", of("B"), group("3"))) // was given to B
+	s.send(4, an("/none#4", group("4")))
+	s.exec(postgres.PagerDutyIdentities())
+	s.send(10, an("-key#1", of("B"), group("1"))) // as well
+	require.Equal(t, []ops.IncidentStatus{"resolved", "triggered"}, []ops.IncidentStatus{s.all()[0].Status, s.all()[1].Status})
+	s.send(11, an("-key#2", of("B"), group("2")), an("-k/y#3", of("B"), group("3")), an("-none#4", group("4")))
+	all := s.all()
+	require.Len(t, all, 4)
+	require.Equal(t, []ops.IncidentStatus{"resolved", "triggered", "resolved"}, []ops.IncidentStatus{all[1].Status, all[2].Status, all[3].Status})
+	require.Equal(t, 1, s.query(`SELECT count(*) FROM alerts WHERE identity = 'A/k/y' AND status = 'firing'`), "nobody will ever end it")
+	require.Equal(t, 5, s.query(`SELECT count(*) FROM alerts`))
+	s.counts()
+}
+
 // TestEpisodesOutOfOrder: of two Alertmanagers one knows an earlier start than
 // the other, and a retried delivery comes late.
 func TestEpisodesOutOfOrder(t *testing.T) {
@@ -80,6 +130,28 @@ func TestEpisodesOutOfOrder(t *testing.T) {
 		s.send(10, an("a#10"))
 		s.send(11, an("-a#0", s.sentAt(9)))
 		require.Equal(t, 1, s.one().FiringCount)
+	})
+	t.Run("an end that is dated before an acknowledgement", func(t *testing.T) {
+		t.Parallel()
+		s := tell(t, 60, ops.SourceOptions{})
+		s.send(0, an("a"))
+		s.send(3, an("+a"))
+		s.send(4, an("-a", s.sentAt(1))) // as Zabbix does, whose messages of one problem are in order
+		i := s.one()
+		require.Equal(t, []any{ops.IncidentResolved, 0}, []any{i.Status, i.FiringCount})
+		require.WithinDuration(t, s.at(1), s.alertsOf(i.ID)[0].EndsAt, 0)
+		s.send(5, an("a", s.sentAt(2)))
+		require.Equal(t, ops.IncidentResolved, s.one().Status, "a late one")
+		s.counts()
+	})
+	t.Run("an old end from a sender that names no episodes", func(t *testing.T) {
+		t.Parallel()
+		s := tell(t, 60, ops.SourceOptions{})
+		unnamed := func(a *ops.Alert) { a.Episode = "" }
+		s.send(0, an("a", unnamed))
+		s.send(3, an("+a", unnamed))
+		s.send(4, an("-a", unnamed, s.sentAt(1)))
+		require.Equal(t, 1, s.one().FiringCount, "it may be of an earlier one")
 	})
 	t.Run("an end of another episode", func(t *testing.T) {
 		t.Parallel()
@@ -173,6 +245,13 @@ func TestFlapHold(t *testing.T) {
 	require.Equal(t, ops.IncidentTriggered, held.one().Status, "its hold is not over")
 	require.NoError(t, held.SetIncidentStatus(t.Context(), held.one().ID, ops.IncidentClosed, "user:ann"))
 	require.True(t, held.one().ResolveAt.IsZero())
+
+	taken := tell(t, 60, ops.SourceOptions{FlapHoldSeconds: 300})
+	taken.send(0, an("a"))
+	taken.send(1, an("-a"))
+	require.NoError(t, taken.SetIncidentStatus(t.Context(), taken.one().ID, ops.IncidentAcknowledged, "user:ann"))
+	require.NoError(t, taken.Settle(t.Context()))
+	require.Equal(t, ops.IncidentResolved, taken.one().Status, "whoever has taken it waits for its end, too")
 }
 
 func TestReopening(t *testing.T) {
@@ -273,6 +352,69 @@ func TestResolveTimeout(t *testing.T) {
 	require.NoError(t, s.Settle(t.Context()))
 	s.send(61, an("a#2")) // its sender is back
 	require.Equal(t, 1, s.all()[0].Reopened)
+}
+
+// TestAnEndOfOursIsTakenBack: what the resolve timeout has ended goes on when its
+// sender mentions it again, and what its sender has ended does not.
+func TestAnEndOfOursIsTakenBack(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		then   func(*story)
+		status ops.IncidentStatus
+		firing int
+		says   []string
+	}{
+		"it is mentioned again": {then: func(s *story) {
+			for minute := range 5 {
+				s.send(61+float64(minute), an("a", s.sentAt(0)))
+			}
+		}, status: ops.IncidentTriggered, firing: 1, says: []string{"alert.resolved its sender has not mentioned it", "incident.resolved",
+			"incident.reopened its sender mentions it again, so it has not ended", "alert.firing its sender mentions it again"}},
+		"and acknowledged": {then: func(s *story) { s.send(61, an("+a")) }, status: ops.IncidentAcknowledged, firing: 1,
+			says: []string{"incident.reopened", "alert.acknowledged"}},
+		"and worse": {then: func(s *story) { s.send(61, an("a", s.sentAt(0), severity(ops.SeverityCritical))) }, status: ops.IncidentTriggered, firing: 1,
+			says: []string{"incident.reopened", "alert.updated its severity was warning and is critical"}},
+		"it has ended meanwhile": {then: func(s *story) {
+			s.send(61, an("-a"))
+			s.send(62, an("a", s.sentAt(0))) // of another Alertmanager
+		}, status: ops.IncidentResolved},
+		"a dead letter from before": {then: func(s *story) { s.send(2, an("a", s.sentAt(0))) }, status: ops.IncidentResolved},
+		"another episode goes on": {then: func(s *story) {
+			s.send(61, an("a#2"))
+			s.send(62, an("a", s.sentAt(0)))
+		}, status: ops.IncidentTriggered, firing: 1},
+		"a person has closed it": {then: func(s *story) {
+			require.NoError(s.t, s.SetIncidentStatus(s.t.Context(), s.one().ID, ops.IncidentClosed, "user:ann"))
+			s.send(61, an("a", s.sentAt(0)))
+		}, status: ops.IncidentClosed, firing: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := tell(t, 60, ops.SourceOptions{ResolveTimeoutSeconds: 1800})
+			s.send(0, an("a"))
+			require.NoError(t, s.Settle(t.Context()))
+			require.Equal(t, ops.IncidentResolved, s.one().Status)
+			tt.then(s)
+			i := s.one()
+			require.Equal(t, []any{tt.status, tt.firing}, []any{i.Status, i.FiringCount})
+			require.LessOrEqual(t, i.Reopened, 1)
+			require.Equal(t, 1, s.query(`SELECT count(*) FROM runs`))
+			s.says(i.ID, tt.says...)
+			s.counts()
+		})
+	}
+}
+
+// TestAnOldDeliveryIsNoSilence: a dead letter that is read again does not make
+// its alert look forgotten.
+func TestAnOldDeliveryIsNoSilence(t *testing.T) {
+	t.Parallel()
+	s := tell(t, 60, ops.SourceOptions{ResolveTimeoutSeconds: 1800})
+	s.send(0, an("a"))
+	s.send(59, an("a", s.sentAt(0)))
+	s.send(1, an("a", s.sentAt(0)), an("a#-1", s.sentAt(-1)))
+	require.NoError(t, s.Settle(t.Context()))
+	require.Equal(t, 1, s.one().FiringCount)
 }
 
 // TestTwoProcesses has two connections take in the same groups in opposite

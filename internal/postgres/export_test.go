@@ -9,17 +9,23 @@ import (
 
 // FillGroups is the statement of the migration that makes groups of the
 // incidents that are there.
-func FillGroups() string {
-	text, err := migrations.FS.ReadFile("0003_grouping.sql")
+func FillGroups() string { return migrated("0003_grouping.sql", "INSERT INTO groups ") }
+
+// PagerDutyIdentities is the statement of the migration that takes the service
+// out of the identities of PagerDuty's alerts.
+func PagerDutyIdentities() string { return migrated("0034_pagerduty_identity.sql", "WITH named AS ") }
+
+func migrated(file, begin string) string {
+	text, err := migrations.FS.ReadFile(file)
 	if err != nil {
 		panic(err)
 	}
-	_, statement, ok := strings.Cut(string(text), "INSERT INTO groups ")
+	_, rest, ok := strings.Cut(string(text), begin)
 	if !ok {
-		panic("0003_grouping.sql fills no groups")
+		panic(file + " has no " + begin)
 	}
-	statement, _, _ = strings.Cut(statement, ";")
-	return "INSERT INTO groups " + statement
+	rest, _, _ = strings.Cut(rest, ";")
+	return begin + rest
 }
 
 // AuditWaiting is how many callers wait for the transaction before theirs.

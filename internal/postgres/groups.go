@@ -15,9 +15,16 @@ func (in *intake) join(s *storedAlert, d grouping.Decision) {
 	i, again := in.place(s, d, at)
 	s.IncidentID, s.Why = i.ID, s.Why+d.Why
 	i.AlertCount++
+	in.begin(i, s, d, again, "")
+}
+
+// begin counts an alert of an incident that fires now. again says that the
+// incident was opened again for it.
+func (in *intake) begin(i *storedIncident, s *storedAlert, d grouping.Decision, again bool, why string) {
+	at := s.LastSeen
 	i.FiringCount++
 	worse := in.escalate(i, s)
-	in.event(i, ops.EventAlertFiring, change(s, ""))
+	in.event(i, ops.EventAlertFiring, change(s, why))
 	in.mark(i, s, at)
 	if i.FiringCount == 1 && !i.fresh {
 		in.transition(i, at)
@@ -82,11 +89,14 @@ func (in *intake) find(s *storedAlert, key string, d grouping.Decision, at time.
 	case ended > reopen:
 		return nil, false, fmt.Sprintf("incident %d of its group ended %s ago: longer than its source's re-open window", i.Number, rounded(ended))
 	}
+	in.reopen(i, fmt.Sprintf("its group fires again, %s after its end; it was opened again %s", rounded(max(ended, 0)), times(i.Reopened+1)))
+	return i, true, ""
+}
+
+func (in *intake) reopen(i *storedIncident, why string) {
 	i.Status, i.ResolvedAt, i.ResolvedBy = ops.IncidentTriggered, time.Time{}, ""
 	i.Reopened++
-	in.event(i, ops.EventIncidentReopened, ops.IncidentChange{Status: i.Status, Reason: fmt.Sprintf(
-		"its group fires again, %s after its end; it was opened again %s", rounded(max(ended, 0)), times(i.Reopened))})
-	return i, true, ""
+	in.event(i, ops.EventIncidentReopened, ops.IncidentChange{Status: i.Status, Reason: why})
 }
 
 func (in *intake) reopenWindow(source string) time.Duration {

@@ -133,6 +133,25 @@ func TestMaintenanceWindows(t *testing.T) {
 	require.Equal(t, ops.CodeNotFound, ops.CodeOf(s.DeleteMaintenanceWindow(t.Context(), w.ID)))
 }
 
+// TestMaintenanceGoesOn: a window ends, and others cover what still fires.
+func TestMaintenanceGoesOn(t *testing.T) {
+	t.Parallel()
+	s := tell(t, 60, ops.SourceOptions{})
+	s.window(ops.MaintenanceWindow{Name: "first", StartsAt: s.at(-60), EndsAt: s.at(30)})
+	s.send(0, an("a", service("shop"), group("1")), an("b", service("pay"), group("1")), an("c", service("shop"), group("2")))
+	shop := s.window(ops.MaintenanceWindow{Name: "shop", Match: "service=shop, source=prod", StartsAt: s.at(30), EndsAt: s.at(180)})
+	require.NoError(t, s.Settle(t.Context()))
+	all := s.all()
+	require.Equal(t, ops.RunQueued, all[0].Investigation, "one of its alerts is not covered")
+	require.Equal(t, []any{ops.RunState(""), "shop"}, []any{all[1].Investigation, all[1].Maintenance})
+	require.WithinDuration(t, shop.EndsAt, all[1].MaintenanceUntil, time.Millisecond)
+	s.says(all[1].ID, `maintenance "first" is over, and "shop" covers it until `)
+	require.NoError(t, s.DeleteMaintenanceWindow(t.Context(), shop.ID))
+	require.NoError(t, s.Settle(t.Context()))
+	require.Equal(t, ops.RunQueued, s.all()[1].Investigation)
+	s.says(all[1].ID, `maintenance "shop" is over, and it still fires`)
+}
+
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	s := tell(t, 60, ops.SourceOptions{StormIncidentsPerMinute: 3, StormQuietSeconds: 120})
@@ -280,10 +299,12 @@ func TestPreviewGrouping(t *testing.T) {
 
 	// A stored rule is replaced by the one that is tried.
 	stored := s.rule(ops.GroupingRule{Name: "all", Key: "all", Investigate: true})
-	rule.Position = 5
-	p, err = s.PreviewGrouping(t.Context(), rule)
-	require.NoError(t, err)
-	require.Equal(t, []int{0, 1}, []int{p.Matched, p.Would}, "the stored one comes first")
+	for _, position := range []int{0, 5} {
+		rule.Position = position
+		p, err = s.PreviewGrouping(t.Context(), rule)
+		require.NoError(t, err)
+		require.Equal(t, []int{0, 1}, []int{p.Matched, p.Would}, "the stored one comes first, at the same position too")
+	}
 	rule.ID = stored.ID
 	p, err = s.PreviewGrouping(t.Context(), rule)
 	require.NoError(t, err)

@@ -36,10 +36,13 @@ func queueBegin(b *pgx.Batch) {
 //     investigated once. Beyond a source's rate of new incidents there is one
 //     for all the rest.
 //   - It closes older episodes of the same identity that still fire: their
-//     sender has never said that they ended.
+//     sender has never said that they ended. Where a sender may have several at
+//     once, and ends each, it does not.
 //   - A state that is older than the stored one changes nothing (a late or
 //     repeated notification); it is counted. So is an episode that is older than
-//     another one of its identity.
+//     another one of its identity. The end of an episode that its sender names is
+//     never late, and an end that we have concluded from the sender's silence is
+//     taken back when it mentions the episode again.
 //   - An alert that is repeated may be worse than before, or named otherwise. The
 //     alert follows, and its incident as far as no person has set it.
 //   - An episode that is acknowledged at its sender still counts as firing; its
@@ -123,6 +126,7 @@ type intake struct {
 	locked    map[string]bool // groups
 	actor     string          // of the events
 	because   string          // why the delivery was made by ourselves, if it was
+	several   bool            // its identities may have several episodes open at once
 	events    []ops.Event
 	// These keep writes in the order of first use.
 	alertOrder    []*storedAlert

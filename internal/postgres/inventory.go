@@ -76,13 +76,15 @@ func (db *DB) DisableCredential(ctx context.Context, id string, disable bool) (o
 }
 
 // CredentialsStand gives those of the ids whose credential is there for this
-// role: a disabled one is not.
-func (db *DB) CredentialsStand(ctx context.Context, ids []string) ([]string, error) {
-	rows, err := db.pool.Query(ctx, `SELECT id FROM credentials WHERE id = ANY($1::uuid[])`, ids)
+// role, with its version: a disabled one is not.
+func (db *DB) CredentialsStand(ctx context.Context, ids []string) ([]ops.Credential, error) {
+	rows, err := db.pool.Query(ctx, `SELECT id, version FROM credentials WHERE id = ANY($1::uuid[])`, ids)
 	if err != nil {
 		return nil, mapError(err)
 	}
-	stand, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	stand, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c ops.Credential, err error) {
+		return c, row.Scan(&c.ID, &c.Version)
+	})
 	return stand, mapError(err)
 }
 

@@ -43,7 +43,7 @@ func (r *remembering) investigate(identity, title, service, cause string, labels
 	d.Alerts[0].GroupKey, d.Alerts[0].Service, d.Alerts[0].Episode, d.Alerts[0].Title, d.Alerts[0].Labels = fmt.Sprint(r.minute), service, fmt.Sprint(r.minute), title, labels
 	require.NoError(r.t, r.Ingest(r.t.Context(), []ops.Delivery{d}))
 	got, s := take(r.t, r.DB)
-	_, err := r.conn.Exec(r.t.Context(), `INSERT INTO tool_calls (run_id, call_id, tool, arguments, digest, created_at) VALUES ($1, 'c1', 'ssh_execute', '{}', '', now())`, got.Run.ID)
+	_, err := r.conn.Exec(r.t.Context(), `INSERT INTO tool_calls (run_id, call_id, tool, arguments, digest, created_at) VALUES ($1, 'c1', 'ssh_execute', '{"target": "web-1"}', '', now())`, got.Run.ID)
 	require.NoError(r.t, err)
 	_, err = r.conn.Exec(r.t.Context(), `INSERT INTO tool_steps (run_id, call_id, state, at, data) VALUES ($1, 'c1', 'done', now(), '{"text": "97 % of /"}')`, got.Run.ID)
 	require.NoError(r.t, err)

@@ -306,3 +306,27 @@ func TestSetupState(t *testing.T) {
 	require.Zero(t, state().DismissedAt)
 	require.Empty(t, state().DismissedBy)
 }
+
+// TestSetupByAnInvestigation has it show what was used, and nothing that is newer.
+func TestSetupByAnInvestigation(t *testing.T) {
+	t.Parallel()
+	r := remembers(t)
+	add := func(name string) {
+		require.NoError(t, r.CreateTarget(t.Context(), ops.Target{ID: ops.NewID(), Name: name, Kind: "ssh", Address: "h", Port: 22}))
+	}
+	add("db-1")
+	r.investigate("a", "Disk", "shop", "the journal", nil)
+	s, err := r.SetupState(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "done", s.Incident.State)
+	require.Equal(t, "done", s.Provider.State)
+	require.Equal(t, "begun", s.Target.State, "it used another")
+	add("web-1")
+	add("web-2")
+	s, err = r.SetupState(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "done", s.Target.State)
+	require.Equal(t, "web-1", s.Target.Name)
+	require.Equal(t, s.Incident.At, s.Target.At)
+	require.True(t, s.Provider.State == "done" && s.Provider.At.Equal(s.Incident.At))
+}

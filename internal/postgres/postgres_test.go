@@ -545,6 +545,35 @@ func TestCallsHappenOnce(t *testing.T) {
 	require.Equal(t, ops.CallUnknown, calls[0].State)
 }
 
+// TestFinishCallUnstorable: what Postgres cannot take of an outcome does not hold
+// the rest of it up.
+func TestFinishCallUnstorable(t *testing.T) {
+	t.Parallel()
+	urls := pgtest.New(t)
+	db, gateway := open(t, urls.API), open(t, urls.Gateway)
+	provider(t, db)
+	require.NoError(t, db.Ingest(t.Context(), []ops.Delivery{delivery(source(t, db), 0, "a")}))
+	run := claim(t, db, "w").Run.ID
+	for id, result := range map[string]ops.ToolResult{
+		"number": {Text: "x", Data: json.RawMessage(`{"x":1e400000}`)},
+		"nul":    {Text: "a\x00b", Data: json.RawMessage(`{"x":1}`)},
+		"both":   {Text: "a\x00b", Data: json.RawMessage(`"\u0000"`)},
+		"bytes":  {Text: "a\xff\x00b"},
+	} {
+		known, err := gateway.StartCall(t.Context(), postgres.StartCall{Call: ops.ToolCall{RunID: run, ID: id, Tool: "x", Arguments: json.RawMessage(`{}`), Digest: []byte{1}},
+			Instance: 1, Audit: ops.AuditRecord{Chain: "gateway", Action: "tool.intent"}})
+		require.NoError(t, err)
+		require.Nil(t, known)
+		result.ID, result.State = id, ops.CallDone
+		done, err := gateway.FinishCall(t.Context(), run, result, ops.AuditRecord{Chain: "gateway", Action: "tool.outcome"})
+		require.NoError(t, err, id)
+		require.Equal(t, ops.ToolResult{ID: id, State: ops.CallDone, Text: ops.Storable(result.Text)}, done, id)
+		stored, err := db.Call(t.Context(), run, id)
+		require.NoError(t, err, id)
+		require.Equal(t, done, *stored.Result, id)
+	}
+}
+
 // TestTwoGatewaysShareAChain has two processes append to one audit chain at once.
 func TestTwoGatewaysShareAChain(t *testing.T) {
 	t.Parallel()

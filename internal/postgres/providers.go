@@ -75,12 +75,13 @@ func (db *DB) ProviderTested(ctx context.Context, p ops.Provider) error {
 	return mapError(err)
 }
 
-// PutProvider stores an LLM provider by name.
+// PutProvider stores an LLM provider by name. It becomes the default as in
+// CreateProvider, and stays it as in UpdateProvider.
 func (db *DB) PutProvider(ctx context.Context, p ops.Provider) error {
 	return db.putProvider(ctx, p, `INSERT INTO providers (id, name, kind, base_url, model, credential, is_default, allow_private, effort,
 			price_input, price_output, context_tokens, fallback, fallback_on_account, patience_seconds, wait_minutes)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-		ON CONFLICT (name) DO UPDATE SET kind = $3, base_url = $4, model = $5, credential = $6, is_default = $7, allow_private = $8, effort = $9,
+		VALUES ($1, $2, $3, $4, $5, $6, $7 OR NOT EXISTS (SELECT FROM providers WHERE is_default), $8, $9, $10, $11, $12, $13, $14, $15, $16)
+		ON CONFLICT (name) DO UPDATE SET kind = $3, base_url = $4, model = $5, credential = $6, is_default = providers.is_default OR $7, allow_private = $8, effort = $9,
 			price_input = $10, price_output = $11, context_tokens = $12, fallback = $13, fallback_on_account = $14, patience_seconds = $15, wait_minutes = $16`)
 }
 

@@ -121,12 +121,16 @@ func (db *DB) alerts(ctx context.Context, query string, args ...any) ([]ops.Aler
 	return alerts, mapError(err)
 }
 
+// headsAmong bounds how far back [DB.DeliveryHeads] looks: a sender may have sent
+// nothing for long, while we have.
+const headsAmong = 2000
+
 // DeliveryHeads gives the first bytes of the newest deliveries that the sender
-// itself has sent, newest first.
+// itself has sent and proved, newest first, of the newest there are.
 func (db *DB) DeliveryHeads(ctx context.Context, source string, deliveries, bytes int) ([][]byte, error) {
 	rows, err := db.pool.Query(ctx, `SELECT substring(body FOR $3) FROM
-		(SELECT body, content_type FROM deliveries WHERE source_id = $1 ORDER BY received_at DESC, id DESC LIMIT $2) AS newest
-		WHERE content_type <> $4`, source, deliveries, bytes, ops.OwnContentType)
+		(SELECT received_at, id, body, content_type, unproven FROM deliveries WHERE source_id = $1 ORDER BY received_at DESC, id DESC LIMIT $5) AS newest
+		WHERE content_type <> $4 AND NOT unproven ORDER BY received_at DESC, id DESC LIMIT $2`, source, deliveries, bytes, ops.OwnContentType, headsAmong)
 	if err != nil {
 		return nil, mapError(err)
 	}

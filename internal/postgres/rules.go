@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -236,14 +237,15 @@ func (db *DB) previewGrouping(ctx context.Context, rule ops.GroupingRule) (p ops
 	if err != nil {
 		return p, err
 	}
-	rule.Enabled = true
-	tried := []ops.GroupingRule{rule}
-	for _, r := range rules {
-		if r.ID != rule.ID {
-			tried = append(tried, r)
-		}
+	rule.Enabled, rule.CreatedAt = true, time.Now() // of several at one position the newest is tried last
+	i := slices.IndexFunc(rules, func(r ops.GroupingRule) bool { return r.ID == rule.ID })
+	if i < 0 {
+		rules = append(rules, rule)
+	} else {
+		rule.CreatedAt = rules[i].CreatedAt
+		rules[i] = rule
 	}
-	config, _ := grouping.Compile(tried, nil) // as in rulesCache
+	config, _ := grouping.Compile(rules, nil) // as in rulesCache
 	sources, err := db.Sources(ctx)
 	if err != nil {
 		return p, err

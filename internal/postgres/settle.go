@@ -94,9 +94,10 @@ func (db *DB) settleTimeouts(ctx context.Context) error {
 
 func (db *DB) settleTimeout(ctx context.Context, source string, timeout time.Duration) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
-		// The index holds what is open of the source and nothing else.
+		// The index holds what is open of the source and nothing else. That the source
+		// is silent is told once, by us, and is true until it is heard of again.
 		rows, err := tx.Query(ctx, selectAlerts+` WHERE source_id = $1 AND status <> 'resolved' AND last_seen < now() - $2::interval
-			ORDER BY id LIMIT $3 FOR UPDATE`, source, timeout, settleBatch)
+			AND identity <> $4 ORDER BY id LIMIT $3 FOR UPDATE`, source, timeout, settleBatch, ops.SilentIdentity)
 		if err != nil {
 			return err
 		}
@@ -176,7 +177,7 @@ func (db *DB) settleStorms(ctx context.Context) error {
 }
 
 // settleMaintenance looks at incidents whose maintenance should be over: their
-// window may have been changed since.
+// window may have been changed since, or another one covers what still fires.
 func (db *DB) settleMaintenance(ctx context.Context) error {
 	return db.settle(ctx, selectStored+` WHERE i.maintenance_until <= now() ORDER BY i.maintenance_until, i.id LIMIT $1 FOR UPDATE SKIP LOCKED`, []any{settleBatch},
 		func(ctx context.Context, tx pgx.Tx, in *intake, now time.Time) error {
@@ -195,10 +196,52 @@ func (db *DB) settleMaintenance(ctx context.Context) error {
 				if !i.Status.Open() || i.FiringCount == 0 {
 					continue
 				}
+				m, covered, err := db.covered(ctx, tx, in, i, now)
+				if err != nil {
+					return err
+				}
+				if covered {
+					in.say(i, "maintenance %q is over, and %q covers it until %s", i.Maintenance, m.Name, m.Until.Format(clock))
+					i.Maintenance, i.maintenanceID, i.MaintenanceUntil = m.Name, m.ID, m.Until
+					continue
+				}
 				why := fmt.Sprintf("maintenance %q is over, and it still fires", i.Maintenance)
 				in.say(i, "%s", why)
 				in.investigate(i, grouping.Decision{Agent: i.agent, NotInvestigated: in.config.NotInvestigated(i.RuleID, i.Severity)}, why)
 			}
 			return nil
 		})
+}
+
+// covered says whether planned work covers all that fires of an incident, and
+// gives the window that ends last: as it was judged while its alerts came
+// ([intake.mark]). Of very many alerts the oldest stand for all.
+func (db *DB) covered(ctx context.Context, tx pgx.Tx, in *intake, i *storedIncident, now time.Time) (last grouping.Maintenance, ok bool, err error) {
+	rows, err := tx.Query(ctx, selectAlerts+` WHERE incident_id = $1 AND status <> 'resolved' AND kind <> $2 ORDER BY first_seen, id LIMIT 1000`, i.ID, ops.AlertTest)
+	if err != nil {
+		return last, false, err
+	}
+	firing, err := pgx.CollectRows(rows, scanAlert)
+	if err != nil {
+		return last, false, err
+	}
+	unknown := map[string]bool{}
+	for _, a := range firing {
+		if in.sources[a.SourceID] == nil {
+			unknown[a.SourceID] = true
+		}
+	}
+	if err := db.loadGrouping(ctx, tx, in, sortedKeys(unknown)); err != nil {
+		return last, false, err
+	}
+	for n := range firing {
+		m, on := in.config.Maintenance(in.subject(firing[n].SourceID, &firing[n]), now)
+		if !on {
+			return last, false, nil
+		}
+		if m.Until.After(last.Until) {
+			last = m
+		}
+	}
+	return last, len(firing) > 0, nil
 }

@@ -11,9 +11,9 @@ import (
 // SetupState is how far the set-up of a deployment has come. It is read from what
 // there is, so it is right whichever way somebody went.
 type SetupState struct {
-	Provider SetupStep `json:"provider" doc:"The model: done when a test was answered, or an investigation has come to a result."`
+	Provider SetupStep `json:"provider" doc:"The model: done when a test was answered, or the newest investigation that came to a result asked it."`
 	Source   SetupStep `json:"source" doc:"Done when something of a sender was read."`
-	Target   SetupStep `json:"target" doc:"Done when a login was taken, or an investigation has come to a result."`
+	Target   SetupStep `json:"target" doc:"Done when a login was taken, or the newest investigation that came to a result used it."`
 	Incident SetupStep `json:"incident" doc:"Done when an investigation has come to a result."`
 	// Incident's number is that of the newest incident, investigated or not.
 	Number        int64     `json:"incident_number,omitempty"`
@@ -51,10 +51,18 @@ func (db *DB) SetupState(ctx context.Context) (s SetupState, err error) {
 			return rows.Err()
 		})
 	}
-	step(&s.Provider, `SELECT id, name, tested_at FROM providers ORDER BY tested_at DESC NULLS LAST, created_at DESC, id DESC LIMIT 1`)
+	// The newest investigation that came to a result had a model, and hosts.
+	const last = `WITH last AS (SELECT f.run_id, f.at FROM (SELECT number FROM incidents WHERE investigation IN ('concluded', 'inconclusive')
+		ORDER BY number DESC LIMIT 1) AS n JOIN incidents i ON i.number = n.number JOIN findings f ON f.run_id = i.run_id) `
+	step(&s.Provider, last+`SELECT p.id, p.name, coalesce(p.tested_at, l.at) AS at FROM providers p
+		LEFT JOIN (SELECT r.provider_id, last.at FROM last JOIN runs r ON r.id = last.run_id) l ON l.provider_id = p.id
+		ORDER BY at DESC NULLS LAST, p.created_at DESC, p.id DESC LIMIT 1`)
 	step(&s.Source, `SELECT s.id, s.name, h.last_delivery_at FROM sources s LEFT JOIN source_health h ON h.source_id = s.id
 		WHERE s.deleted_at IS NULL ORDER BY h.last_delivery_at DESC NULLS LAST, s.created_at DESC, s.id DESC LIMIT 1`)
-	step(&s.Target, `SELECT id, name, tested_at FROM targets ORDER BY tested_at DESC NULLS LAST, created_at DESC, id DESC LIMIT 1`)
+	step(&s.Target, last+`SELECT t.id, t.name, coalesce(t.tested_at, l.at) AS at FROM targets t
+		LEFT JOIN (SELECT DISTINCT c.arguments->>'target' AS name, last.at FROM last JOIN tool_calls c USING (run_id)
+			JOIN tool_steps s USING (run_id, call_id) WHERE s.state = 'done') l ON l.name = t.name
+		ORDER BY at DESC NULLS LAST, t.created_at DESC, t.id DESC LIMIT 1`)
 	step(&s.Incident, `SELECT f.incident_id, '#' || i.number, f.at FROM (SELECT number FROM incidents WHERE investigation IN ('concluded', 'inconclusive')
 			ORDER BY number DESC LIMIT 1) AS n JOIN incidents i ON i.number = n.number JOIN findings f ON f.run_id = i.run_id`)
 	b.Queue(`SELECT number, investigation FROM incidents ORDER BY number DESC LIMIT 1`).Query(func(rows pgx.Rows) error {
@@ -73,12 +81,6 @@ func (db *DB) SetupState(ctx context.Context) (s SetupState, err error) {
 	})
 	if err := db.pool.SendBatch(ctx, b).Close(); err != nil {
 		return s, mapError(fmt.Errorf("set-up: %w", err))
-	}
-	// An investigation that came to a result had a model and what it asked.
-	for _, part := range []*SetupStep{&s.Provider, &s.Target} {
-		if part.State == "begun" && s.Incident.State == "done" {
-			part.State, part.At = "done", s.Incident.At
-		}
 	}
 	s.Complete = s.Provider.State == "done" && s.Source.State == "done" && s.Target.State == "done" && s.Incident.State == "done"
 	return s, nil

@@ -22,6 +22,8 @@ type story struct {
 	pg    *pgtest.DB
 	src   string
 	start time.Time
+	// several is what is said of each delivery.
+	several bool
 }
 
 // tell begins a story that began so many minutes ago.
@@ -78,7 +80,7 @@ func (s *story) send(minute float64, alerts ...ops.Alert) { s.sendFrom(s.src, mi
 
 func (s *story) sendFrom(source string, minute float64, alerts ...ops.Alert) {
 	s.t.Helper()
-	d := ops.Delivery{ID: ops.NewID(), SourceID: source, ReceivedAt: s.at(minute), ContentType: "application/json", Body: []byte("{}")}
+	d := ops.Delivery{ID: ops.NewID(), SourceID: source, Several: s.several, ReceivedAt: s.at(minute), ContentType: "application/json", Body: []byte("{}")}
 	for _, a := range alerts {
 		if a.At.IsZero() {
 			a.At = s.at(minute)

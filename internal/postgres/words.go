@@ -118,11 +118,15 @@ func (db *DB) indexSearch(ctx context.Context, quiet, since time.Time) (n int, e
 		return 0, mapError(err)
 	}
 	for _, id := range sortedKeys(due) {
-		rows, err := db.pool.Query(ctx, selectAlerts+` WHERE incident_id = $1 ORDER BY first_seen, id LIMIT $2`, id, maxSearchAlerts)
+		rows, err := db.pool.Query(ctx, `SELECT title, service, host, summary, labels FROM alerts WHERE incident_id = $1 ORDER BY first_seen, id LIMIT $2`,
+			id, maxSearchAlerts)
 		if err != nil {
 			return 0, mapError(err)
 		}
-		alerts, err := pgx.CollectRows(rows, scanAlert)
+		alerts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a ops.Alert, err error) {
+			err = row.Scan(&a.Title, &a.Service, &a.Host, &a.Summary, &a.Labels)
+			return a, err
+		})
 		if err != nil {
 			return 0, mapError(err)
 		}
@@ -248,7 +252,7 @@ func pieces(text string) (out [][]rune) {
 	}
 	for _, r := range text {
 		switch {
-		case !unicode.In(r, unicode.L, unicode.N, unicode.M) && r != '-' && r != '_' && r != '.':
+		case !ofWord(r):
 			end()
 			continue
 		case len(now) > 0 && joined(r) != joined(now[len(now)-1]):
@@ -283,7 +287,16 @@ func lower(word []rune) string {
 
 func unspaced(piece []rune) bool { return joined(piece[0]) }
 
-// joined says whether r is of a script that is written without spaces.
+// ofWord says whether r is no end of a word.
+func ofWord(r rune) bool {
+	if r < unicode.MaxLatin1 { // by far the most
+		return r == '-' || r == '_' || r == '.' || unicode.IsLetter(r) || unicode.IsNumber(r)
+	}
+	return unicode.In(r, unicode.L, unicode.N, unicode.M)
+}
+
+// joined says whether r is of a script that is written without spaces. Thai, from
+// U+0E00 on, is the first of them.
 func joined(r rune) bool {
-	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
+	return r >= 0x0E00 && unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
 }

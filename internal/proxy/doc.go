@@ -14,7 +14,8 @@
 //     first and its fallbacks (403)
 //  3. method, path and query: exactly those of the provider's kind and, where the
 //     path names a model, of its model (403)
-//  4. the request: its body is read, up to [MaxBody]; of its headers only those
+//  4. the request: its body is read, up to [MaxBody], and must be one that package
+//     llm sends to that kind of provider (403, see below); of its headers only those
 //     on a list go on, so no credential, cookie, hop-by-hop or proxy header does
 //  5. audit of the intent (503 if it cannot be written)
 //  6. the credential: for this provider by its sealed target list, then opened
@@ -30,6 +31,18 @@
 // about the proxy's key and not about the agent's token, and its body may
 // quote a part of the key.
 //
+// # What a body may be
+//
+// A vendor does more than to answer: it runs tools of its own, fetches addresses,
+// stores conversations, and has dearer models. For an agent that was taken over
+// these are ways out of its network. So a body is JSON of a known [shape], the
+// same for every reader of it (each key once, as it is listed, and no other): the
+// provider's model, words, and tools that are functions of the agent. There are
+// no images, files or addresses in it, as package llm sends none. What it sends is
+// what the shapes allow, for own servers as for vendors; a test sends each kind
+// of request that it makes. The refusal names the key, and never a value. A run
+// whose provider has got another model since it was claimed is refused, too.
+//
 // # The end of a run
 //
 // Twice a second one query asks which tokens of the streams under way are still
@@ -39,8 +52,9 @@
 //
 // # What is full
 //
-// A run has at most [runStreams] requests under way (429), and bodies of all
-// together at most [bodyMemory] bytes (503). Nothing queues. A client that does not
+// A run has at most [runStreams] requests under way with bodies of [runBodies]
+// bytes together (429), a quarter of what all may have: [bodyMemory] (503). A body
+// of unknown length counts as the longest. Nothing queues. A client that does not
 // read for [writeTime] is cut; an answer ends at [MaxAnswer] bytes.
 //
 // # What it does not do

@@ -28,19 +28,22 @@ const prefix = "/llm/"
 const chain = "proxy"
 
 // kinds says, for each kind of provider, which one path below its base URL an
-// agent may POST to, with which query, and how the key is put into a request.
+// agent may POST to, with which query and body, and how the key is put into a
+// request.
 func kinds() map[string]kind {
 	chat := kind{
 		path:   func(string) string { return "/chat/completions" },
 		inject: func(h http.Header, key string) { h.Set("Authorization", "Bearer "+key) },
+		body:   compatibleShape,
 	}
 	return map[string]kind{
-		"openai":            {path: func(string) string { return "/responses" }, inject: chat.inject},
+		"openai":            {path: func(string) string { return "/responses" }, inject: chat.inject, body: responsesShape},
 		"openai-compatible": chat,
-		"openrouter":        chat,
+		"openrouter":        {path: chat.path, inject: chat.inject, body: openRouterShape},
 		"anthropic": {
 			path:   func(string) string { return "/v1/messages" },
 			inject: func(h http.Header, key string) { h.Set("X-Api-Key", key) },
+			body:   anthropicShape,
 		},
 		"google": {
 			path: func(model string) string {
@@ -48,6 +51,7 @@ func kinds() map[string]kind {
 			},
 			query:  "alt=sse",
 			inject: func(h http.Header, key string) { h.Set("X-Goog-Api-Key", key) },
+			body:   googleShape,
 		},
 	}
 }
@@ -56,6 +60,7 @@ type kind struct {
 	path   func(model string) string // for the model of the provider
 	query  string
 	inject func(http.Header, string)
+	body   func() shape
 }
 
 // credentialHeaders are where the vendors' own clients put a key, and so where a
@@ -65,7 +70,7 @@ var credentialHeaders = []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"}
 // Headers that pass. Everything else stays behind: on the way out that is every
 // credential and every hop-by-hop or proxy header, on the way back every cookie.
 var (
-	requestHeaders  = []string{"Accept", "Anthropic-Beta", "Anthropic-Version", "Content-Type", "Idempotency-Key"}
+	requestHeaders  = []string{"Accept", "Anthropic-Beta", "Anthropic-Version", "Idempotency-Key"}
 	responseHeaders = []string{"Content-Type", "Openai-Processing-Ms", "Request-Id", "Retry-After", "Retry-After-Ms", "X-Request-Id", "X-Should-Retry"}
 )
 
@@ -181,12 +186,15 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 	}
 
 	// 4. the request
-	body, release, err := p.readBody(w, r)
+	body, release, err := p.readBody(w, r, hash)
 	if err != nil {
 		return err
 	}
 	defer release()
 	x.sent = len(body)
+	if err := k.body().look(body, x.provider); err != nil {
+		return err
+	}
 	out, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
 	if err != nil {
 		return because(err, http.StatusForbidden, "the provider's base URL is not usable")
@@ -196,6 +204,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 			out.Header.Set(name, v)
 		}
 	}
+	out.Header.Set("Content-Type", "application/json") // as it was read here
 	out.Header.Set("User-Agent", "akmatori")
 	out.Header.Set("Accept-Encoding", "identity")
 
@@ -288,8 +297,8 @@ func upstreamURL(provider ops.Provider, route, query string) (*url.URL, error) {
 }
 
 // readBody reads the whole body, so that a stale pooled connection can be
-// replaced and the request sent again. release gives its memory back.
-func (p *Proxy) readBody(w http.ResponseWriter, r *http.Request) (_ []byte, release func(), err error) {
+// replaced and the request sent again. What it gives besides gives its memory back.
+func (p *Proxy) readBody(w http.ResponseWriter, r *http.Request, token tokenHash) (_ []byte, _ func(), err error) {
 	size := r.ContentLength
 	switch {
 	case size > MaxBody:
@@ -297,12 +306,18 @@ func (p *Proxy) readBody(w http.ResponseWriter, r *http.Request) (_ []byte, rele
 	case size < 0:
 		size = MaxBody
 	}
+	ofRun, ok := p.live.reserve(token, size)
+	if !ok {
+		return nil, nil, refuse(http.StatusTooManyRequests, "the run's requests under way have %d bytes already", runBodies)
+	}
 	if !p.bodies.TryAcquire(size) {
+		ofRun()
 		return nil, nil, refuse(http.StatusServiceUnavailable, "the proxy is full")
 	}
+	release := func() { p.bodies.Release(size); ofRun() }
 	defer func() {
 		if err != nil {
-			p.bodies.Release(size)
+			release()
 		}
 	}()
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
@@ -318,7 +333,7 @@ func (p *Proxy) readBody(w http.ResponseWriter, r *http.Request) (_ []byte, rele
 	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
 		return nil, nil, fmt.Errorf("clear the deadlines: %w", err)
 	}
-	return body, func() { p.bodies.Release(size) }, nil
+	return body, release, nil
 }
 
 // tooLarge reads on for a while: a client that is still sending when the

@@ -53,9 +53,7 @@ func TestEachKindOfProvider(t *testing.T) {
 			other := w.provider
 			other.Model = "another"
 			_, err = ask(t, w, other, w.token)
-			if kind == "google" { // whose path names the model
-				require.Equal(t, llm.Invalid, llm.KindOf(err), "%v", err)
-			}
+			require.Equal(t, llm.Invalid, llm.KindOf(err), "%v", err)
 			require.Zero(t, vendor.Refused(), "nothing without the key goes out")
 			for _, path := range []string{"", "/", "/models", "/v1/models", "/v1/messages/count_tokens", "/v1/messages/batches", "/v1beta/models", "/v1beta/models/m:generateContent",
 				"/v1beta/models/m:countTokens", "/v1beta/cachedContents", "/v1/files", "/embeddings", "/responses", "/responses/resp_1", "/chat/completions", "/credits"} {

@@ -23,11 +23,14 @@ type live struct {
 	mu      sync.Mutex
 	streams map[tokenHash]map[*stream]struct{}
 	n       int
+	bodies  map[tokenHash]int64 // bytes
 }
 
 type stream struct{ cancel context.CancelCauseFunc }
 
-func newLive() *live { return &live{streams: map[tokenHash]map[*stream]struct{}{}} }
+func newLive() *live {
+	return &live{streams: map[tokenHash]map[*stream]struct{}{}, bodies: map[tokenHash]int64{}}
+}
 
 // enter registers a request. It reports false if its run has too many. The
 // context ends when the run does; leave must be called.
@@ -53,6 +56,24 @@ func (l *live) enter(ctx context.Context, token tokenHash) (_ context.Context, l
 		l.n--
 		if delete(of, s); len(of) == 0 {
 			delete(l.streams, token)
+		}
+	}, true
+}
+
+// reserve counts the body of a request under way. It reports false if those of its
+// run are too large together; else release must be called.
+func (l *live) reserve(token tokenHash, size int64) (release func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.bodies[token]+size > runBodies {
+		return nil, false
+	}
+	l.bodies[token] += size
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.bodies[token] -= size; l.bodies[token] == 0 {
+			delete(l.bodies, token)
 		}
 	}, true
 }

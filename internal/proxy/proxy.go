@@ -29,6 +29,7 @@ const (
 	MaxAnswer  = 64 << 20  // of an answer
 	bodyMemory = 256 << 20 // bodies under way, together
 	runStreams = 16        // requests under way of one run
+	runBodies  = 64 << 20  // their bodies, together
 	pollTime   = 500 * time.Millisecond
 	blindTime  = 5 * time.Second
 	writeTime  = 30 * time.Second

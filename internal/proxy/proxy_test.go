@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -100,10 +102,13 @@ func (w *world) credential(name, plaintext string, targets ...string) {
 
 func (w *world) url() string { return w.proxy.URL() + "/llm/" + w.provider.ID + "/chat/completions" }
 
+// asked is a request of an agent.
+const asked = `{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}`
+
 // post sends an agent's request; the body of the answer must be closed.
 func (w *world) post(change func(*http.Request)) *http.Response {
 	w.t.Helper()
-	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url(), strings.NewReader(`{"stream":true}`))
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url(), strings.NewReader(asked))
 	require.NoError(w.t, err)
 	r.Header.Set("Authorization", "Bearer "+w.token.Reveal())
 	r.Header.Set("Content-Type", "application/json")
@@ -165,7 +170,7 @@ func TestAStreamPassesWithTheKeyInAndNothingElseOut(t *testing.T) {
 	proceed := make(chan struct{})
 	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		if string(body) != `{"stream":true}` {
+		if string(body) != asked {
 			w.WriteHeader(http.StatusTeapot)
 		}
 		got <- r
@@ -209,7 +214,7 @@ func TestAStreamPassesWithTheKeyInAndNothingElseOut(t *testing.T) {
 	require.Equal(t, "/v1/chat/completions", r.URL.Path)
 	require.Equal(t, []string{"Bearer " + realKey}, r.Header.Values("Authorization"))
 	r.Header.Del("Authorization")
-	require.Equal(t, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"15"},
+	require.Equal(t, http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(asked))},
 		"User-Agent": {"akmatori"}, "Accept-Encoding": {"identity"}}, r.Header)
 
 	require.Eventually(t, func() bool { short, _ := w.audit(); return len(short) == 2 }, 5*time.Second, 10*time.Millisecond)
@@ -435,7 +440,8 @@ func TestBodies(t *testing.T) {
 		{"chunked, over the limit", MaxBody + 1, true, 413},
 	} {
 		res := w.post(func(r *http.Request) {
-			r.Body = io.NopCloser(io.LimitReader(zeros{}, tt.size))
+			const begin, finish = `{"model":"m","messages":[{"role":"user","content":"`, `"}]}`
+			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(begin), io.LimitReader(letters{}, tt.size-int64(len(begin+finish))), strings.NewReader(finish)))
 			r.ContentLength = tt.size
 			if tt.chunked {
 				r.ContentLength = -1
@@ -455,9 +461,9 @@ func TestBodies(t *testing.T) {
 	w.proxy.bodies.Release(bodyMemory)
 }
 
-type zeros struct{}
+type letters struct{}
 
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+func (letters) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("x"), len(p))), nil }
 
 // hanging is a provider that sends one event and then nothing until it is left.
 func hanging(t *testing.T) *httptest.Server {
@@ -497,6 +503,48 @@ func TestARunHasAFewStreams(t *testing.T) {
 	require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
 	require.NotEmpty(t, res.Header.Get("Retry-After"))
 	require.Equal(t, runStreams, w.proxy.live.len())
+}
+
+// Bodies that never end fill what one run may have, and other runs go on.
+// threats: I15
+func TestARunFillsTheProxyForNobodyElse(t *testing.T) {
+	t.Parallel()
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	w := newWorld(t, up.URL, nil, nil)
+	_, err := w.api.CreateIncident(t.Context(), postgres.NewIncident{Title: "other", Severity: ops.SeverityHigh, Agent: "investigator", Actor: "service:test"})
+	require.NoError(t, err)
+	token := ops.NewToken(ops.ProxyTokenPrefix)
+	other, err := w.api.Claim(t.Context(), postgres.ClaimRun{Worker: "w", Lease: time.Minute, Timeout: time.Hour,
+		GatewayTokenHash: ops.HashToken(ops.NewToken(ops.GatewayTokenPrefix)), ProxyTokenHash: ops.HashToken(token)})
+	require.NoError(t, err)
+	require.NotNil(t, other)
+	for range runStreams - 1 {
+		body, more := io.Pipe()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url(), body)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+w.token.Reveal())
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			if res, err := http.DefaultTransport.RoundTrip(r); err == nil {
+				_ = res.Body.Close()
+			}
+		}()
+		t.Cleanup(func() { _ = more.CloseWithError(io.ErrUnexpectedEOF); <-answered })
+	}
+	unknown := func(r *http.Request) { r.ContentLength = -1 }
+	require.Eventually(t, func() bool {
+		status, _ := w.answer(unknown)
+		return status == http.StatusTooManyRequests
+	}, 10*time.Second, 10*time.Millisecond)
+	status, body := w.answer(unknown)
+	require.Equal(t, http.StatusTooManyRequests, status)
+	require.Contains(t, body, "bytes already")
+	status, body = w.answer(func(r *http.Request) {
+		unknown(r)
+		r.Header.Set("Authorization", "Bearer "+token.Reveal())
+	})
+	require.Equal(t, http.StatusOK, status, body)
 }
 
 func TestAClientThatLeavesEndsTheRequest(t *testing.T) {

@@ -19,7 +19,6 @@ import (
 	"github.com/akmatori/akmatori/internal/policy"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/seal"
-	"github.com/akmatori/akmatori/internal/tool"
 )
 
 // File is configuration to load at the start. Loading it again changes what is
@@ -202,7 +201,7 @@ func (c *File) apply(ctx context.Context, db *postgres.DB, state *State) error {
 		target := ops.Target{ID: ops.NewID(), Name: t.Name, Kind: t.Kind, Address: t.Address, Port: t.Port, User: t.User,
 			HostKey: t.HostKey, Credential: t.Credential, Labels: t.Labels, Jump: t.Jump, CA: t.CA}
 		if t.URL != "" {
-			if err := target.SetURL(t.URL, tool.ZabbixPath); err != nil {
+			if err := target.SetURL(t.URL); err != nil {
 				return fmt.Errorf("target %s: %w", t.Name, err)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/toolspec"
 )
 
 // FieldType is the JSON type of an argument.
@@ -158,6 +159,9 @@ func (t Tool) Parse(raw json.RawMessage) (Args, error) {
 			return nil, invalid("argument %s is given twice", name)
 		}
 		value, err := readValue(dec, name, 0)
+		if err == nil {
+			err = toolspec.Plain(value)
+		}
 		if err != nil {
 			return nil, err
 		}

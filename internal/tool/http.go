@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 	"github.com/akmatori/akmatori/internal/toolspec"
 )
 
@@ -125,7 +126,7 @@ func (r *Remote) answer(c Call, h ops.HTTPTool, resp *http.Response, body []byte
 	case ok && h.Pointer != "":
 		return Outcome{}, fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "%s does not answer with JSON", r.server.Name), err)
 	case !readable(media, body):
-		text = fmt.Sprintf("[%d bytes of %s, which is not text]\n", len(body), oneLine(strip(media), 100))
+		text = fmt.Sprintf("[%d bytes of %s, which is not text]\n", len(body), oneLine(plain.Text(media), 100))
 	default:
 		text = string(body)
 	}

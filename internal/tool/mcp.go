@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 	"github.com/akmatori/akmatori/internal/toolspec"
 )
 
@@ -75,6 +76,9 @@ func unchanged(server string, d ops.ServerTool, offers []toolspec.Offer) error {
 	return fmt.Errorf("%w: %w", ops.Errorf(ops.CodeForbidden, "%s lists its tool %s more than once: it was not called", server, d.Name), ErrChanged)
 }
 
+// maxOffers bounds what a server offers: the api stores no more of one.
+const maxOffers = 2 << 20
+
 // Discovered is what a server of MCP offers.
 type Discovered struct {
 	Offers []toolspec.Offer `json:"offers"`
@@ -103,9 +107,12 @@ func toolsDiscover() Tool {
 			if err != nil {
 				return Outcome{}, fmt.Errorf("what %s offers: %w", c.Remote.server.Name, err)
 			}
+			if len(data) > maxOffers {
+				return Outcome{}, ops.Errorf(ops.CodeTooLarge, "the list of tools of %s is larger than %d MiB", c.Remote.server.Name, maxOffers>>20)
+			}
 			names := make([]string, len(offers))
 			for i, o := range offers {
-				names[i] = oneLine(strip(o.Name), 100)
+				names[i] = oneLine(s.redactor.String(plain.Text(o.Name)), 100)
 			}
 			return Outcome{Text: fmt.Sprintf("%d tools: %s\n", len(offers), strings.Join(names, ", ")), Data: data}, nil
 		}}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 	"github.com/akmatori/akmatori/internal/toolspec"
 )
 
@@ -57,7 +58,7 @@ func (r *Remote) open(ctx context.Context, c Call) (*session, error) {
 		return nil, err
 	}
 	if json.Unmarshal(raw, &hello) != nil || !slices.Contains(mcpVersions, hello.Version) {
-		return nil, ops.Errorf(ops.CodeUnavailable, "%s speaks a revision of MCP that is not known here: %s", r.server.Name, oneLine(strip(hello.Version), 40))
+		return nil, ops.Errorf(ops.CodeUnavailable, "%s speaks a revision of MCP that is not known here: %s", r.server.Name, oneLine(s.redactor.String(plain.Text(hello.Version)), 40))
 	}
 	id := header.Get("Mcp-Session-Id")
 	if len(id) > 1000 || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
@@ -101,7 +102,11 @@ func (s *session) list(ctx context.Context) ([]toolspec.Offer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := toolspec.Decode(raw); err != nil {
+		doc, err := toolspec.Decode(raw)
+		if err == nil {
+			err = toolspec.Plain(doc) // schemas are passed on as they are
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "the list of tools of %s cannot be read", s.server.Name), err)
 		}
 		var page struct {
@@ -285,14 +290,14 @@ func (s *session) ask(ctx context.Context, method string, params any, live func(
 		}
 		switch {
 		case m.Method == "notifications/progress" && live != nil && m.Params.Message != "":
-			live(s.redactor.String(strip(m.Params.Message)) + "\n")
+			live(s.redactor.String(plain.Text(m.Params.Message)) + "\n")
 		case m.Method != "" && len(m.ID) > 0:
 			if err := s.reply(ctx, m); err != nil {
 				return nil, nil, err
 			}
 		case m.Method != "" || string(m.ID) != id: // news, or the answer to something else
 		case m.Error != nil:
-			return nil, nil, ops.Errorf(ops.CodeInvalid, "%s refuses %s: %s", s.server.Name, method, oneLine(s.redactor.String(strip(m.Error.Message)), 1000))
+			return nil, nil, ops.Errorf(ops.CodeInvalid, "%s refuses %s: %s", s.server.Name, method, oneLine(s.redactor.String(plain.Text(m.Error.Message)), 1000))
 		case m.Result == nil:
 			return nil, nil, ops.Errorf(ops.CodeUnavailable, "%s does not answer as MCP", s.server.Name)
 		default:

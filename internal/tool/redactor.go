@@ -5,11 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 )
 
 // A Redactor finds known secrets in a stream of bytes, as they are and in
@@ -143,6 +145,18 @@ func (r *Redactor) String(s string) string {
 	w.write([]byte(s))
 	w.flush()
 	return b.String()
+}
+
+// Error strips and redacts what a user may read of an error that quotes the other
+// side. The error as it was goes no further: it is logged, too.
+func (r *Redactor) Error(err error) error {
+	e, ok := errors.AsType[*ops.Error](err)
+	if !ok {
+		return err
+	}
+	clean := *e
+	clean.Message = r.String(plain.Text(e.Message))
+	return &clean
 }
 
 // redaction is the state of one stream: what may be the start of a secret is

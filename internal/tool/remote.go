@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
 	"github.com/akmatori/akmatori/internal/reach"
 	"github.com/akmatori/akmatori/internal/toolspec"
 )
@@ -155,11 +156,17 @@ func (r *Remote) explain(err error, sent bool) error {
 	return fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "%s did not answer as HTTP%s", name, unknown), err)
 }
 
-// scrub strips and redacts every text in a JSON value, names of members too.
+// scrub strips and redacts every text in a JSON value, names of members too. A
+// number that is not plain becomes its text: a column of numbers with a million
+// digits each could be written and never read again.
 func scrub(r *Redactor, v any) any {
 	switch v := v.(type) {
 	case string:
-		return r.String(strip(v))
+		return r.String(plain.Text(v))
+	case json.Number:
+		if toolspec.Plain(v) != nil {
+			return oneLine(v.String(), 100)
+		}
 	case []any:
 		for i := range v {
 			v[i] = scrub(r, v[i])
@@ -168,7 +175,7 @@ func scrub(r *Redactor, v any) any {
 	case map[string]any:
 		clean := make(map[string]any, len(v))
 		for name, value := range v {
-			clean[r.String(strip(name))] = scrub(r, value)
+			clean[r.String(plain.Text(name))] = scrub(r, value)
 		}
 		return clean
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,8 @@ type host struct {
 	key      ssh.Signer
 	// exec answers a command. It may keep requests.
 	exec func(ch ssh.Channel, command string, requests <-chan *ssh.Request)
+	// says is what it answers to killCommand.
+	says string
 	// accept may take a raw connection for itself.
 	accept func(net.Conn) (taken bool)
 
@@ -107,13 +110,21 @@ func (h *host) serve(c net.Conn) {
 		}
 		h.wg.Go(func() {
 			for r := range requests {
+				if r.Type == "env" && !r.WantReply && slices.ContainsFunc(marks[:], func(name string) bool { return strings.HasPrefix(string(r.Payload[4:]), name+"\x00") }) {
+					continue
+				}
 				if r.Type != "exec" {
 					_ = r.Reply(false, nil)
 					h.t.Errorf("J16: the client asked for %s", r.Type)
 					continue
 				}
 				_ = r.Reply(true, nil)
-				h.exec(ch, string(r.Payload[4:]), requests)
+				if command := string(r.Payload[4:]); strings.HasPrefix(command, killCommand) {
+					_, _ = io.WriteString(ch, h.says)
+					exit(ch, 0)
+				} else {
+					h.exec(ch, command, requests)
+				}
 				for r := range requests {
 					_ = r.Reply(false, nil)
 				}
@@ -173,18 +184,26 @@ func TestSignalAndHangUp(t *testing.T) {
 		heard <- "closed"
 	}
 	p := pool(t)
-	p.grace = 2 * time.Second // a machine that does other things is no stubborn host
-	for _, command := range []string{"obedient", "stubborn"} {
+	p.killing, p.grace = 10*time.Second, 2*time.Second // a machine that does other things is no stubborn host
+	const unconfirmed = "; the host did not confirm that it was killed"
+	for _, tt := range []struct{ says, command, want string }{
+		{saysNone, "obedient", ""},
+		{saysNone, "stubborn", unconfirmed},
+		{saysKilled, "stubborn", ""}, // something else holds its output
+		{"", "obedient", unconfirmed},
+		{"sh: killed\n", "obedient", unconfirmed},
+		{strings.Repeat(saysKilled, 1<<20), "obedient", unconfirmed},
+	} {
+		h.says = tt.says
 		ctx, cancel := context.WithCancelCause(t.Context())
-		out, err := p.Run(ctx, []Hop{h.hop(t)}, nil, command, Sink{Live: func(string) { cancel(ops.Errorf(ops.CodeForbidden, "the run has ended")) }})
+		out, err := p.Run(ctx, []Hop{h.hop(t)}, nil, tt.command, Sink{Live: func(string) { cancel(ops.Errorf(ops.CodeForbidden, "the run has ended")) }})
 		require.NoError(t, err)
-		require.Contains(t, out.Stopped, "the run has ended")
+		require.Equal(t, "the run has ended"+tt.want, out.Stopped)
 		require.Nil(t, out.ExitCode)
 		require.Equal(t, "signal KILL", <-heard)
 		require.Equal(t, "closed", <-heard)
-		if command == "obedient" {
+		if tt.command == "obedient" {
 			require.Equal(t, "started obedient\nlast words\n", out.Text)
-			require.Equal(t, "the run has ended", out.Stopped)
 		}
 	}
 }
@@ -410,4 +429,26 @@ func TestClosedPool(t *testing.T) {
 	require.Contains(t, (<-done).Stopped, "lost")
 	_, err := p.Run(t.Context(), []Hop{h.hop(t)}, nil, "x", Sink{})
 	require.Equal(t, ops.CodeUnavailable, ops.CodeOf(err))
+}
+
+// TestReadFileOfALiar: what a host says of where a path leads is its own text, also
+// in the error of who refuses to read there. It does not even wait to be asked.
+//
+// threats: J18
+func TestReadFileOfALiar(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.exec = func(ch ssh.Channel, _ string, _ <-chan *ssh.Request) {
+		_, _ = io.WriteString(ch, "/tmp/\x1b]0;title\x07\u202e\x00hunter2\u200bhunter2\n1\n")
+		_, _ = io.Copy(io.Discard, ch)
+		exit(ch, 96)
+	}
+	hop := h.hop(t)
+	hop.Credential.Kind = "ssh_password"
+	hop.Open = func() (ops.Secret, error) { return ops.NewSecret("hunter2hunter2"), nil }
+	out, err := sshReadFile(pool(t)).Run(t.Context(), Call{Args: Args{"path": "/var/log/x"}, Hops: []Hop{hop}, Leads: func(path string) error {
+		return ops.Errorf(ops.CodeForbidden, "it leads to %s", path)
+	}})
+	require.Empty(t, out)
+	require.Equal(t, &ops.Error{Code: ops.CodeForbidden, Message: "it leads to /tmp/" + ops.Redacted}, err)
 }

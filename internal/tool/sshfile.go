@@ -93,8 +93,10 @@ type fileRead struct {
 	last  bool
 	leads func(path string) error
 
-	mu       sync.Mutex // over what follows: a command that is given up may still print
+	speaking sync.Mutex // over in: a host may answer before it is asked
 	in       io.WriteCloser
+
+	mu       sync.Mutex // over what follows: a command that is given up may still print
 	redactor *Redactor
 	head     []byte
 	asked    bool // for the part
@@ -128,8 +130,18 @@ func (f *fileRead) begin(in io.WriteCloser, r *Redactor) io.Writer {
 	return f
 }
 
-// ask names the file. That it fails shows in what comes back.
-func (f *fileRead) ask() { _, _ = io.WriteString(f.in, f.path+"\n") }
+// ask names the file.
+func (f *fileRead) ask() { f.say(f.path+"\n", false) }
+
+// say tells the command something. That it fails shows in what comes back.
+func (f *fileRead) say(text string, last bool) {
+	f.speaking.Lock()
+	defer f.speaking.Unlock()
+	_, _ = io.WriteString(f.in, text)
+	if last {
+		_ = f.in.Close()
+	}
+}
 
 // Write takes what the command prints: which file it has open, for which it
 // gets the word or not, and then the text.
@@ -155,15 +167,14 @@ func (f *fileRead) Write(p []byte) (int, error) {
 		f.refuse(err)
 		return len(p), nil
 	}
-	_, _ = io.WriteString(f.in, f.part)
-	_ = f.in.Close()
+	f.say(f.part, true)
 	return len(p), nil
 }
 
 // refuse ends the command, which has printed nothing of the file.
 func (f *fileRead) refuse(err error) {
 	f.asked, f.refused, f.head = true, err, nil
-	_ = f.in.Close()
+	f.say("", true)
 }
 
 // outcome makes the result of what came.
@@ -173,7 +184,7 @@ func (f *fileRead) outcome(o Outcome, c Call) (Outcome, error) {
 	hop := c.Hops[len(c.Hops)-1]
 	switch {
 	case f.refused != nil:
-		return Outcome{}, f.refused
+		return Outcome{}, f.redactor.Error(f.refused) // it may name the path that the host says
 	case o.ExitCode == nil:
 		o.Text = ""
 		return o, nil

@@ -2,6 +2,7 @@ package tool
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,14 +28,15 @@ const (
 	idleTimeout      = time.Minute
 	keepaliveEvery   = 10 * time.Second
 	keepaliveTimeout = 10 * time.Second
+	killTimeout      = 1400 * time.Millisecond
 	killGrace        = 300 * time.Millisecond
 )
 
 // Pool keeps SSH connections. Its methods are safe for concurrent use.
 type Pool struct {
-	log                            *slog.Logger
-	dial                           dialer
-	idle, keepalive, answer, grace time.Duration
+	log                                     *slog.Logger
+	dial                                    dialer
+	idle, keepalive, answer, killing, grace time.Duration
 
 	ctx  context.Context //nolint:containedctx // ends with Close: connections outlive the call that opened them
 	stop context.CancelFunc
@@ -54,12 +56,13 @@ type conn struct {
 	clients  []*ssh.Client
 	redactor *Redactor
 	end      chan struct{} // closed to close it
+	kills    chan struct{} // holds one: who may run killCommand
 
 	key     string
 	opened  []string // ids of the credentials that it logs in with
 	hops    []ops.Target
 	used    int
-	limit   int  // of used: maxChannels, or what the host allows
+	limit   int  // of used: maxChannels, or what the host allows but for one, which is for killCommand
 	dropped bool // takes no new command and closes after the last one
 	since   time.Time
 }
@@ -68,7 +71,7 @@ type conn struct {
 func NewPool(log *slog.Logger) *Pool {
 	ctx, stop := context.WithCancel(context.Background())
 	d := &net.Dialer{Timeout: loginTimeout, KeepAlive: 15 * time.Second}
-	return &Pool{log: log, dial: d.DialContext, idle: idleTimeout, keepalive: keepaliveEvery, answer: keepaliveTimeout, grace: killGrace,
+	return &Pool{log: log, dial: d.DialContext, idle: idleTimeout, keepalive: keepaliveEvery, answer: keepaliveTimeout, killing: killTimeout, grace: killGrace,
 		ctx: ctx, stop: stop, conns: map[string][]*conn{}, freed: make(chan struct{})}
 }
 
@@ -204,7 +207,7 @@ func (p *Pool) shrink(c *conn, err error) (ended bool) {
 	p.mu.Lock()
 	_, refused := errors.AsType[*ssh.OpenChannelError](err)
 	if refused && c.used > 1 {
-		c.limit = min(c.limit, c.used-1)
+		c.limit = min(c.limit, max(c.used-2, 1))
 		p.mu.Unlock()
 		return false
 	}
@@ -330,7 +333,8 @@ func (p *Pool) acquire(ctx context.Context, key string, hops []Hop) (*conn, erro
 			}
 		}
 		if c == nil && len(p.conns[key]) < maxConns {
-			c = &conn{key: key, opened: credentials(hops), hops: targets(hops), limit: maxChannels, ready: make(chan struct{}), end: make(chan struct{})}
+			c = &conn{key: key, opened: credentials(hops), hops: targets(hops), limit: maxChannels,
+				ready: make(chan struct{}), end: make(chan struct{}), kills: make(chan struct{}, 1)}
 			p.conns[key] = append(p.conns[key], c)
 			p.wg.Go(func() { p.serve(c, hops) })
 		}
@@ -499,6 +503,7 @@ func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, erro
 	out := NewOutput(c.redactor, e.to)
 	var mu sync.Mutex // over session
 	var session *ssh.Session
+	marked := rand.Text()
 	done := make(chan error, 1)
 	p.wg.Go(func() {
 		s, err := open()
@@ -516,6 +521,10 @@ func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, erro
 				return
 			}
 			s.Stdout = e.talk.begin(in, c.redactor)
+		}
+		if err := mark(s, marked); err != nil {
+			done <- fmt.Errorf("%w: %w", errNotOpened, err)
+			return
 		}
 		// Under mu, so that no signal overtakes the start.
 		mu.Lock()
@@ -540,8 +549,10 @@ func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, erro
 		return outcome(out, target, err)
 	case <-ctx.Done():
 	}
-	// Kill, then hang up, then leave it to the keepalive to find out.
+	// Kill, signal, then hang up, then leave it to the keepalive to find out.
 	reason := why(context.Cause(ctx))
+	says := p.kill(c, marked)
+	var end error
 	act := func(do func(*ssh.Session)) bool {
 		p.wg.Go(func() {
 			mu.Lock()
@@ -552,21 +563,23 @@ func (p *Pool) run(ctx context.Context, c *conn, open func() (*ssh.Session, erro
 			}
 		})
 		select {
-		case err := <-done:
-			if errors.Is(err, errNotOpened) {
-				reason += "; it had not been started"
-			}
+		case end = <-done:
 			return true
 		case <-time.After(p.grace):
 			return false
 		}
 	}
-	if !act(func(s *ssh.Session) { _ = s.Signal(ssh.SIGKILL) }) {
-		// That the channel closes says nothing of the command.
+	ended := act(func(s *ssh.Session) { _ = s.Signal(ssh.SIGKILL) })
+	if !ended && !act(func(s *ssh.Session) { _ = s.Close() }) {
+		p.drop(c)
+	}
+	switch {
+	case errors.Is(end, errNotOpened):
+		reason += "; it had not been started"
+	case says == saysKilled, says == saysNone && ended:
+	default:
+		// That the command's shell ended, or the channel, says nothing of the rest.
 		reason += "; the host did not confirm that it was killed"
-		if !act(func(s *ssh.Session) { _ = s.Close() }) {
-			p.drop(c)
-		}
 	}
 	o := out.Close()
 	o.Stopped = reason

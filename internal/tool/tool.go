@@ -17,9 +17,19 @@
 // jump host too, and the host behind it end to end. The
 // credential is opened after that proof and not before: a host with another
 // key costs a [HostKeyError] and learns nothing but that we came.
-// Commands get no terminal, no input, no environment, no forwarding. A command
-// for several hosts runs on each of them on its own; what goes wrong on one
-// stops no other.
+// Commands get no terminal, no input, no forwarding, and nothing of our environment
+// but a random mark of their own. A command for several hosts runs on each of them
+// on its own; what goes wrong on one stops no other.
+//
+// A command that is stopped is killed with all that it has started, by a fixed
+// command of our own on the same connection, which finds it by its mark
+// (killCommand says how). It is no call: nobody can ask for it, and what became of
+// it is in the outcome of the call that it ends. What the host has not confirmed
+// within two seconds is said not to be: of a host that takes no mark (AcceptEnv),
+// is no Linux, or where the command has become another user. Such a one gets a
+// signal and is hung up on; OpenSSH passes that signal on to the process group
+// of the command, and for root to nobody. What a command has others do, a service
+// or a container, is not killed.
 //
 // A file is read by a fixed command that opens it, says which one it has open,
 // and shows nothing before that one was judged too (readCommand says why).
@@ -158,7 +168,8 @@ type Call struct {
 // Outcome is what became of a call that did act.
 type Outcome struct {
 	Text string
-	// Data is what Text says, for a program to read: JSON, or nil.
+	// Data is what Text says, for a program to read: JSON, or nil, as where it
+	// would be too large to be stored with each call.
 	Data json.RawMessage
 	// Truncated counts bytes of output that Text leaves out.
 	Truncated int64

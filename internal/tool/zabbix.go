@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
-	"github.com/akmatori/akmatori/internal/plain"
 )
 
 // zabbixTool makes a tool of what it does at an instance. run gives the text for
@@ -32,7 +31,7 @@ func zabbixTool(z *Zabbix, t Tool, run func(context.Context, *zabbixCall, Args) 
 		if err != nil {
 			return Outcome{}, err
 		}
-		return r.outcome(c.Sink)
+		return r.outcome(c.Sink), nil
 	}
 	return t
 }
@@ -208,13 +207,13 @@ func (r *report) counted(a Args, fallback int, shown, total int, what string) {
 	r.data = map[string]any{"total": min(total, maxListed), "more": first+shown < total}
 }
 
-func (r *report) outcome(to Sink) (o Outcome, err error) {
+func (r *report) outcome(to Sink) Outcome {
 	// Its parts were stripped one by one; this bounds the whole.
 	out := NewOutput(nil, to)
 	_, _ = out.stdout().Write([]byte(r.b.String()))
-	o = out.Close()
-	o.Data, err = json.Marshal(r.data)
-	return o, err
+	o := out.Close()
+	o.Data = dataOf(r.data)
+	return o
 }
 
 // row is an object of an answer. PHP has few opinions on types: what is a text
@@ -289,12 +288,6 @@ func column(rows []row, name string) []string {
 
 // clean strips and redacts every text in an answer.
 func (c *zabbixCall) clean(v any) any { return scrub(c.redactor, v) }
-
-// strip makes plain text of one text.
-func strip(s string) string {
-	var p plain.Stripper
-	return string(p.Flush(p.AppendTo(nil, []byte(s))))
-}
 
 // oneLine makes one line of a text and cuts it.
 func oneLine(s string, limit int) string {

@@ -70,7 +70,7 @@ func (s *zabbixServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ID      int             `json:"id"`
 	}
 	body, _ := io.ReadAll(r.Body)
-	if err := json.Unmarshal(body, &req); err != nil || r.URL.Path != tool.ZabbixPath || r.Header.Get("Content-Type") != "application/json-rpc" {
+	if err := json.Unmarshal(body, &req); err != nil || r.URL.Path != ops.ZabbixPath || r.Header.Get("Content-Type") != "application/json-rpc" {
 		s.t.Errorf("not a request of the API: %s %s %v", r.URL, body, err)
 	}
 	result, failed := s.do(req.Method, req.Params, req.Auth, r.Header.Get("Authorization"))
@@ -390,6 +390,12 @@ func TestZabbixAPI(t *testing.T) {
 				object{"macro": "{$DB.PASSWORD}", "value": "p3"}, object{"tls_psk": "p4", "snmp_community": "p5", "password": ""}}, nil
 		case "host.delete":
 			return object{"hostids": params}, nil
+		case "number.get":
+			return list{json.Number("1e131000"), json.Number("1e3")}, nil
+		case "many.get":
+			return slices.Repeat(list{object{"name": strings.Repeat("x", 1000)}}, 300), nil
+		case "deep.get":
+			return json.RawMessage(strings.Repeat("[", 1000) + strings.Repeat("]", 1000)), nil
 		}
 		return 5, nil
 	})
@@ -403,13 +409,20 @@ func TestZabbixAPI(t *testing.T) {
 	require.Contains(t, out.Text, `{"name":"url","value":"https://x"}`)
 	require.Contains(t, out.Text, `"password":""`)
 	require.True(t, strings.HasSuffix(out.Text, "[3 in all]\n"), out.Text)
+	out = c.call(hop, "zabbix_api", `{"method":"number.get"}`)
+	require.Equal(t, `{"result":["1e131000",1e3]}`, string(out.Data), "what Postgres would write out to its last digit is a text")
+	out = c.call(hop, "zabbix_api", `{"method":"many.get"}`)
+	require.Nil(t, out.Data, "the text, and what is kept of it, must do")
+	require.Contains(t, out.Text, "[300 in all]")
+	_, err := c.try(t.Context(), hop, "zabbix_api", `{"method":"deep.get"}`)
+	require.ErrorContains(t, err, "nested more than")
 	require.Equal(t, "{\"hostids\":[\"1\",\"2\"]}\n", c.call(hop, "zabbix_api", `{"method":"host.delete","ids":["1","2"]}`).Text)
 	require.Equal(t, "5\n", c.call(hop, "zabbix_api", `{"method":"Host.get","params":{"countOutput":true}}`).Text)
 	for _, method := range []string{"user.login", "User.Login", "user.logout", "user.checkAuthentication", "token.generate"} {
 		_, err := c.try(t.Context(), hop, "zabbix_api", `{"method":"`+method+`"}`)
 		require.Equal(t, ops.CodeForbidden, ops.CodeOf(err), method)
 	}
-	_, err := c.try(t.Context(), hop, "zabbix_api", `{"method":"host.get","params":{},"ids":["1"]}`)
+	_, err = c.try(t.Context(), hop, "zabbix_api", `{"method":"host.get","params":{},"ids":["1"]}`)
 	require.ErrorContains(t, err, "not both")
 	_, err = c.try(t.Context(), hop, "zabbix_acknowledge", `{"event_ids":["1"],"acknowledge":false}`)
 	require.ErrorContains(t, err, "nothing to do")

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
+	"github.com/akmatori/akmatori/internal/plain"
+	"github.com/akmatori/akmatori/internal/toolspec"
 )
 
 // Limits and times of Zabbix instances.
@@ -31,14 +33,12 @@ const (
 	zabbixGoodbye   = 3 * time.Second  // for one logout
 )
 
-// ZabbixPath is where a Zabbix frontend has its API.
-const ZabbixPath = "/api_jsonrpc.php"
-
 // Zabbix is the client of all Zabbix instances of the inventory: JSON-RPC 2.0
 // over HTTP as of Zabbix 6.0 to 7.x. It keeps their connections and versions
 // and, where the credential is a password, one session each, which calls share.
 // Another version of a credential, or another address, is another instance, and
-// the session of the one before is given back. Its methods are safe for
+// the session of the one before is given back, as is that of a credential that was
+// withdrawn. Its methods are safe for
 // concurrent use.
 type Zabbix struct {
 	log *slog.Logger
@@ -51,9 +51,10 @@ type Zabbix struct {
 
 // instance is one target with one version of its credential.
 type instance struct {
-	target ops.Target
-	client *http.Client
-	idle   *time.Timer
+	target     ops.Target
+	credential ops.Credential
+	client     *http.Client
+	idle       *time.Timer
 
 	turn chan struct{} // holds one: who may change the rest
 	gone bool          // its session was given back
@@ -115,7 +116,7 @@ func (z *Zabbix) instance(hop Hop) (*instance, error) {
 			return nil, ops.Errorf(ops.CodeInvalid, "the CA of %s is not a certificate in PEM form", t.Name)
 		}
 	}
-	i := &instance{target: t, turn: make(chan struct{}, 1), client: &http.Client{
+	i := &instance{target: t, credential: c, turn: make(chan struct{}, 1), client: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -143,10 +144,37 @@ func (z *Zabbix) Targets() (ids []string) {
 // Keep forgets those of the targets asked about that are not at one of the
 // places any more. A call that is under way there may still end.
 func (z *Zabbix) Keep(asked, places []string) {
+	z.forget(func(i *instance) bool {
+		return slices.Contains(asked, i.target.ID) && !slices.Contains(places, Place(i.target))
+	})
+}
+
+// Version names one version of a credential.
+func Version(c ops.Credential) string { return fmt.Sprintf("%s version %d", c.ID, c.Version) }
+
+// Credentials are the ids of those that instances are asked with.
+func (z *Zabbix) Credentials() (ids []string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, i := range z.instances {
+		ids = append(ids, i.credential.ID)
+	}
+	return ids
+}
+
+// KeepCredentials forgets the instances with another version of the credentials
+// asked about than one of those that stand, as [Zabbix.Keep] does.
+func (z *Zabbix) KeepCredentials(asked, stand []string) {
+	z.forget(func(i *instance) bool {
+		return slices.Contains(asked, i.credential.ID) && !slices.Contains(stand, Version(i.credential))
+	})
+}
+
+func (z *Zabbix) forget(gone func(*instance) bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	for key, i := range z.instances {
-		if slices.Contains(asked, i.target.ID) && !slices.Contains(places, Place(i.target)) {
+		if gone(i) {
 			z.retireLocked(key)
 		}
 	}
@@ -309,10 +337,8 @@ func (c *zabbixCall) do(ctx context.Context, method string, params any) (any, er
 	if err != nil {
 		return nil, c.explain(method, err, c.redactor)
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
+	v, err := toolspec.Decode(raw)
+	if err != nil {
 		return nil, c.noAPI(err)
 	}
 	return c.clean(v), nil
@@ -430,7 +456,7 @@ func (i *instance) url() string {
 	t := i.target
 	path := t.Path
 	if path == "" {
-		path = ZabbixPath
+		path = ops.ZabbixPath
 	}
 	scheme := t.Scheme
 	if scheme == "" {
@@ -460,7 +486,7 @@ func (i *instance) explain(method string, err error, r *Redactor) error {
 	case refused && said.unauthorized():
 		return fmt.Errorf("%w: %s", ops.Errorf(ops.CodeForbidden, "%s refuses its credential: it may have expired, been disabled or deleted there", t.Name), r.String(said.Error()))
 	case refused:
-		return ops.Errorf(ops.CodeInvalid, "%s refuses %s: %s", t.Name, method, oneLine(r.String(strip(said.Message+" "+said.Data)), 1000))
+		return ops.Errorf(ops.CodeInvalid, "%s refuses %s: %s", t.Name, method, oneLine(r.String(plain.Text(said.Message+" "+said.Data)), 1000))
 	case answered && status.status >= 300 && status.status < 400:
 		return fmt.Errorf("%w: %w", ops.Errorf(ops.CodeUnavailable, "%s sends us elsewhere (HTTP %d), and redirects are not followed: correct its address and path", t.Name, status.status), err)
 	case answered && status.status == http.StatusNotFound:

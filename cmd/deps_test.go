@@ -29,7 +29,7 @@ var links = map[string][]string{
 	// Seals, and opens its own zone alone: what its senders sign with. No tool; of
 	// a model, it asks how risky an asked call is, through the proxy and without a key.
 	"cmd/api": {
-		"cmd/internal/process", "deploy/zabbix", "internal/anchor", "internal/api", "internal/casefile", "internal/dispatch", "internal/grouping", "internal/ingest", "internal/llm", "internal/llm/catalogue", "internal/ops", "internal/policy", "internal/postgres",
+		"cmd/internal/process", "deploy/zabbix", "internal/anchor", "internal/api", "internal/casefile", "internal/config", "internal/dispatch", "internal/grouping", "internal/ingest", "internal/llm", "internal/llm/catalogue", "internal/ops", "internal/policy", "internal/postgres",
 		"internal/seal", "internal/serve", "internal/skill", "internal/skill/starter", "internal/tool/catalogue", "internal/toolspec", "internal/wire", "migrations", "web",
 	},
 	// Opens the zone "tools". It has no way to the agents but their calls.

@@ -13,7 +13,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/akmatori/akmatori/cmd/internal/process"
@@ -70,6 +72,9 @@ type settings struct {
 	// them, and deliveries as they came; 0 is for ever.
 	KeepIncidentsDays  int `env:"KEEP_INCIDENTS_DAYS" envDefault:"400"`
 	KeepDeliveriesDays int `env:"KEEP_DELIVERIES_DAYS" envDefault:"30"`
+
+	// A configuration file (package config), loaded at the start and on SIGHUP.
+	Config string `env:"CONFIG"`
 }
 
 // migration are the settings of migrate.
@@ -116,7 +121,7 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("AKMATORI_TRUSTED_PROXIES: %w", err)
 	}
-	server, err := api.New(ctx, api.Config{
+	c := api.Config{
 		SessionLife: s.SessionLifetime, SessionIdle: s.SessionIdle, TrustedProxies: proxies,
 		StepUpRisk: s.StepUpRisk, StepUpWithin: s.StepUpWithin, ApproversNeedSecondFactor: s.ApproversNeedSecondFactor,
 		PublicListen: s.PublicListen, AgentListen: s.AgentListen, OpsListen: s.OpsListen, PublicURL: s.PublicURL,
@@ -127,11 +132,28 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		TLSCertFile: s.TLSCertFile, TLSKeyFile: s.TLSKeyFile,
 		GatewayURL: s.GatewayURL, ProxyURL: s.ProxyURL, Lease: s.Lease, Log: log,
 		Keep: postgres.Retention{Incidents: days(s.KeepIncidentsDays), Deliveries: days(s.KeepDeliveriesDays)},
-	})
+	}
+	if s.Config == "" {
+		server, err := api.New(ctx, c)
+		if err != nil {
+			return err
+		}
+		return server.Run(ctx)
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
+	r, err := reloads(ctx, s, log)
 	if err != nil {
 		return err
 	}
-	return server.Run(ctx)
+	defer r.DB.Close()
+	c.Configuration = r.Loaded
+	server, err := api.New(ctx, c)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, server, r, again)
 }
 
 // prefixes reads networks, or addresses, which are networks of one.

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/akmatori/akmatori/internal/casefile"
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/eval"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -36,9 +37,9 @@ type evalArgs struct {
 
 // modelFile is a provider as in a configuration file, with where its key is.
 type modelFile struct {
-	stack.FileProvider `yaml:",inline"`
-	KeyEnv             string `yaml:"key_env"`
-	KeyFile            string `yaml:"key_file"` // relative to the file
+	config.Provider `yaml:",inline"`
+	KeyEnv          string `yaml:"key_env"`
+	KeyFile         string `yaml:"key_file"` // relative to the file
 }
 
 // evaluate runs cases on a Postgres that is gone afterwards.
@@ -137,7 +138,7 @@ func readModel(path string) (*eval.Model, error) {
 	if err := yaml.UnmarshalWithOptions(data, &m, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	out := &eval.Model{Provider: m.FileProvider}
+	out := &eval.Model{Provider: m.Provider}
 	switch {
 	case m.KeyEnv != "" && m.KeyFile != "":
 		return nil, fmt.Errorf("%s: give key_env or key_file", path)

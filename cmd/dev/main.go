@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -117,12 +118,13 @@ func run(ctx context.Context, f flags, log *slog.Logger) error {
 		return err
 	}
 	for _, file := range files {
-		if err := file.Apply(ctx, db, state); err != nil {
+		if err := file.Apply(ctx, db, state.Keys()); err != nil {
 			return fmt.Errorf("configuration: %w", err)
 		}
 	}
 	if f.Config != "" {
-		reloads := &stack.Reloads{Path: f.Config, Env: os.LookupEnv, DB: db, State: state, Log: log}
+		reloads := &config.Reloads{Path: f.Config, Env: os.LookupEnv, DB: db, Log: log,
+			Keys: func() (config.Keys, error) { return state.Keys(), nil }}
 		if err := reloads.Load(ctx); err != nil {
 			return err
 		}
@@ -187,7 +189,7 @@ func fill(ctx context.Context, owner ops.Secret, f flags, log *slog.Logger) erro
 
 // extras starts what only a demo or a script needs, and gives their
 // configuration; the user's is loaded behind it.
-func extras(ctx context.Context, g *errgroup.Group, f flags, state *stack.State, log *slog.Logger) (files []*stack.File, demo *stack.Demo, err error) {
+func extras(ctx context.Context, g *errgroup.Group, f flags, state *stack.State, log *slog.Logger) (files []*config.File, demo *stack.Demo, err error) {
 	if f.LLMScript != "" || f.Demo {
 		scenario, err := scenario(f.LLMScript)
 		if err != nil {

@@ -13,8 +13,8 @@ import (
 	"sync"
 
 	"github.com/akmatori/akmatori/internal/casefile"
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
-	"github.com/akmatori/akmatori/internal/stack"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -43,7 +43,7 @@ type Database struct {
 
 // Model is a real one.
 type Model struct {
-	Provider stack.FileProvider
+	Provider config.Provider
 	Key      ops.Secret // empty: it wants none
 }
 

@@ -6,10 +6,10 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
-	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/stretchr/testify/require"
 )
 
@@ -25,7 +25,7 @@ func TestAModelIsMeasuredAndRecorded(t *testing.T) {
 	cases[0].Transcript = nil
 	in, out := 1.0, 2.0
 	conf := Config{Cases: cases, Dir: t.TempDir(), Record: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-		Model: &Model{Key: key, Provider: stack.FileProvider{Kind: "openai", Model: "m", BaseURL: vendor.URL + "/v1", AllowPrivate: true, PriceInput: &in, PriceOutput: &out}},
+		Model: &Model{Key: key, Provider: config.Provider{Kind: "openai", Model: "m", BaseURL: vendor.URL + "/v1", AllowPrivate: true, PriceInput: &in, PriceOutput: &out}},
 		Database: func(context.Context, string) (Database, error) {
 			db := pgtest.New(t)
 			return Database{API: db.API, Gateway: db.Gateway, Proxy: db.Proxy, Drop: func() error { return nil }}, nil

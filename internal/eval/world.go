@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/casefile"
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -82,7 +83,7 @@ func (w *world) run(ctx context.Context) (out outcome, err error) {
 		return out, err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	source := stack.FileSource{ID: ops.NewID(), Name: "eval", Kind: "webhook", Secret: ops.NewToken(ops.WebhookTokenPrefix)}
+	source := config.Source{ID: ops.NewID(), Name: "eval", Kind: "webhook", Secret: ops.NewToken(ops.WebhookTokenPrefix)}
 	if w.of.Sender != nil {
 		source.Kind = w.of.Sender.Kind
 	}
@@ -116,8 +117,8 @@ func (w *world) run(ctx context.Context) (out outcome, err error) {
 }
 
 // furnish starts model, hosts and Zabbix, and configures them, the source and the agent.
-func (w *world) furnish(ctx context.Context, g *errgroup.Group, db *postgres.DB, state *stack.State, source stack.FileSource) error {
-	file := stack.File{Sources: []stack.FileSource{source}}
+func (w *world) furnish(ctx context.Context, g *errgroup.Group, db *postgres.DB, state *stack.State, source config.Source) error {
+	file := config.File{Sources: []config.Source{source}}
 	if err := w.model(ctx, g, state, &file); err != nil {
 		return err
 	}
@@ -132,10 +133,10 @@ func (w *world) furnish(ctx context.Context, g *errgroup.Group, db *postgres.DB,
 		token := ops.NewToken("zbx-")
 		handler := fake.NewZabbix(*z, token)
 		g.Go(func() error { return serve.HTTP(ctx, l, handler, w.conf.Log) })
-		file.Credentials = append(file.Credentials, stack.FileCredential{Name: "zabbix", Kind: "zabbix_token", Secret: token, Targets: []string{z.Name}})
-		file.Targets = append(file.Targets, stack.FileTarget{Name: z.Name, Kind: "zabbix", URL: "http://" + l.Addr().String(), Credential: "zabbix"})
+		file.Credentials = append(file.Credentials, config.Credential{Name: "zabbix", Kind: "zabbix_token", Secret: token, Targets: []string{z.Name}})
+		file.Targets = append(file.Targets, config.Target{Name: z.Name, Kind: "zabbix", URL: "http://" + l.Addr().String(), Credential: "zabbix"})
 	}
-	if err := file.Apply(ctx, db, state); err != nil {
+	if err := file.Apply(ctx, db, state.Keys()); err != nil {
 		return err
 	}
 	agent, err := db.Agent(ctx, postgres.DefaultAgent)
@@ -166,13 +167,13 @@ func orInt(n, otherwise int) int {
 	return n
 }
 
-func (w *world) model(ctx context.Context, g *errgroup.Group, state *stack.State, file *stack.File) error {
+func (w *world) model(ctx context.Context, g *errgroup.Group, state *stack.State, file *config.File) error {
 	if m := w.conf.Model; m != nil {
 		p := m.Provider
 		p.Name, p.Default = "model", true
 		if !m.Key.Empty() {
 			p.Credential = "model"
-			file.Credentials = append(file.Credentials, stack.FileCredential{Name: "model", Kind: "llm_key", Secret: m.Key, Targets: []string{"model"}})
+			file.Credentials = append(file.Credentials, config.Credential{Name: "model", Kind: "llm_key", Secret: m.Key, Targets: []string{"model"}})
 		}
 		file.Providers = append(file.Providers, p)
 		return nil
@@ -225,7 +226,7 @@ func literally(v any) any {
 }
 
 // hosts starts the managed hosts, which all take one login.
-func (w *world) hosts(ctx context.Context, g *errgroup.Group, file *stack.File) error {
+func (w *world) hosts(ctx context.Context, g *errgroup.Group, file *config.File) error {
 	if len(w.of.Hosts) == 0 {
 		return nil
 	}
@@ -233,7 +234,7 @@ func (w *world) hosts(ctx context.Context, g *errgroup.Group, file *stack.File) 
 	if err != nil {
 		return err
 	}
-	cred := stack.FileCredential{Name: "login", Kind: "ssh_key", Secret: login}
+	cred := config.Credential{Name: "login", Kind: "ssh_key", Secret: login}
 	for _, h := range w.of.Hosts {
 		key, hostKey, err := fake.NewSSHKey()
 		if err != nil {
@@ -250,7 +251,7 @@ func (w *world) hosts(ctx context.Context, g *errgroup.Group, file *stack.File) 
 		}
 		g.Go(func() error { return host.Run(ctx) })
 		cred.Targets = append(cred.Targets, h.Name)
-		file.Targets = append(file.Targets, stack.FileTarget{Name: h.Name, Kind: "ssh", Address: host.Addr().IP.String(), Port: host.Addr().Port, User: "ops",
+		file.Targets = append(file.Targets, config.Target{Name: h.Name, Kind: "ssh", Address: host.Addr().IP.String(), Port: host.Addr().Port, User: "ops",
 			HostKey: hostKey, Credential: "login", Labels: h.Labels})
 	}
 	file.Credentials = append(file.Credentials, cred)
@@ -258,7 +259,7 @@ func (w *world) hosts(ctx context.Context, g *errgroup.Group, file *stack.File) 
 }
 
 // alert sends what the case's sender sends.
-func (w *world) alert(ctx context.Context, url string, source stack.FileSource) error {
+func (w *world) alert(ctx context.Context, url string, source config.Source) error {
 	body, err := w.body()
 	if err != nil {
 		return err

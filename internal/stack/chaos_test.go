@@ -18,6 +18,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/stack"
@@ -126,10 +127,10 @@ func mishaps(planned int) []mishap {
 // senders makes a source of each kind.
 func (c *cluster) senders() []*sender {
 	var all []*sender
-	f := stack.File{}
+	f := config.File{}
 	for _, m := range manners() {
 		s := &sender{manner: m, secret: ops.NewToken(ops.WebhookTokenPrefix), busy: make(chan struct{}, m.slots)}
-		src := stack.FileSource{ID: ops.NewID(), Name: "storm-" + m.kind, Kind: m.kind, Secret: s.secret}
+		src := config.Source{ID: ops.NewID(), Name: "storm-" + m.kind, Kind: m.kind, Secret: s.secret}
 		if m.sign != nil {
 			src.Auth = ops.AuthSignature
 		}

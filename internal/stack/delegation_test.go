@@ -15,10 +15,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
-	"github.com/akmatori/akmatori/internal/stack"
 )
 
 // family is a cluster whose investigator asks the reviewer, which has a model of
@@ -56,10 +56,10 @@ func newFamilyOf(t *testing.T, asked string, rules ...string) *family {
 		model.ServeHTTP(w, r)
 	}))
 	t.Cleanup(vendor.Close)
-	f.configure(stack.File{
-		Credentials: []stack.FileCredential{{Name: "second", Kind: "llm_key", Secret: key, Targets: []string{"second"}}},
-		Providers:   []stack.FileProvider{{Name: "second", Kind: "openai", BaseURL: vendor.URL + "/v1", Model: "scripted", Credential: "second", AllowPrivate: true}},
-		Agents: []stack.FileAgent{
+	f.configure(config.File{
+		Credentials: []config.Credential{{Name: "second", Kind: "llm_key", Secret: key, Targets: []string{"second"}}},
+		Providers:   []config.Provider{{Name: "second", Kind: "openai", BaseURL: vendor.URL + "/v1", Model: "scripted", Credential: "second", AllowPrivate: true}},
+		Agents: []config.Agent{
 			{ID: postgres.DefaultAgent, Rules: []string{"allow:ssh_execute(df *)", "deny:*"}, SubAgents: []string{"reviewer"}},
 			{ID: "reviewer", Provider: "second", Rules: rules},
 		},

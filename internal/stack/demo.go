@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/serve"
@@ -46,10 +47,10 @@ func NewScript(ctx context.Context, scenario fake.Scenario, state *State, log *s
 var scriptPaths = map[string]string{"openai": "/v1", "openai-compatible": "/v1", "openrouter": "/api/v1", "anthropic": "", "google": ""}
 
 // Config makes the scripted model the default provider.
-func (s *Script) Config() *File {
-	return &File{
-		Credentials: []FileCredential{{Name: "scripted-model", Kind: "llm_key", Secret: s.key, Targets: []string{"scripted"}}},
-		Providers: []FileProvider{{Name: "scripted", Kind: s.kind, BaseURL: "http://" + s.listener.Addr().String() + scriptPaths[s.kind],
+func (s *Script) Config() *config.File {
+	return &config.File{
+		Credentials: []config.Credential{{Name: "scripted-model", Kind: "llm_key", Secret: s.key, Targets: []string{"scripted"}}},
+		Providers: []config.Provider{{Name: "scripted", Kind: s.kind, BaseURL: "http://" + s.listener.Addr().String() + scriptPaths[s.kind],
 			Model: "scripted", Credential: "scripted-model", Default: true, AllowPrivate: true}},
 	}
 }
@@ -113,12 +114,12 @@ func keyPair(state *State, name string) (pair, error) {
 }
 
 // Config is the demo's source, credential and target.
-func (d *Demo) Config() *File {
+func (d *Demo) Config() *config.File {
 	addr := d.host.Addr()
-	return &File{
-		Sources:     []FileSource{{ID: d.source, Name: "demo-alertmanager", Kind: "alertmanager", Secret: d.secret}},
-		Credentials: []FileCredential{{Name: "demo-login", Kind: "ssh_key", Secret: d.login, Targets: []string{DemoTarget}}},
-		Targets: []FileTarget{{Name: DemoTarget, Kind: "ssh", Address: addr.IP.String(), Port: addr.Port, User: "akmatori",
+	return &config.File{
+		Sources:     []config.Source{{ID: d.source, Name: "demo-alertmanager", Kind: "alertmanager", Secret: d.secret}},
+		Credentials: []config.Credential{{Name: "demo-login", Kind: "ssh_key", Secret: d.login, Targets: []string{DemoTarget}}},
+		Targets: []config.Target{{Name: DemoTarget, Kind: "ssh", Address: addr.IP.String(), Port: addr.Port, User: "akmatori",
 			HostKey: d.hostKey, Credential: "demo-login", Labels: map[string]string{"env": "demo"}}},
 	}
 }

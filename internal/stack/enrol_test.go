@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
-	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/akmatori/akmatori/internal/tool/sshtest"
 	"github.com/stretchr/testify/require"
 )
@@ -20,9 +20,9 @@ func TestEnrolment(t *testing.T) {
 	gate, s := sshtest.New(t), sshtest.New(t)
 	c := prepare(t, "name: none\nmodel: none\nturns: [{text: nothing}]\n")
 	jump := gate.Target("gate")
-	c.configure(stack.File{
-		Credentials: []stack.FileCredential{{Name: "gate-key", Kind: "ssh_key", Secret: gate.Key, Targets: []string{"gate"}}},
-		Targets:     []stack.FileTarget{{Name: "gate", Kind: "ssh", Address: jump.Address, Port: jump.Port, User: jump.User, HostKey: jump.HostKey, Credential: "gate-key"}},
+	c.configure(config.File{
+		Credentials: []config.Credential{{Name: "gate-key", Kind: "ssh_key", Secret: gate.Key, Targets: []string{"gate"}}},
+		Targets:     []config.Target{{Name: "gate", Kind: "ssh", Address: jump.Address, Port: jump.Port, User: jump.User, HostKey: jump.HostKey, Credential: "gate-key"}},
 	})
 	c.startAll()
 	c.procs["mcp"].ready()

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/akmatori/akmatori/internal/casefile"
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
-	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/stretchr/testify/require"
 )
 
@@ -47,9 +47,9 @@ func TestInjectedOutputReachesNothing(t *testing.T) {
 	}}, token))
 	t.Cleanup(zabbix.Close)
 	c.secrets = append(c.secrets, token)
-	c.configure(stack.File{
-		Credentials: []stack.FileCredential{{Name: "zabbix", Kind: "zabbix_token", Secret: token, Targets: []string{"zabbix"}}},
-		Targets:     []stack.FileTarget{{Name: "zabbix", Kind: "zabbix", URL: zabbix.URL, Credential: "zabbix"}},
+	c.configure(config.File{
+		Credentials: []config.Credential{{Name: "zabbix", Kind: "zabbix_token", Secret: token, Targets: []string{"zabbix"}}},
+		Targets:     []config.Target{{Name: "zabbix", Kind: "zabbix", URL: zabbix.URL, Credential: "zabbix"}},
 	})
 	c.obeys("Disk is filling", map[string]int{"df -h": 1}, "c1", "c2")
 }

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
-	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
@@ -29,8 +29,8 @@ func TestEachKindOfModel(t *testing.T) {
 	stored, err := c.db.Providers(t.Context())
 	require.NoError(t, err)
 	vendor := strings.TrimSuffix(stored[0].BaseURL, "/v1")
-	provider := func(kind, base string) stack.FileProvider {
-		return stack.FileProvider{Name: "model", Kind: kind, BaseURL: base, Model: "scripted", Credential: "model", Default: true, AllowPrivate: true,
+	provider := func(kind, base string) config.Provider {
+		return config.Provider{Name: "model", Kind: kind, BaseURL: base, Model: "scripted", Credential: "model", Default: true, AllowPrivate: true,
 			Effort: "medium", PriceInput: new(2.5), PriceOutput: new(10.0)}
 	}
 	// investigate has one incident looked into, and gives what the model said.
@@ -60,7 +60,7 @@ func TestEachKindOfModel(t *testing.T) {
 		return said, notices
 	}
 	for kind, path := range map[string]string{"openai": "/v1", "openai-compatible": "/v1", "openrouter": "/api/v1", "anthropic": "", "google": ""} {
-		c.configure(stack.File{Providers: []stack.FileProvider{provider(kind, vendor+path)}})
+		c.configure(config.File{Providers: []config.Provider{provider(kind, vendor+path)}})
 		said, _ := investigate("Disk-" + kind)
 		for _, m := range said {
 			require.Equal(t, "model", m.Usage.Provider)
@@ -75,8 +75,8 @@ func TestEachKindOfModel(t *testing.T) {
 	spare := provider("anthropic", vendor)
 	spare.Name, spare.Default = "spare", false
 	spare.Credential = "spare"
-	c.configure(stack.File{Credentials: []stack.FileCredential{{Name: "spare", Kind: "llm_key", Secret: c.modelKey, Targets: []string{"spare"}}},
-		Providers: []stack.FileProvider{away, spare}})
+	c.configure(config.File{Credentials: []config.Credential{{Name: "spare", Kind: "llm_key", Secret: c.modelKey, Targets: []string{"spare"}}},
+		Providers: []config.Provider{away, spare}})
 	said, notices := investigate("Disk-fallback")
 	require.Contains(t, notices, "The run goes on with provider spare (scripted).")
 	for _, m := range said {
@@ -106,7 +106,7 @@ func TestModelAwayForAnHour(t *testing.T) {
 		forward.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)
-	c.configure(stack.File{Providers: []stack.FileProvider{{Name: "model", Kind: "openai-compatible", BaseURL: front.URL + "/v1", Model: "scripted", Credential: "model",
+	c.configure(config.File{Providers: []config.Provider{{Name: "model", Kind: "openai-compatible", BaseURL: front.URL + "/v1", Model: "scripted", Credential: "model",
 		Default: true, AllowPrivate: true, Patience: 1, Wait: 60}}})
 	c.atTurn(2, func() { down.Store(true) }) // the first to get so far has paid for a turn
 	c.startAll()

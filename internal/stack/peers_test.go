@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
-	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/stretchr/testify/require"
 )
 
@@ -120,23 +120,23 @@ func (c *cluster) sshTargets(sshd map[string]string, count string) {
 		require.NoError(t, err)
 		return ops.NewSecret(string(data))
 	}
-	target := func(name, port, credential, jump string) stack.FileTarget {
+	target := func(name, port, credential, jump string) config.Target {
 		n, err := strconv.Atoi(sshd[port])
 		require.NoError(t, err)
-		return stack.FileTarget{Name: name, Address: "127.0.0.1", Port: n, User: sshd["SSH_USER"], HostKey: pinned(sshd[port]),
+		return config.Target{Name: name, Address: "127.0.0.1", Port: n, User: sshd["SSH_USER"], HostKey: pinned(sshd[port]),
 			Credential: credential, Jump: jump}
 	}
-	c.configure(stack.File{
-		Credentials: []stack.FileCredential{
+	c.configure(config.File{
+		Credentials: []config.Credential{
 			{Name: "login", Kind: "ssh_key", Secret: secret("SSH_KEY"), Targets: []string{"direct", "jumped", "changed"}},
 			{Name: "jump", Kind: "ssh_key", Secret: secret("SSH_JUMP_KEY"), Targets: []string{"jump"}},
 		},
-		Targets: []stack.FileTarget{
+		Targets: []config.Target{
 			target("jump", "SSH_JUMP_PORT", "jump", ""),
 			target("direct", "SSH_PORT", "login", ""),
 			target("jumped", "SSH_PORT", "login", "jump"),
 			target("changed", "SSH_MISMATCH_PORT", "login", ""),
 		},
-		Agents: []stack.FileAgent{{ID: "investigator", Rules: []string{"allow:ssh_hosts", "allow:ssh_execute(mktemp -p " + count + " ?*)", "deny:*"}}}, // what is not allowed is not asked
+		Agents: []config.Agent{{ID: "investigator", Rules: []string{"allow:ssh_hosts", "allow:ssh_execute(mktemp -p " + count + " ?*)", "deny:*"}}}, // what is not allowed is not asked
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
-	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 )
@@ -28,10 +28,10 @@ func TestPeerZabbix(t *testing.T) {
 
 	c := prepare(t, idle)
 	source, secret, token := ops.NewID(), ops.NewToken(ops.WebhookTokenPrefix), ops.NewSecret(facts["ZABBIX_API_TOKEN"])
-	c.configure(stack.File{
-		Sources:     []stack.FileSource{{ID: source, Name: "zabbix", Kind: "zabbix", Secret: secret}},
-		Credentials: []stack.FileCredential{{Name: "zabbix", Kind: "zabbix_token", Secret: token, Targets: []string{"zabbix"}}},
-		Targets:     []stack.FileTarget{{Name: "zabbix", Kind: "zabbix", URL: facts["ZABBIX_URL"], Credential: "zabbix"}},
+	c.configure(config.File{
+		Sources:     []config.Source{{ID: source, Name: "zabbix", Kind: "zabbix", Secret: secret}},
+		Credentials: []config.Credential{{Name: "zabbix", Kind: "zabbix_token", Secret: token, Targets: []string{"zabbix"}}},
+		Targets:     []config.Target{{Name: "zabbix", Kind: "zabbix", URL: facts["ZABBIX_URL"], Credential: "zabbix"}},
 	})
 	c.procs["mcp"].start()
 	c.procs["api"].start()

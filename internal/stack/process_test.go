@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/fake"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -178,17 +179,17 @@ func (c *cluster) vendor(scenario string) {
 	t.Cleanup(vendor.Close)
 	c.secrets, c.modelKey = append(c.secrets, key), key
 	c.source = ops.NewID()
-	c.configure(stack.File{
-		Sources:     []stack.FileSource{{ID: c.source, Name: "am", Kind: "alertmanager", Secret: c.webhook}},
-		Credentials: []stack.FileCredential{{Name: "model", Kind: "llm_key", Secret: key, Targets: []string{"model"}}},
-		Providers: []stack.FileProvider{{Name: "model", Kind: "openai-compatible", BaseURL: vendor.URL + "/v1", Model: "scripted", Credential: "model",
+	c.configure(config.File{
+		Sources:     []config.Source{{ID: c.source, Name: "am", Kind: "alertmanager", Secret: c.webhook}},
+		Credentials: []config.Credential{{Name: "model", Kind: "llm_key", Secret: key, Targets: []string{"model"}}},
+		Providers: []config.Provider{{Name: "model", Kind: "openai-compatible", BaseURL: vendor.URL + "/v1", Model: "scripted", Credential: "model",
 			Default: true, AllowPrivate: true}},
 	})
 }
 
-func (c *cluster) configure(f stack.File) {
+func (c *cluster) configure(f config.File) {
 	c.t.Helper()
-	require.NoError(c.t, f.Apply(c.t.Context(), c.db, c.state))
+	require.NoError(c.t, f.Apply(c.t.Context(), c.db, c.state.Keys()))
 }
 
 // demoHost starts a managed host that counts what it executes.
@@ -209,9 +210,9 @@ func (c *cluster) host(answer fake.Answer) {
 	go func() { defer close(ended); _ = host.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-ended })
 	c.secrets = append(c.secrets, login)
-	c.configure(stack.File{
-		Credentials: []stack.FileCredential{{Name: "login", Kind: "ssh_key", Secret: login, Targets: []string{"demo-host"}}},
-		Targets: []stack.FileTarget{{Name: "demo-host", Address: host.Addr().IP.String(), Port: host.Addr().Port, User: "ops",
+	c.configure(config.File{
+		Credentials: []config.Credential{{Name: "login", Kind: "ssh_key", Secret: login, Targets: []string{"demo-host"}}},
+		Targets: []config.Target{{Name: "demo-host", Address: host.Addr().IP.String(), Port: host.Addr().Port, User: "ops",
 			HostKey: hostPublic, Credential: "login"}},
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/seal"
@@ -51,6 +52,11 @@ func LoadState(dir string) (*State, error) {
 		return nil, err
 	}
 	return s, s.audit()
+}
+
+// Keys are those that a configuration file is loaded with.
+func (s *State) Keys() config.Keys {
+	return config.Keys{Tools: s.ToolsPublic, Egress: s.EgressPublic, API: s.APIKey}
 }
 
 // audit makes the keys of the audit and the folder of its heads.

@@ -16,11 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/gateway"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/postgres/pgtest"
-	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 	"github.com/stretchr/testify/require"
@@ -49,7 +49,7 @@ func TestToolServers(t *testing.T) {
 
 	file := filepath.Join(c.dir, "tools.yaml")
 	ca := strings.ReplaceAll(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: status.Certificate().Raw})), "\n", "\n      ")
-	config := `
+	text := `
 credentials:
   - {name: status-key, kind: http_bearer, secret: ` + secret + `, targets: [127.0.0.1]}
 tool_servers:
@@ -70,24 +70,24 @@ tool_servers:
             - {name: name, in: path, type: string, required: true, description: which, max_length: 50}
   - {name: other, kind: mcp, url: "` + mcpServer.URL + `/mcp", allow_http: true, allow_private: true, commands: {say: "-", run_shell: command}}
 `
-	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	for range 2 { // loading it again changes nothing
-		f, err := stack.ReadFile(file, nil)
+		f, err := config.Read(file, nil)
 		require.NoError(t, err)
 		c.configure(*f)
 	}
 	for wrong, want := range map[string]string{
-		strings.Replace(config, "path: /services", "pfad: /services", 1):                                                            "pfad",
-		strings.Replace(config, "method: GET", "method: POST", 1):                                                                   "set mutates",
-		strings.Replace(config, "name: status\n", "name: ssh\n", 1):                                                                 "own tools",
-		strings.Replace(config, "kind: mcp", "kind: http", 1):                                                                       "commands is of a server of MCP",
-		strings.Replace(config, "- name: service", "- command: nome\n        name: service", 1):                                     "no parameter nome",
-		strings.Replace(strings.Replace(config, "kind: mcp", "kind: http", 1), `, commands: {say: "-", run_shell: command}`, "", 1): "already",
+		strings.Replace(text, "path: /services", "pfad: /services", 1):                                                            "pfad",
+		strings.Replace(text, "method: GET", "method: POST", 1):                                                                   "set mutates",
+		strings.Replace(text, "name: status\n", "name: ssh\n", 1):                                                                 "own tools",
+		strings.Replace(text, "kind: mcp", "kind: http", 1):                                                                       "commands is of a server of MCP",
+		strings.Replace(text, "- name: service", "- command: nome\n        name: service", 1):                                     "no parameter nome",
+		strings.Replace(strings.Replace(text, "kind: mcp", "kind: http", 1), `, commands: {say: "-", run_shell: command}`, "", 1): "already",
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(wrong), 0o600))
-		f, err := stack.ReadFile(file, nil)
+		f, err := config.Read(file, nil)
 		require.NoError(t, err)
-		require.ErrorContains(t, f.Apply(t.Context(), c.db, c.state), want)
+		require.ErrorContains(t, f.Apply(t.Context(), c.db, c.state.Keys()), want)
 	}
 	c.secrets = append(c.secrets, ops.NewSecret(secret))
 	c.startAll()
@@ -233,7 +233,7 @@ func TestGatewayIsKilledDuringHundredCalls(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 	}))
 	t.Cleanup(api.Close)
-	c.configure(stack.File{ToolServers: []stack.FileToolServer{{Name: "counter", Kind: "http", URL: api.URL, AllowPrivate: true,
+	c.configure(config.File{ToolServers: []config.ToolServer{{Name: "counter", Kind: "http", URL: api.URL, AllowPrivate: true,
 		CA: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})),
 		Tools: []map[string]any{{"name": "add", "mutates": true, "http": map[string]any{"description": "Adds one.", "method": "POST", "path": "/add/{n}", "params": []any{
 			map[string]any{"name": "n", "in": "path", "type": "integer", "required": true, "description": "which"}}}}}}}})

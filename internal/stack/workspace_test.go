@@ -184,6 +184,12 @@ func TestWorkspaceApprovalDeniedExpiredAndVoid(t *testing.T) {
 	require.Contains(t, c.newest(ops.EventToolResult), "nobody gave it in time")
 
 	a = again()
+	_, err = owner.Exec(t.Context(), `UPDATE approvals SET state = 'approved', decided_at = now() - interval '16 minutes', expires_at = now() - interval '1 minute' WHERE id = $1`, a.ID)
+	require.NoError(t, err)
+	c.done()
+	require.Contains(t, c.newest(ops.EventToolResult), "it was approved, but came too late")
+
+	a = again()
 	status, _ := c.send("POST", "/api/v1/incidents/1/cancel", nil)
 	require.Equal(t, 200, status)
 	require.Eventually(t, func() bool {
@@ -202,7 +208,7 @@ func TestWorkspaceApprovalDeniedExpiredAndVoid(t *testing.T) {
 	require.Equal(t, ops.RunConcluded, c.done().Investigation)
 	var page struct{ Items []ops.Approval }
 	require.NoError(t, json.Unmarshal(c.get("/api/v1/approvals"), &page))
-	require.Len(t, page.Items, 4)
+	require.Len(t, page.Items, 5)
 }
 
 // newest is the last event of a kind about the call c2.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
 	"github.com/akmatori/akmatori/internal/stack"
@@ -86,18 +87,18 @@ func setUp(ctx context.Context, db *postgres.DB, state *stack.State) (*webhook, 
 	if w.secret, err = keep("source.secret", func() (ops.Secret, error) { return ops.NewToken(ops.WebhookTokenPrefix), nil }); err != nil {
 		return nil, err
 	}
-	file := &stack.File{
-		Sources: []stack.FileSource{{ID: w.source, Name: "demo-alertmanager", Kind: "alertmanager", Secret: w.secret}},
-		Credentials: []stack.FileCredential{
+	file := &config.File{
+		Sources: []config.Source{{ID: w.source, Name: "demo-alertmanager", Kind: "alertmanager", Secret: w.secret}},
+		Credentials: []config.Credential{
 			{Name: "demo-login", Kind: "ssh_key", Secret: k.login.private, Targets: []string{target}},
 			{Name: "demo-model", Kind: "llm_key", Secret: k.model, Targets: []string{"demo-model"}},
 		},
-		Targets: []stack.FileTarget{{Name: target, Kind: "ssh", Address: worldName, Port: hostPort, User: "akmatori",
+		Targets: []config.Target{{Name: target, Kind: "ssh", Address: worldName, Port: hostPort, User: "akmatori",
 			HostKey: k.host.public, Credential: "demo-login", Labels: map[string]string{"env": "demo"}}},
-		Providers: []stack.FileProvider{{Name: "demo-model", Kind: "openai", BaseURL: "http://" + worldName + ":" + modelPort + "/v1",
+		Providers: []config.Provider{{Name: "demo-model", Kind: "openai", BaseURL: "http://" + worldName + ":" + modelPort + "/v1",
 			Model: "scripted", Credential: "demo-model", Default: true, AllowPrivate: true}},
 	}
-	return w, file.Apply(ctx, db, state)
+	return w, file.Apply(ctx, db, state.Keys())
 }
 
 func secret(name string) (ops.Secret, error) {

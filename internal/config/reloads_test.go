@@ -1,4 +1,4 @@
-package stack_test
+package config_test
 
 import (
 	"context"
@@ -13,8 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/akmatori/akmatori/internal/postgres"
-	"github.com/akmatori/akmatori/internal/postgres/pgtest"
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/stack"
 	"github.com/akmatori/akmatori/internal/testlog"
 )
@@ -23,16 +22,13 @@ import (
 // one that is wrong leaves what was loaded before, and everybody can see it.
 func TestThreatsConfiguration(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.New(t)
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: pg.API, App: "test"})
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
+	db := database(t)
 	state, err := stack.LoadState(t.TempDir())
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "akmatori.yaml")
-	env := map[string]string{"LOGIN": "ops", "SECRET": "from-the-environment: [\n#", "EMPTY": ""}
+	env := map[string]string{"LOGIN": "ops", "SECRET": "from-the-environment: [ #", "EMPTY": ""}
 	log := &testlog.Log{}
-	r := &stack.Reloads{Path: path, DB: db, State: state, Log: slog.New(slog.NewJSONHandler(log, nil)),
+	r := &config.Reloads{Path: path, DB: db, Keys: func() (config.Keys, error) { return state.Keys(), nil }, Log: slog.New(slog.NewJSONHandler(log, nil)),
 		Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }}
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
 	const good = `

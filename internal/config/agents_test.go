@@ -1,4 +1,4 @@
-package stack_test
+package config_test
 
 import (
 	"os"
@@ -7,27 +7,23 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/postgres"
-	"github.com/akmatori/akmatori/internal/postgres/pgtest"
-	"github.com/akmatori/akmatori/internal/stack"
 )
 
 // What is wrong in a configuration file is named, and nothing of it is a rule.
 func TestThreatsAgentsInAFile(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.New(t)
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: pg.API, App: "test"})
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
+	db := database(t)
 	load := func(t *testing.T, text string) error {
 		t.Helper()
 		name := filepath.Join(t.TempDir(), "akmatori.yaml")
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
-		f, err := stack.ReadFile(name, nil)
+		f, err := config.Read(name, nil)
 		if err != nil {
 			return err
 		}
-		return f.Apply(t.Context(), db, &stack.State{})
+		return f.Apply(t.Context(), db, config.Keys{})
 	}
 	for _, c := range []struct{ id, text, says string }{
 		{"A1", "agents:\n- id: a1\n  permision: []\n", "permision"},

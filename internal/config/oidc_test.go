@@ -1,4 +1,4 @@
-package stack_test
+package config_test
 
 import (
 	"os"
@@ -7,20 +7,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/akmatori/akmatori/internal/config"
 	"github.com/akmatori/akmatori/internal/ops"
-	"github.com/akmatori/akmatori/internal/postgres"
-	"github.com/akmatori/akmatori/internal/postgres/pgtest"
 	"github.com/akmatori/akmatori/internal/seal"
-	"github.com/akmatori/akmatori/internal/stack"
 )
 
 // TestAProviderInAFile: it is stored with its secret sealed, and checked first.
 func TestAProviderInAFile(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.New(t)
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: pg.API, App: "test"})
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
+	db := database(t)
 	key, _, err := seal.GenerateKey(ops.ZoneAPI)
 	require.NoError(t, err)
 	text, err := key.Text()
@@ -28,9 +23,9 @@ func TestAProviderInAFile(t *testing.T) {
 	load := func(text2 string) error {
 		name := filepath.Join(t.TempDir(), "akmatori.yaml")
 		require.NoError(t, os.WriteFile(name, []byte(text2), 0o600))
-		f, err := stack.ReadFile(name, nil)
+		f, err := config.Read(name, nil)
 		require.NoError(t, err)
-		return f.Apply(t.Context(), db, &stack.State{APIKey: text})
+		return f.Apply(t.Context(), db, config.Keys{API: text})
 	}
 	require.ErrorContains(t, load("oidc:\n  name: Example\n  issuer: http://login.example.com\n  client_id: a\n"), "needs https")
 	require.ErrorContains(t, load("oidc:\n  name: Example\n  issuer: https://login.example.com\n  client_id: a\n  groups: {ops: [nope]}\n"), "there is no role")

@@ -1,4 +1,4 @@
-package stack
+package config
 
 import (
 	"bytes"
@@ -15,9 +15,9 @@ import (
 	"github.com/akmatori/akmatori/internal/toolspec"
 )
 
-// FileToolServer is an HTTP API with its tools, or a server of MCP, whose tools
+// ToolServer is an HTTP API with its tools, or a server of MCP, whose tools
 // somebody must look at and accept.
-type FileToolServer struct {
+type ToolServer struct {
 	Name         string `yaml:"name"`
 	Kind         string `yaml:"kind"` // http, mcp
 	URL          string `yaml:"url"`
@@ -44,7 +44,7 @@ type fileTool struct {
 	HTTP     *ops.HTTPTool `json:"http"`
 }
 
-func applyToolServer(ctx context.Context, db *postgres.DB, f FileToolServer) error {
+func applyToolServer(ctx context.Context, db *postgres.DB, f ToolServer) error {
 	want := ops.ToolServer{ID: ops.NewID(), Name: f.Name, Kind: f.Kind, Tools: []ops.ServerTool{}, CreatedAt: time.Now().UTC()}
 	fill := func(s *ops.ToolServer) {
 		s.URL, s.CA, s.Credential, s.Header, s.AllowHTTP, s.AllowPrivate, s.Enabled = f.URL, f.CA, f.Credential, f.Header, f.AllowHTTP, f.AllowPrivate, !f.Disabled
@@ -84,13 +84,24 @@ func applyToolServer(ctx context.Context, db *postgres.DB, f FileToolServer) err
 		if known.Kind != f.Kind {
 			return fmt.Errorf("it is there already, as one of kind %s", known.Kind)
 		}
-		_, err := db.ChangeToolServer(ctx, known.ID, 0, func(s *ops.ToolServer) error {
+		change := func(s *ops.ToolServer) error {
 			if fill(s); f.Kind == ops.ToolServerHTTP {
 				s.Tools = want.Tools
 			}
 			declare(s, f.Commands)
 			return toolspec.Check(*s)
-		})
+		}
+		now := known
+		now.Tools = slices.Clone(known.Tools)
+		if err := change(&now); err != nil {
+			return err
+		}
+		before, err1 := json.Marshal(known)
+		after, err2 := json.Marshal(now)
+		if err1 == nil && err2 == nil && bytes.Equal(before, after) {
+			return nil // a new revision would take what people work on from them
+		}
+		_, err := db.ChangeToolServer(ctx, known.ID, 0, change)
 		return err
 	}
 	return db.CreateToolServer(ctx, want)

@@ -1,4 +1,4 @@
-package stack_test
+package config_test
 
 import (
 	"os"
@@ -7,19 +7,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/akmatori/akmatori/internal/postgres"
-	"github.com/akmatori/akmatori/internal/postgres/pgtest"
-	"github.com/akmatori/akmatori/internal/stack"
+	"github.com/akmatori/akmatori/internal/config"
 )
 
 // Skills and runbooks come from folders beside the configuration file, and again
 // only if they have changed.
 func TestGuidanceInAFile(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.New(t)
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: pg.API, App: "test"})
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
+	db := database(t)
 	dir := t.TempDir()
 	write := func(name, text string) {
 		name = filepath.Join(dir, name)
@@ -27,11 +22,11 @@ func TestGuidanceInAFile(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	}
 	load := func() error {
-		f, err := stack.ReadFile(filepath.Join(dir, "akmatori.yaml"), nil)
+		f, err := config.Read(filepath.Join(dir, "akmatori.yaml"), nil)
 		if err != nil {
 			return err
 		}
-		return f.Apply(t.Context(), db, &stack.State{})
+		return f.Apply(t.Context(), db, config.Keys{})
 	}
 	write("akmatori.yaml", "skills: [skills]\nrunbooks: [runbooks]\n")
 	require.ErrorContains(t, load(), "skills")

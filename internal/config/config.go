@@ -1,6 +1,7 @@
-package stack
+package config
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -21,16 +23,16 @@ import (
 	"github.com/akmatori/akmatori/internal/seal"
 )
 
-// File is configuration to load at the start. Loading it again changes what is
-// different and removes nothing. Unknown keys are errors.
+// File is configuration. Loading it again changes what is different and removes
+// nothing. Unknown keys are errors.
 type File struct {
-	Sources     []FileSource     `yaml:"sources"`
-	Credentials []FileCredential `yaml:"credentials"`
-	Targets     []FileTarget     `yaml:"targets"`
-	Providers   []FileProvider   `yaml:"providers"`
-	Agents      []FileAgent      `yaml:"agents"`
-	ToolServers []FileToolServer `yaml:"tool_servers"`
-	OIDC        *FileOIDC        `yaml:"oidc"`
+	Sources     []Source     `yaml:"sources"`
+	Credentials []Credential `yaml:"credentials"`
+	Targets     []Target     `yaml:"targets"`
+	Providers   []Provider   `yaml:"providers"`
+	Agents      []Agent      `yaml:"agents"`
+	ToolServers []ToolServer `yaml:"tool_servers"`
+	OIDC        *OIDC        `yaml:"oidc"`
 	// Skills are folders of skills, each a folder with a SKILL.md, or one itself;
 	// Runbooks are folders of *.md files. Both are relative to the configuration file.
 	Skills   []string `yaml:"skills"`
@@ -40,8 +42,8 @@ type File struct {
 	version  string   // of the text, by its content
 }
 
-// FileSource is a sender of alerts.
-type FileSource struct {
+// Source is a sender of alerts.
+type Source struct {
 	Name   string     `yaml:"name"`
 	Kind   string     `yaml:"kind"`
 	Secret ops.Secret `yaml:"secret"`
@@ -52,8 +54,8 @@ type FileSource struct {
 	ID string `yaml:"id"`
 }
 
-// FileCredential is a secret, given here or in a file of its own.
-type FileCredential struct {
+// Credential is a secret, given here or in a file of its own.
+type Credential struct {
 	Name       string     `yaml:"name"`
 	Kind       string     `yaml:"kind"`
 	Secret     ops.Secret `yaml:"secret"`
@@ -61,10 +63,10 @@ type FileCredential struct {
 	Targets    []string   `yaml:"targets"`
 }
 
-// FileTarget is a machine of the inventory, or a Zabbix instance, which has a
+// Target is a machine of the inventory, or a Zabbix instance, which has a
 // URL in place of address and port. Without a host key, the one that a person has
 // accepted for this address, port and jump host stays pinned.
-type FileTarget struct {
+type Target struct {
 	Name       string            `yaml:"name"`
 	Kind       string            `yaml:"kind"`
 	URL        string            `yaml:"url"`
@@ -78,9 +80,9 @@ type FileTarget struct {
 	Jump       string            `yaml:"jump"`
 }
 
-// FileProvider is an LLM endpoint, as of [ops.Provider]. Without a base_url it is
+// Provider is an LLM endpoint, as of [ops.Provider]. Without a base_url it is
 // where its vendor is.
-type FileProvider struct {
+type Provider struct {
 	Name         string   `yaml:"name"`
 	Kind         string   `yaml:"kind"`
 	BaseURL      string   `yaml:"base_url"`
@@ -99,10 +101,10 @@ type FileProvider struct {
 	Wait              int    `yaml:"wait"`     // minutes
 }
 
-// FileAgent is an agent. Rules that are left out keep those that are stored, as
+// Agent is an agent. Rules that are left out keep those that are stored, as
 // do skills, sub_agents, targets and credentials; for a new agent there are no
 // rules, so everything is asked, and all skills.
-type FileAgent struct {
+type Agent struct {
 	ID          string   `yaml:"id"`
 	Description string   `yaml:"description"`
 	Prompt      string   `yaml:"prompt"`
@@ -123,9 +125,9 @@ type FileAgent struct {
 	USD          float64       `yaml:"usd"`
 }
 
-// FileOIDC is the OpenID Connect provider that people sign in with, as of
+// OIDC is the OpenID Connect provider that people sign in with, as of
 // [ops.OIDCProvider].
-type FileOIDC struct {
+type OIDC struct {
 	Name          string              `yaml:"name"`
 	Issuer        string              `yaml:"issuer"`
 	ClientID      string              `yaml:"client_id"`
@@ -139,9 +141,9 @@ type FileOIDC struct {
 	Groups        map[string][]string `yaml:"groups"` // the roles of each
 }
 
-// ReadFile reads a configuration file. In its values ${NAME} is the variable of
+// Read reads a configuration file. In its values ${NAME} is the variable of
 // that name; one that is not set is an error. $${ is ${ itself.
-func ReadFile(path string, env Environment) (*File, error) {
+func Read(path string, env Environment) (*File, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -172,25 +174,35 @@ func ReadFile(path string, env Environment) (*File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("configuration %s: credential %s: %w", path, cred.Name, err)
 		}
-		c.Credentials[i].Secret = ops.NewSecret(string(data))
+		text := string(data)
+		if cred.Kind != "ssh_key" { // whose form has lines; of the others a file has one, and mostly ends it
+			text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+		}
+		c.Credentials[i].Secret = ops.NewSecret(text)
 	}
 	return &c, nil
 }
 
-// Apply makes the database say what c says, all of it or, if anything is wrong,
-// nothing. db is open as the api's role.
-func (c *File) Apply(ctx context.Context, db *postgres.DB, state *State) error {
-	return db.Atomically(ctx, func(db *postgres.DB) error { return c.apply(ctx, db, state) })
+// Keys are what secrets of a file are sealed with.
+type Keys struct {
+	Tools, Egress string     // public keys of these zones
+	API           ops.Secret // key ring of the zone api, for senders that sign and for OIDC
 }
 
-func (c *File) apply(ctx context.Context, db *postgres.DB, state *State) error {
+// Apply makes the database say what c says, all of it or, if anything is wrong,
+// nothing. db is open as the api's role.
+func (c *File) Apply(ctx context.Context, db *postgres.DB, keys Keys) error {
+	return db.Atomically(ctx, func(db *postgres.DB) error { return c.apply(ctx, db, keys) })
+}
+
+func (c *File) apply(ctx context.Context, db *postgres.DB, keys Keys) error {
 	for _, src := range c.Sources {
-		if err := applySource(ctx, db, state, src); err != nil {
+		if err := applySource(ctx, db, keys, src); err != nil {
 			return fmt.Errorf("source %q: %w", src.Name, err)
 		}
 	}
 	for _, cred := range c.Credentials {
-		if err := applyCredential(ctx, db, state, cred); err != nil {
+		if err := applyCredential(ctx, db, keys, cred); err != nil {
 			return fmt.Errorf("credential %s: %w", cred.Name, err)
 		}
 	}
@@ -218,7 +230,7 @@ func (c *File) apply(ctx context.Context, db *postgres.DB, state *State) error {
 		}
 	}
 	if c.OIDC != nil {
-		if err := c.OIDC.apply(ctx, db, state); err != nil {
+		if err := c.OIDC.apply(ctx, db, keys); err != nil {
 			return fmt.Errorf("oidc: %w", err)
 		}
 	}
@@ -229,28 +241,44 @@ func (c *File) apply(ctx context.Context, db *postgres.DB, state *State) error {
 }
 
 // apply stores the provider, with its secret sealed for the zone api.
-func (f *FileOIDC) apply(ctx context.Context, db *postgres.DB, state *State) error {
+func (f *OIDC) apply(ctx context.Context, db *postgres.DB, keys Keys) error {
 	p := ops.OIDCProvider{Name: f.Name, Issuer: f.Issuer, ClientID: f.ClientID, Scopes: f.Scopes, UsernameClaim: f.UsernameClaim, GroupsClaim: f.GroupsClaim,
-		Provision: f.Provision, Enabled: !f.Disabled, Passwords: f.Passwords}
+		Provision: f.Provision, Enabled: !f.Disabled, Passwords: f.Passwords, Groups: []ops.GroupRoles{}}
 	for _, group := range slices.Sorted(maps.Keys(f.Groups)) {
-		p.Groups = append(p.Groups, ops.GroupRoles{Group: group, Roles: f.Groups[group]})
+		p.Groups = append(p.Groups, ops.GroupRoles{Group: group, Roles: slices.Compact(slices.Sorted(slices.Values(f.Groups[group])))})
 	}
 	p.Complete()
 	if err := p.Check(); err != nil {
 		return err
+	}
+	stored, err := db.OIDC(ctx)
+	if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
+		return err
+	}
+	var ring seal.Ring
+	if !f.ClientSecret.Empty() {
+		if ring, err = seal.ParseRing(ops.ZoneAPI, keys.API); err != nil {
+			return err
+		}
+	}
+	p.ID, p.Secret, p.UpdatedAt = stored.ID, stored.Secret, stored.UpdatedAt
+	if reflect.DeepEqual(p, stored) && (f.ClientSecret.Empty() && p.Secret == nil || isSealed(ring, p.SecretCredential(p.Secret), f.ClientSecret)) {
+		return nil
 	}
 	return db.PutOIDC(ctx, p, func(ops.OIDCProvider) (string, []byte, error) {
 		p.ID = ops.NewID()
 		if f.ClientSecret.Empty() {
 			return p.ID, nil, nil
 		}
-		ring, err := seal.ParseRing(ops.ZoneAPI, state.APIKey)
-		if err != nil {
-			return "", nil, err
-		}
 		secret, err := ring.Public().Seal(p.SecretCredential(nil), f.ClientSecret)
 		return p.ID, secret, err
 	})
+}
+
+// isSealed says whether c is sealed with the newest key of the ring and has this secret.
+func isSealed(ring seal.Ring, c ops.Credential, secret ops.Secret) bool {
+	known, err := ring.Open(c)
+	return err == nil && known.Reveal() == secret.Reveal() && seal.KeyID(c.Sealed) == ring.Public().ID()
 }
 
 // applyProviders stores all of them before the fallbacks, which may name any.
@@ -278,7 +306,7 @@ func (c *File) applyProviders(ctx context.Context, db *postgres.DB) error {
 	return nil
 }
 
-func applySource(ctx context.Context, db *postgres.DB, state *State, f FileSource) error {
+func applySource(ctx context.Context, db *postgres.DB, keys Keys, f Source) error {
 	if f.Name == "" || f.Kind == "" || f.Secret.Empty() {
 		return errors.New("name, kind and secret are required")
 	}
@@ -298,14 +326,19 @@ func applySource(ctx context.Context, db *postgres.DB, state *State, f FileSourc
 		if err != nil {
 			return err
 		}
-		for _, known := range all { // the seal is bound to the id that the row has
-			if known.Name == f.Name {
-				src.ID = known.ID
-			}
+		i := slices.IndexFunc(all, func(known ops.Source) bool { return known.Name == f.Name })
+		if i < 0 {
+			i = slices.IndexFunc(all, func(known ops.Source) bool { return known.ID == f.ID })
 		}
-		ring, err := seal.ParseRing(ops.ZoneAPI, state.APIKey)
+		if i >= 0 { // the seal is bound to the id that the row has
+			src.ID, src.Secret.Sealed = all[i].ID, all[i].Secret.Sealed
+		}
+		ring, err := seal.ParseRing(ops.ZoneAPI, keys.API)
 		if err != nil {
 			return err
+		}
+		if isSealed(ring, src.SecretCredential(src.Secret.Sealed), f.Secret) {
+			break
 		}
 		if src.Secret.Sealed, err = ring.Public().Seal(src.SecretCredential(nil), f.Secret); err != nil {
 			return err
@@ -317,8 +350,8 @@ func applySource(ctx context.Context, db *postgres.DB, state *State, f FileSourc
 	return err
 }
 
-func applyCredential(ctx context.Context, db *postgres.DB, state *State, c FileCredential) error {
-	public := map[ops.Zone]string{ops.ZoneTools: state.ToolsPublic, ops.ZoneEgress: state.EgressPublic}[ops.CredentialKinds[c.Kind]]
+func applyCredential(ctx context.Context, db *postgres.DB, keys Keys, c Credential) error {
+	public := map[ops.Zone]string{ops.ZoneTools: keys.Tools, ops.ZoneEgress: keys.Egress}[ops.CredentialKinds[c.Kind]]
 	if public == "" {
 		return fmt.Errorf("there is no kind %q", c.Kind)
 	}
@@ -326,9 +359,34 @@ func applyCredential(ctx context.Context, db *postgres.DB, state *State, c FileC
 	if err != nil {
 		return err
 	}
-	return db.PutCredential(ctx, ops.Credential{Name: c.Name, Kind: c.Kind, Targets: c.Targets}, func(cred ops.Credential) ([]byte, error) {
-		return key.Seal(cred, c.Secret)
-	})
+	if c.Secret, err = (ops.CredentialSecret{Secret: c.Secret}).Of(c.Kind); err != nil {
+		return err
+	}
+	var ring seal.Ring // without one nothing is marked
+	if !keys.API.Empty() {
+		if ring, err = seal.ParseRing(ops.ZoneAPI, keys.API); err != nil {
+			return err
+		}
+	}
+	// Only its zone can open what is stored, so a mark says whether it is this secret.
+	// Another version would void what people have approved with the one that is there.
+	cred, mark, err := db.MarkedCredential(ctx, c.Name)
+	if err != nil && ops.CodeOf(err) != ops.CodeNotFound {
+		return err
+	}
+	if cred.Kind != c.Kind || !slices.Equal(cred.Targets, c.Targets) || seal.KeyID(cred.Sealed) != key.ID() || !ring.Marked(mark, cred, c.Secret) {
+		if err := db.PutCredential(ctx, ops.Credential{Name: c.Name, Kind: c.Kind, Targets: c.Targets}, func(next ops.Credential) ([]byte, error) {
+			cred = next
+			return key.Seal(next, c.Secret)
+		}); err != nil {
+			return err
+		}
+	}
+	newest, err := ring.Mark(cred, c.Secret)
+	if err != nil || bytes.Equal(newest, mark) {
+		return err
+	}
+	return db.MarkCredential(ctx, cred, newest)
 }
 
 // applyAgents stores all of them or none: who may ask whom is about all.
@@ -347,7 +405,7 @@ func (c *File) applyAgents(ctx context.Context, db *postgres.DB) error {
 	return nil
 }
 
-func agentOf(ctx context.Context, db *postgres.DB, a FileAgent) (ops.AgentDef, error) {
+func agentOf(ctx context.Context, db *postgres.DB, a Agent) (ops.AgentDef, error) {
 	def := ops.AgentDef{ID: a.ID, Description: a.Description, Prompt: a.Prompt, Provider: a.Provider, Rules: a.Rules, Tools: a.Tools,
 		Skills: a.Skills, SubAgents: a.SubAgents, Targets: a.Targets, Credentials: a.Credentials,
 		Limits: ops.Limits{Steps: a.Steps, ToolCalls: a.ToolCalls, Duration: a.Duration, OutputChars: a.OutputChars,

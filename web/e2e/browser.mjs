@@ -89,6 +89,20 @@ export async function shot(page, name, { full = true } = {}) {
   await page.screenshot({ path: join(folder, `${name}.png`), fullPage: full, animations: "disabled" });
 }
 
+/** Nothing is wider than the page, and on a phone no button is too small for a finger. */
+export async function fits(page, name) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert(over <= 0, `${name} is ${over} px too wide`);
+  if (page.viewportSize().width > narrow.width) return;
+  const small = await page.evaluate(() =>
+    [...document.querySelectorAll("button:not(.mantine-ActionIcon-root)")] // of those more takes a press than is seen
+      .map((b) => ({ box: b.getBoundingClientRect(), shown: b.checkVisibility(), name: b.ariaLabel ?? b.innerText }))
+      .filter((b) => b.shown && b.box.right > 0 && (b.box.height < 43.5 || b.box.width < 43.5))
+      .map((b) => `${b.name} (${Math.round(b.box.width)} × ${Math.round(b.box.height)})`),
+  );
+  assert(small.length === 0, `${name} has buttons that are too small for a finger: ${[...new Set(small)].join(", ")}`);
+}
+
 /** Waits until a function, called in the page or here, gives something true. */
 export async function until(what, run, ms = 10_000) {
   const end = Date.now() + ms;

@@ -479,6 +479,17 @@ plan("on a phone the menu opens and nothing is too wide", async () => {
   await close();
 });
 
+plan("a chart that is late to follow its box does not widen the page", async () => {
+  const { server, page, close } = await open();
+  await page.addInitScript(() => (ResizeObserver.prototype.observe = () => {}));
+  await page.goto(`${server.url}/`);
+  await page.locator("figure canvas").first().waitFor();
+  await page.setViewportSize(narrow);
+  assert((await page.evaluate(() => document.querySelector("figure canvas").clientWidth)) > narrow.width, "the canvas has followed");
+  assert((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, "it is too wide");
+  await close();
+});
+
 const started = Date.now();
 await Promise.all(
   Array.from({ length: 4 }, async () => {

@@ -63,7 +63,7 @@ function Row({ agent: a }: { agent: Agent }) {
         </h2>
         {a.description && <p className="dim">{inert(a.description)}</p>}
         <p className="faint">
-          {rules.length === 0 ? "Everything is asked." : `${count("allow")} rules allow, ${count("ask")} ask, ${count("deny")} deny; all else is asked.`}
+          {rules.length === 0 ? "Everything is asked." : `${count("allow")} rules allow, ${count("ask")} ask, ${count("deny")} deny; all else is ${rules.includes("deny:*") ? "denied" : "asked"}.`}
           {(a.tools ?? []).length > 0 && ` Has ${(a.tools ?? []).map(inert).join(", ")}.`}
           {(a.sub_agents ?? []).length > 0 && ` May ask ${(a.sub_agents ?? []).map(inert).join(", ")}.`}
         </p>

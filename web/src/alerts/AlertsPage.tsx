@@ -166,7 +166,7 @@ function Row({ alert: a, pick }: { alert: FeedAlert; pick: (label: string) => vo
             </span>
           )}
           <span className={css.when}>
-            <Ago at={a.first_seen ?? a.at} plain />
+            came <Ago at={a.first_seen ?? a.at} suffix=" ago" plain />
           </span>
         </span>
       </div>

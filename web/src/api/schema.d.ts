@@ -3324,7 +3324,7 @@ export interface components {
             allow_private?: boolean;
             /** @description Where the protocol begins, such as https://llm.example/v1; left out, the vendor's own. An openai-compatible one has none. */
             base_url?: string;
-            /** @description The name of a credential of kind llm_key. */
+            /** @description The name of a credential of kind llm_key; empty is none. Left out in a change, without key, it stays. */
             credential?: string;
             /** @description Used where nothing else is said. */
             default?: boolean;
@@ -3337,7 +3337,7 @@ export interface components {
             fallback?: string;
             /** @description Turn to it also when the vendor refuses the key or the account is used up. */
             fallback_on_account?: boolean;
-            /** @description In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays. */
+            /** @description In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays, unless credential is another one. */
             key?: string;
             /** @enum {string} */
             kind: "openai" | "anthropic" | "google" | "openrouter" | "openai-compatible";
@@ -4418,7 +4418,7 @@ export interface components {
             allow_private?: boolean;
             /** @description Where the protocol begins, such as https://llm.example/v1; left out, the vendor's own. An openai-compatible one has none. */
             base_url?: string;
-            /** @description The name of a credential of kind llm_key. */
+            /** @description The name of a credential of kind llm_key; empty is none. Left out in a change, without key, it stays. */
             credential?: string;
             /** @description Used where nothing else is said. */
             default?: boolean;
@@ -4431,7 +4431,7 @@ export interface components {
             fallback?: string;
             /** @description Turn to it also when the vendor refuses the key or the account is used up. */
             fallback_on_account?: boolean;
-            /** @description In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays. */
+            /** @description In place of credential: the key itself, which is sealed as a credential for this provider alone. Never shown again; left out in a change, it stays, unless credential is another one. */
             key?: string;
             /** @enum {string} */
             kind: "openai" | "anthropic" | "google" | "openrouter" | "openai-compatible";
@@ -4539,7 +4539,7 @@ export interface components {
             actions?: string[];
             /**
              * Format: date-time
-             * @description From then on it is worth nothing; never if it is left out.
+             * @description From then on it is worth nothing; never if it is left out, but no later than a token that makes it.
              */
             expires_at?: string;
             name: string;
@@ -5130,11 +5130,11 @@ export interface components {
             incident_number?: number;
             /** @description How the newest incident's stands. */
             investigation?: string;
-            /** @description The model: done when a test was answered, or an investigation has come to a result. */
+            /** @description The model: done when a test was answered, or the newest investigation that came to a result asked it. */
             provider: components["schemas"]["SetupStep"];
             /** @description Done when something of a sender was read. */
             source: components["schemas"]["SetupStep"];
-            /** @description Done when a login was taken, or an investigation has come to a result. */
+            /** @description Done when a login was taken, or the newest investigation that came to a result used it. */
             target: components["schemas"]["SetupStep"];
         };
         SetupStep: {

@@ -63,7 +63,7 @@ function List({ which, user }: { which: "pending" | "all"; user: { username: str
   return (
     <div className={css.list}>
       {all.map((a, i) => (
-        <ApprovalCard key={a.id} approval={a} who={user.username} mayDecide={user.actions.includes("approvals.decide")} keys={i === 0 && which === "pending"} showIncident />
+        <ApprovalCard key={a.id} approval={a} who={user.username} mayDecide={user.actions.includes("approvals.decide")} above={all.slice(0, i).map((b) => b.id).join()} keys={i === 0 && which === "pending"} showIncident />
       ))}
       {query.hasNextPage && (
         <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>

@@ -119,6 +119,43 @@ describe("ApprovalCard", () => {
     expect(decide).toHaveBeenCalledExactlyOnceWith("a1", { decision: "approve", digest: "d1" });
   });
 
+  it("does not take a key that is held for a second press", async () => {
+    const decide = card({ risk: "high" }, { keys: true });
+    show();
+    await userEvent.keyboard("{y>5/}{n>5/}");
+    button("Approve")?.focus();
+    await userEvent.keyboard("{Enter>5/}");
+    expect(decide).not.toHaveBeenCalled();
+    await userEvent.keyboard("{Enter}");
+    expect(decide).toHaveBeenCalledOnce();
+  });
+
+  it("decides nothing where it has come or moved just now", () => {
+    vi.useFakeTimers();
+    const among = (above: string) => (
+      <MantineProvider>
+        <QueryClientProvider client={new QueryClient()}>
+          <ApprovalCard approval={asked} who="ann" mayDecide above={above} />
+        </QueryClientProvider>
+      </MantineProvider>
+    );
+    const { rerender } = render(among(""));
+    show();
+    const both = () => [button("Approve")?.disabled, button("Deny")?.disabled];
+    expect(both()).toEqual([true, true]);
+    act(() => vi.advanceTimersByTime(1_000));
+    expect(both()).toEqual([false, false]);
+    rerender(among("a2"));
+    expect(both()).toEqual([true, true]);
+    act(() => vi.advanceTimersByTime(900));
+    rerender(among("a3,a2"));
+    act(() => vi.advanceTimersByTime(900));
+    expect(both(), "another came").toEqual([true, true]);
+    act(() => vi.advanceTimersByTime(100));
+    expect(both()).toEqual([false, false]);
+    vi.useRealTimers();
+  });
+
   it("lets nobody approve what they have asked for, unless the risk is low", () => {
     card({ requester: "user:ann" });
     show();
@@ -135,12 +172,14 @@ describe("ApprovalCard", () => {
   it("has nothing to press for those who may not, who have, and when it is over", () => {
     card({}, { mayDecide: false });
     card({ decisions: [{ username: "ann", approve: true, at: "2026-01-01T03:01:00Z" }], needed: 2 });
-    card({ state: "expired" });
+    card({ state: "expired", decided_at: "2026-01-01T04:00:01Z", expires_at: "2026-01-01T04:00:00Z" });
+    card({ state: "expired", decided_at: "2026-01-01T03:10:00Z", expires_at: "2026-01-01T03:25:00Z" });
     show();
     expect(button("Approve")).toBeNull();
     expect(button("Deny")).toBeNull();
     screen.getByText("1 of 2");
     screen.getByText(/nobody decided in time/);
+    screen.getByText(/approved, but the call came too late/);
   });
 
   it("F6 writes out what does not show", () => {

@@ -22,6 +22,12 @@ const states: Record<Approval["state"], string> = {
   void: "Void: its run has ended",
 };
 
+/** What became of a request: one that expired may have been approved in time, and its call came too late for that. */
+function ended(a: Approval) {
+  const late = a.state === "expired" && a.decided_at && Date.parse(a.decided_at) < Date.parse(a.expires_at);
+  return late ? "Expired: approved, but the call came too late" : states[a.state];
+}
+
 /** What of a call runs: the canonical command, what is done to a file of the workspace, or the arguments of a tool without either. */
 export function subjectOf(a: Pick<Approval, "command" | "arguments" | "tool" | "workspace">): string {
   return a.command || (a.workspace && fileCall(a.tool, a.arguments)?.whole) || JSON.stringify(a.arguments, null, 2);
@@ -32,10 +38,12 @@ export function subjectOf(a: Pick<Approval, "command" | "arguments" | "tool" | "
  * on the screen; deny is first, so that no press lands on approve by habit.
  * `keys` gives this card the keys y and n, each pressed twice.
  */
-export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIncident = false }: {
+export function ApprovalCard({ approval: a, who, mayDecide, above, keys = false, showIncident = false }: {
   approval: Approval;
   who: string;
   mayDecide: boolean;
+  /** The cards above it: with them it moves. */
+  above?: string;
   keys?: boolean;
   showIncident?: boolean;
 }) {
@@ -46,6 +54,7 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
   const [asks, setAsks] = useState(false); // for the password
   const [sure, setSure] = useState<"" | "approve" | "deny">("");
   const { box, end, seen } = useSeen();
+  const still = useStill(above);
   const label = useId();
   const open = a.state === "pending";
   const own = a.requester === `user:${who}` && a.risk !== "low";
@@ -74,7 +83,7 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
     if (sure === which) decide.mutate(which);
     else setSure(which);
   };
-  useHotkeys("approval", keys && can ? { y: seen && !own ? () => press("approve") : undefined, n: () => press("deny"), Escape: () => setSure("") } : undefined);
+  useHotkeys("approval", keys && can ? { y: seen && still && !own ? () => press("approve") : undefined, n: () => press("deny"), Escape: () => setSure("") } : undefined);
 
   const text = subjectOf(a);
   return (
@@ -98,7 +107,7 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
               asked <Ago at={a.created_at} suffix=" ago" />
             </>
           ) : (
-            states[a.state]
+            ended(a)
           )}
         </span>
       </header>
@@ -216,13 +225,14 @@ export function ApprovalCard({ approval: a, who, mayDecide, keys = false, showIn
               autoFocus
             />
           )}
-          <div className={css.buttons}>
-            <Button variant={sure === "deny" ? "filled" : "default"} color={sure === "deny" ? "red" : undefined} loading={decide.isPending && decide.variables === "deny"} onClick={() => press("deny")}>
+          {/* A key that is held is one press. */}
+          <div className={css.buttons} onKeyDown={(e) => e.repeat && e.preventDefault()}>
+            <Button variant={sure === "deny" ? "filled" : "default"} color={sure === "deny" ? "red" : undefined} disabled={!still} loading={decide.isPending && decide.variables === "deny"} onClick={() => press("deny")}>
               {sure === "deny" ? "Really deny" : "Deny"}
             </Button>
             <Button
               variant={sure === "approve" ? "filled" : "light"}
-              disabled={!seen || own || decide.isPending}
+              disabled={!seen || !still || own || decide.isPending}
               loading={decide.isPending && decide.variables === "approve"}
               onClick={() => (a.risk === "low" || a.risk === "medium" ? decide.mutate("approve") : press("approve"))}
             >
@@ -274,6 +284,19 @@ function Reviewed({ review: r }: { review: Review }) {
     default:
       return <>gave no rating{r.reasoning ? `: ${inert(r.reasoning)}` : ""}. People decide.</>;
   }
+}
+
+/** How long a card stays where it is before it can be decided, in ms. */
+const rest = 1_000;
+
+/** Says whether a card has kept its place: one that came or moved under the pointer just now is not what somebody meant to press. */
+function useStill(above: string | undefined): boolean {
+  const [rested, setRested] = useState<string | undefined>(undefined);
+  useEffect(() => {
+    const timer = setTimeout(() => setRested(above), rest);
+    return () => clearTimeout(timer);
+  }, [above]);
+  return rested === above;
 }
 
 /** Says whether the end of a scrolling box has been on the screen. */

@@ -228,7 +228,7 @@ function Noise({ d, window, setWindow }: { d: Dashboard; window: "day" | "week";
         name={hourName}
         column="Hour"
         series={[
-          { label: "Alerts that began", values: d.hours.map((h) => h.alerts), tone: "accent", draw: "bars", format: compact },
+          { label: "Alerts that came", values: d.hours.map((h) => h.alerts), tone: "accent", draw: "bars", format: compact },
           { label: "Deliveries", values: d.hours.map((h) => h.deliveries), tone: "warning", draw: "dashes", format: compact },
           { label: "New incidents", values: d.hours.map((h) => h.incidents), tone: "critical", draw: "line", format: compact },
         ]}
@@ -303,16 +303,17 @@ function Fact({ name, value, note }: { name: string; value: string; note?: strin
 
 function Cost({ d }: { d: Dashboard }) {
   const { today, before, month, runs, unpriced } = spent(d.days);
+  const known = (of: { usd: number; unpriced: number }) => (of.usd === 0 && of.unpriced > 0 ? "not known" : usd(of.usd));
   return (
     <Section title="Cost" more={<Link to="/usage">Usage and budgets</Link>}>
       <dl className={css.facts}>
-        <Fact name="Today" value={usd(today)} note={`yesterday ${usd(before)}`} />
-        <Fact name="30 days" value={usd(month)} note={`for ${count(runs, "investigation")}`} />
-        <Fact name="An investigation" value={runs === 0 ? "–" : usd(month / runs)} note={unpriced > 0 ? `without ${count(unpriced, "turn")} of unknown price` : "on average"} />
+        <Fact name="Today" value={known(today)} note={`yesterday ${known(before)}`} />
+        <Fact name="30 days" value={known({ usd: month, unpriced })} note={`for ${count(runs, "investigation")}`} />
+        <Fact name="An investigation" value={runs === 0 ? "–" : known({ usd: month / runs, unpriced })} note={unpriced > 0 ? `without ${count(unpriced, "turn")} of unknown price` : "on average"} />
       </dl>
       <Chart
         title="Spent each day"
-        says={month === 0 ? (unpriced > 0 ? "What was used has no known price." : "Nothing was spent in 30 days.") : `${usd(month)} in 30 days, ${usd(today)} today.`}
+        says={month === 0 ? (unpriced > 0 ? "What was used has no known price." : "Nothing was spent in 30 days.") : `${usd(month)} in 30 days, ${known(today)} today.`}
         x={d.days.map((s) => Date.parse(s.day) / 1000)}
         name={dayName}
         column="Day (UTC)"

@@ -21,9 +21,10 @@ export function dayName(at: number): string {
 
 /** What the days cost, the last of them being today. */
 export function spent(days: Dashboard["days"]) {
+  const day = (of?: Dashboard["days"][number]) => ({ usd: of?.usd ?? 0, unpriced: of?.unpriced ?? 0 });
   return {
-    today: days.at(-1)?.usd ?? 0,
-    before: days.at(-2)?.usd ?? 0,
+    today: day(days.at(-1)),
+    before: day(days.at(-2)),
     month: sum(days, (d) => d.usd),
     runs: sum(days, (d) => d.runs),
     unpriced: sum(days, (d) => d.unpriced ?? 0),

@@ -34,6 +34,10 @@ export function IncidentPage() {
     // The timeline says when it changes; this is for when the timeline cannot.
     refetchInterval: 15_000,
   });
+  const navigate = useNavigate();
+  const at = query.data?.number ?? Number(id); // not a number: it was not found by its long id
+  const go = (number: number) => (number > 0 ? () => void navigate({ to: "/incidents/$id", params: { id: String(number) } }) : undefined);
+  useHotkeys("around", { "[": go(at + 1), "]": go(at - 1), u: () => void navigate({ to: "/incidents" }) });
   useTitle(query.data ? `#${query.data.number} ${inert(query.data.title)}` : "Incident");
 
   if (query.data) {
@@ -90,7 +94,6 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
   const [focus, setFocus] = useState<Focus | null>(null);
 
   const client = useQueryClient();
-  const navigate = useNavigate();
   const act = useMutation({
     mutationFn: (action: IncidentAction) => incidents.act(id, action),
     onSuccess: (now) => {
@@ -109,16 +112,9 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
     if (change === null && closed.current) opener.current?.focus();
     closed.current = change !== null;
   }, [change]);
-  const go = (by: number) => {
-    const number = incident.number + by;
-    if (number > 0) void navigate({ to: "/incidents/$id", params: { id: String(number) } });
-  };
   useHotkeys("incident", {
     a: can.acknowledge ? () => act.mutate("acknowledge") : undefined,
     i: can.investigate ? () => act.mutate("investigate") : undefined,
-    u: () => void navigate({ to: "/incidents" }),
-    "[": () => go(1),
-    "]": () => go(-1),
   });
 
   const newest = [...(findings.data ?? [])].sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
@@ -152,6 +148,7 @@ function Loaded({ id, incident, stale }: { id: string; incident: Incident; stale
             <span>
               opened <Ago at={incident.opened_at} suffix=" ago" />
             </span>
+            <span>{incident.assignee ? `assigned to ${inert(incident.assignee)}` : "assigned to nobody"}</span>
             <span>from {inert(incident.source) || "a person"}</span>
             <Marks incident={incident} />
           </div>
@@ -283,7 +280,7 @@ function Approvals({ incident }: { incident: Incident }) {
   return (
     <section className={css.approvals} aria-label="Waiting for your decision">
       {waiting.map((a, i) => (
-        <ApprovalCard key={a.id} approval={a} who={user.username} mayDecide={user.actions.includes("approvals.decide")} keys={i === 0} />
+        <ApprovalCard key={a.id} approval={a} who={user.username} mayDecide={user.actions.includes("approvals.decide")} above={waiting.slice(0, i).map((b) => b.id).join()} keys={i === 0} />
       ))}
     </section>
   );

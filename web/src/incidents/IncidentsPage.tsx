@@ -127,6 +127,7 @@ export function IncidentsPage() {
             to="/incidents"
             search={{ ...search, status: tab.status }}
             className={css.tab}
+            activeOptions={{ exact: true }}
             aria-current={search.status === tab.status ? "page" : undefined}
             activeProps={{}}
           >
@@ -196,15 +197,15 @@ export function IncidentsPage() {
                   <span>That is all of them.</span>
                 ) : null}
               </div>
-              <Bulk
-                chosen={selection.chosen}
-                may={mayChange}
-                focused={focusedItem}
-                keep={(ids) => setSelection((now) => ({ ...now, chosen: new Map([...now.chosen].filter(([id]) => ids.includes(id))) }))}
-                all={() => setSelection(first(items))}
-              />
             </div>
           )}
+          <Bulk
+            chosen={selection.chosen}
+            may={mayChange}
+            focused={focusedItem}
+            keep={(ids) => setSelection((now) => ({ ...now, chosen: new Map([...now.chosen].filter(([id]) => ids.includes(id))) }))}
+            all={() => setSelection(first(items))}
+          />
         </div>
       </div>
     </div>

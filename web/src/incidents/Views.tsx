@@ -63,7 +63,7 @@ function Entry({ view, here, close }: { view: View; here: boolean; close: () => 
   const word = sure ? `Really remove ${inert(view.name)}` : `Remove ${inert(view.name)}`;
   return (
     <li className={css.entry}>
-      <Link to="/incidents" search={view.filter} onClick={close} aria-current={here ? "page" : undefined} activeProps={{}}>
+      <Link to="/incidents" search={view.filter} onClick={close} activeOptions={{ exact: true }} aria-current={here ? "page" : undefined} activeProps={{}}>
         <span>{inert(view.name)}</span>
         {view.mine ? view.shared && <span className="faint">shared</span> : <span className="faint">{inert(view.owner)}</span>}
       </Link>

@@ -29,6 +29,9 @@ describe("providers", () => {
     const form = new FormData();
     for (const [k, v] of Object.entries({ kind: "anthropic", model: " m ", key: "sk", credential: "old", patience: "30", fallback_on_account: "on", window: "" })) form.set(k, v);
     expect(settingsOf(form)).toMatchObject({ kind: "anthropic", model: "m", key: "sk", credential: undefined, patience: undefined, fallback_on_account: false, window: undefined, default: false });
+    form.delete("key");
+    form.set("credential", "");
+    expect(settingsOf(form)).toMatchObject({ credential: "" });
     form.set("fallback", "spare");
     expect(settingsOf(form)).toMatchObject({ fallback: "spare", patience: 30, fallback_on_account: true });
   });

@@ -69,7 +69,7 @@ export function settingsOf(form: FormData): Body<"ChangedProviderBody"> {
     kind: text(form, "kind") as ProviderKind,
     model: text(form, "model"),
     base_url: optional(form, "base_url"),
-    credential: key ? undefined : optional(form, "credential"),
+    credential: key ? undefined : text(form, "credential"), // left out, the one that is there would stay
     key,
     default: form.get("default") !== null,
     allow_private: form.get("allow_private") !== null,

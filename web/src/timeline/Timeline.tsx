@@ -78,7 +78,7 @@ export function Timeline({ incident, data, state, calls, liveRun, focus, baselin
             <div className={css.list}>
               {rows.slice(from).map((row, i) => {
                 const before = rows[from + i - 1];
-                const newDay = before === undefined ? false : row.at.slice(0, 10) !== before.at.slice(0, 10) && day(row.at) !== day(before.at);
+                const newDay = before === undefined ? day(row.at) !== day(new Date().toISOString()) : row.at.slice(0, 10) !== before.at.slice(0, 10) && day(row.at) !== day(before.at);
                 return (
                   <Entry
                     key={row.key}

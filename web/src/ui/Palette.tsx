@@ -47,22 +47,32 @@ export function found(places: Place[], text: string): Place[] {
   });
 }
 
+const none = { items: [] };
+
 function Choice({ places, searches, close }: { places: Place[]; searches: boolean; close: () => void }) {
   const [text, setText] = useState("");
   const [chosen, setChosen] = useState(0);
   const navigate = useNavigate();
   const id = useId();
   const wanted = useDeferredValue(text.trim());
+  const number = /^#?(\d{1,15})$/.exec(wanted)?.[1];
   const query = useQuery({
     queryKey: ["palette", wanted],
-    enabled: searches && wanted.length > 1,
+    enabled: searches && (wanted.length > 1 || number !== undefined),
     staleTime: 10_000,
-    queryFn: ({ signal }) => incidents.list({ q: wanted, limit: 6 }, { signal }),
+    queryFn: async ({ signal }) => {
+      // A number is what an incident is called by, before it is a word of others.
+      const lists = await Promise.all([
+        number ? incidents.list({ q: `#${number}`, limit: 1 }, { signal }) : none,
+        wanted.length > 1 ? incidents.list({ q: wanted, limit: 6 }, { signal }) : none,
+      ]);
+      return [...new Map(lists.flatMap((l) => l.items).map((i) => [i.id, i])).values()];
+    },
   });
   const pages = found(places, text);
   const items = [
     ...pages.map((p) => ({ key: p.to, to: p.to, label: p.label, more: "" })),
-    ...(wanted.length > 1 ? (query.data?.items ?? []) : []).map((i) => ({
+    ...(query.data ?? []).map((i) => ({
       key: i.id,
       to: `/incidents/${i.number}`,
       label: `#${i.number} ${inert(i.title)}`,

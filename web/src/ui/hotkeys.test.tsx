@@ -22,7 +22,7 @@ const does = (what: string) => () => did(what);
 
 /** What is around every page, and an incident in it: React runs the effects of what is inside first. */
 function Incident() {
-  useHotkeys("incident", { a: does("acknowledge"), i: does("investigate"), u: undefined, "[": undefined, "]": undefined });
+  useHotkeys("incident", { a: does("acknowledge"), i: does("investigate") });
   return <input aria-label="Words" />;
 }
 function Around() {

@@ -30,6 +30,7 @@ const read = reader();
 
 function onKey(event: KeyboardEvent): void {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.repeat && event.key !== "j" && event.key !== "k") return; // held down it is one press, and only moves go on
   const on = event.target;
   if (on instanceof HTMLElement && on.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]")) return;
   if (document.querySelector("dialog[open]")) return; // who reads what a key does must not do it

@@ -21,7 +21,8 @@ export const keys = {
   chosen: { a: "acknowledge all that are chosen, or this one", Escape: "choose none" },
   alerts: { "/": "search" },
   accounts: { "/": "find a user" },
-  incident: { a: "acknowledge", i: "investigate", "[": "newer incident", "]": "older incident", u: "back to the list" },
+  incident: { a: "acknowledge", i: "investigate" },
+  around: { "[": "newer incident", "]": "older incident", u: "back to the list" },
   approval: { y: "approve the first waiting call, pressed twice", n: "deny it, pressed twice", Escape: "neither, after the first press" },
 } as const satisfies Record<string, Record<string, string>>;
 
@@ -34,7 +35,7 @@ const of = (...whose: Answers[]): Line[] => whose.flatMap((w) => Object.entries(
 export const sheet: { where: string; lines: Line[] }[] = [
   { where: "Everywhere", lines: [...of("everywhere"), ["Ctrl-K", "go to a page or an incident"], ["Escape", "close what is open"]] },
   { where: "List of incidents", lines: [...of("incidents"), ["Enter", "open it"], ...of("chosen")] },
-  { where: "An incident", lines: of("incident") },
+  { where: "An incident", lines: of("incident", "around") },
   { where: "A call that waits for a decision", lines: of("approval") },
   { where: "Alerts", lines: of("alerts") },
   { where: "Users and roles", lines: of("accounts") },

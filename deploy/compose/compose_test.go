@@ -79,6 +79,7 @@ func TestCompose(t *testing.T) {
 		{"SelfCheck", testSelfCheck},
 		{"Rotated", testRotated},
 		{"Restored", testRestored},
+		{"ConfigurationFile", testConfigurationFile},
 		{"TLS", testTLS},
 		{"Pruned", testPruned},
 		{"ExternalPostgres", testExternalPostgres},

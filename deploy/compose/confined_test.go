@@ -33,7 +33,8 @@ var shellCommands = []struct{ command, sees string }{
 	{"rg -c . /etc/debian_version", "1\n"},
 	// What the api has said cannot be changed, though the files are of the shell's own user.
 	{"cp /etc/hostname ../incident.json", "cannot create regular file '../incident.json': Permission denied"},
-	{"chmod 666 ../incident.json && tee -a ../incident.json", "tee: ../incident.json: Permission denied"},
+	{"chmod 666 ../incident.json", "chmod: changing permissions of '../incident.json': Operation not permitted"},
+	{"tee -a ../incident.json", "tee: ../incident.json: Permission denied"},
 	{"rm -f ../incident.json", "cannot remove '../incident.json': Permission denied"},
 	{"mv ../incident.json .", "cannot move '../incident.json'"},
 	{"mkdir ../skills", "cannot create directory"},
@@ -42,7 +43,7 @@ var shellCommands = []struct{ command, sees string }{
 	{"touch /work/x", "Permission denied"},
 	{"touch /dev/shm/x", "Permission denied"},
 	{"touch /etc/x", "cannot touch '/etc/x'"},
-	{"cp /bin/ls program && chmod 700 program && ./program", "./program: Permission denied"},
+	{"cp /bin/ls program && ./program", "./program: Permission denied"},
 	// No secret of the worker, of another run or of a process.
 	{"cat /run/akmatori/worker-token", "Permission denied"},
 	{"ls /run/akmatori", "Permission denied"},

@@ -14,13 +14,16 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/stretchr/testify/require"
 )
 
@@ -85,6 +88,33 @@ func testRestored(t *testing.T, d *deployment) {
 	d.healthy()
 	require.Equal(t, before, d.incidents())
 	d.concluded(d.alert())
+}
+
+// testConfigurationFile loads one at the start, and again when it has changed.
+func testConfigurationFile(t *testing.T, d *deployment) {
+	folder := filepath.Join(d.dir, "config")
+	require.NoError(t, os.Mkdir(folder, 0o755))
+	require.NoError(t, os.Chmod(filepath.Dir(folder), 0o711))
+	write := func(host string) {
+		path := filepath.Join(folder, "akmatori.yaml")
+		require.NoError(t, os.WriteFile(path, []byte("targets:\n- {name: of-a-file, address: "+host+", port: 22, user: akmatori}\n"), 0o600))
+		require.NoError(t, os.Chown(path, 1000, 1000))
+	}
+	has := func(host string) bool {
+		var page struct{ Items []ops.Target }
+		status, err := d.do(http.MethodGet, "/api/v1/targets", d.token, nil, &page)
+		return err == nil && status == http.StatusOK && slices.ContainsFunc(page.Items, func(t ops.Target) bool { return t.Address == host })
+	}
+	write("first.example")
+	d.override(t, "config.yml")
+	d.with(t, "AKMATORI_CONFIG_DIR="+folder)
+	d.up("up", "-d", "--no-build")
+	d.healthy()
+	require.True(t, has("first.example"))
+	write("second.example")
+	d.up("kill", "-s", "HUP", "akmatori-api")
+	require.Eventually(t, func() bool { return has("second.example") }, 30*time.Second, 100*time.Millisecond)
+	require.False(t, has("first.example"))
 }
 
 // testTLS serves the page with a certificate.

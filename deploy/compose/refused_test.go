@@ -31,6 +31,7 @@ func testConfig(t *testing.T, d *deployment) {
 	require.NoError(t, err)
 	require.Empty(t, out, "docker compose config complains")
 	for file, names := range map[string][]string{
+		"config.yml":            {"AKMATORI_CONFIG_DIR"},
 		"tls.yml":               {"AKMATORI_PUBLIC_URL", "AKMATORI_TLS_DIR"},
 		"external-postgres.yml": {"AKMATORI_POSTGRES_HOST", "AKMATORI_POSTGRES_PASSWORD_FILE"},
 	} {

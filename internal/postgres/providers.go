@@ -214,18 +214,21 @@ type RunGrant struct {
 	// ProviderID is the provider that it opens, Fallbacks are those that it opens, too.
 	ProviderID string
 	Fallbacks  []string
-	Deadline   time.Time
+	// Models are what these had when the run was claimed. One that is not there has
+	// its model of now.
+	Models   map[string]string
+	Deadline time.Time
 }
 
 // RunByProxyToken gives what the token with this hash stands for. Unknown, ended
 // and overdue ones are all code unauthenticated.
 func (db *DB) RunByProxyToken(ctx context.Context, hash []byte) (RunGrant, error) {
 	var g RunGrant
-	err := db.pool.QueryRow(ctx, `SELECT id::text, incident_id::text, 'run:' || id, provider_id, fallback_ids::text[], deadline FROM runs
+	err := db.pool.QueryRow(ctx, `SELECT id::text, incident_id::text, 'run:' || id, provider_id, fallback_ids::text[], models, deadline FROM runs
 		WHERE proxy_token_hash = $1 AND state = 'running' AND deadline > now()
-		UNION ALL SELECT '', '', $2, provider_id, '{}', expires_at FROM gatekeeper_reviews WHERE token_hash = $1 AND state = 'asked' AND expires_at > now()
-		UNION ALL SELECT '', '', actor, provider_id, '{}', expires_at FROM provider_tests WHERE token_hash = $1 AND expires_at > now()`, hash, ops.GatekeeperActor).
-		Scan(&g.RunID, &g.IncidentID, &g.Actor, &g.ProviderID, &g.Fallbacks, &g.Deadline)
+		UNION ALL SELECT '', '', $2, provider_id, '{}', '{}', expires_at FROM gatekeeper_reviews WHERE token_hash = $1 AND state = 'asked' AND expires_at > now()
+		UNION ALL SELECT '', '', actor, provider_id, '{}', '{}', expires_at FROM provider_tests WHERE token_hash = $1 AND expires_at > now()`, hash, ops.GatekeeperActor).
+		Scan(&g.RunID, &g.IncidentID, &g.Actor, &g.ProviderID, &g.Fallbacks, &g.Models, &g.Deadline)
 	return g, deadToken(err)
 }
 

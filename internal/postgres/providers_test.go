@@ -73,13 +73,14 @@ func TestChain(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(time.Hour), c.WaitUntil, time.Minute)
 
 	changed := c.Provider
-	changed.Fallback = ""
+	changed.Fallback, changed.Model = "", "another"
 	require.NoError(t, g.db.UpdateProvider(t.Context(), changed))
 	proxy := open(t, g.pg.Proxy)
 	grant, err := proxy.RunByProxyToken(t.Context(), token)
 	require.NoError(t, err)
 	require.Equal(t, postgres.RunGrant{RunID: c.Run.ID, IncidentID: g.in.ID, Actor: "run:" + c.Run.ID, ProviderID: g.ids["first"],
-		Fallbacks: []string{g.ids["second"], g.ids["third"]}, Deadline: grant.Deadline}, grant)
+		Fallbacks: []string{g.ids["second"], g.ids["third"]},
+		Models:    map[string]string{g.ids["first"]: c.Provider.Model, g.ids["second"]: c.Fallbacks[0].Model, g.ids["third"]: c.Fallbacks[1].Model}, Deadline: grant.Deadline}, grant)
 	alive, err := proxy.ProxyTokensAlive(t.Context(), [][]byte{token, ops.HashToken(ops.NewToken("x"))})
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{token}, alive)

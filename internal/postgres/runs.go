@@ -183,9 +183,9 @@ func assign(ctx context.Context, tx pgx.Tx, got *ClaimedRun, parked int, c Claim
 	if got.Fallbacks, err = fallbacks(ctx, tx, got.Provider); err != nil {
 		return false, err
 	}
-	behind := []string{}
+	behind, models := []string{}, map[string]string{got.Provider.ID: got.Provider.Model}
 	for _, f := range got.Fallbacks {
-		behind = append(behind, f.ID)
+		behind, models[f.ID] = append(behind, f.ID), f.Model
 	}
 	// A run that another has asked for is no investigation of its own in the budget.
 	asked := got.Assigned != nil
@@ -203,9 +203,9 @@ func assign(ctx context.Context, tx pgx.Tx, got *ClaimedRun, parked int, c Claim
 	got.Run.State, got.Run.Worker, got.Run.Agent = ops.RunRunning, c.Worker, got.Agent.ID
 	if err := tx.QueryRow(ctx, `UPDATE runs SET state = 'running', epoch = $2, worker = $3, provider_id = $4,
 			lease_until = now() + $5, deadline = now() + $6, started_at = coalesce(started_at, now()),
-			gateway_token_hash = $7, proxy_token_hash = $8, fallback_ids = $9
+			gateway_token_hash = $7, proxy_token_hash = $8, fallback_ids = $9, models = $10
 		WHERE id = $1 RETURNING deadline, lease_until, started_at, coalesce(waiting_since, now())`,
-		got.Run.ID, got.Run.Epoch, c.Worker, got.Provider.ID, c.Lease, timeout, c.GatewayTokenHash, c.ProxyTokenHash, behind).
+		got.Run.ID, got.Run.Epoch, c.Worker, got.Provider.ID, c.Lease, timeout, c.GatewayTokenHash, c.ProxyTokenHash, behind, models).
 		Scan(&got.Deadline, &got.Run.LeaseUntil, &got.Run.StartedAt, &got.WaitUntil); err != nil {
 		return false, err
 	}

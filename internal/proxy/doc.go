@@ -40,8 +40,8 @@
 // provider's model, words, and tools that are functions of the agent. There are
 // no images, files or addresses in it, as package llm sends none. What it sends is
 // what the shapes allow, for own servers as for vendors; a test sends each kind
-// of request that it makes. The refusal names the key, and never a value. A run
-// whose provider has got another model since it was claimed is refused, too.
+// of request that it makes. The refusal names the key, and never a value. The model
+// is that which the provider had when the run was claimed.
 //
 // # The end of a run
 //

@@ -174,6 +174,9 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, x *exchange) err
 	if x.provider, err = p.db.Provider(ctx, id); err != nil {
 		return fmt.Errorf("provider: %w", err)
 	}
+	if model, ok := grant.Models[id]; ok {
+		x.provider.Model = model // which the run was given, whatever it has now
+	}
 
 	// 3. method and path
 	k, ok := kinds()[x.provider.Kind]

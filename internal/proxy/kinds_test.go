@@ -63,6 +63,12 @@ func TestEachKindOfProvider(t *testing.T) {
 				status, body := w.answer(func(r *http.Request) { r.URL.Path = "/llm/" + w.provider.ID + path })
 				require.Equal(t, http.StatusForbidden, status, "%s: %s", path, body)
 			}
+			// It is the run's model, whichever the provider has since.
+			require.NoError(t, w.api.UpdateProvider(t.Context(), other))
+			_, err = ask(t, w, other, w.token)
+			require.Equal(t, llm.Invalid, llm.KindOf(err), "%v", err)
+			_, err = ask(t, w, w.provider, w.token)
+			require.NoError(t, err)
 		})
 	}
 }

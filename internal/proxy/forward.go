@@ -70,7 +70,7 @@ var credentialHeaders = []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"}
 // Headers that pass. Everything else stays behind: on the way out that is every
 // credential and every hop-by-hop or proxy header, on the way back every cookie.
 var (
-	requestHeaders  = []string{"Accept", "Anthropic-Beta", "Anthropic-Version", "Idempotency-Key"}
+	requestHeaders  = []string{"Accept", "Anthropic-Version", "Idempotency-Key"}
 	responseHeaders = []string{"Content-Type", "Openai-Processing-Ms", "Request-Id", "Retry-After", "Retry-After-Ms", "X-Request-Id", "X-Should-Retry"}
 )
 

@@ -194,6 +194,7 @@ func TestAStreamPassesWithTheKeyInAndNothingElseOut(t *testing.T) {
 		r.Header.Set("X-Named", "1")
 		r.Header.Set("X-Api-Key", "client")
 		r.Header.Set("X-Http-Method-Override", "DELETE")
+		r.Header.Set("Anthropic-Beta", "code-execution-2025-08-25") // which our client does not send
 		r.Header.Set("X-Forwarded-For", "1.2.3.4")
 		r.Header.Set("Accept-Encoding", "gzip")
 	})

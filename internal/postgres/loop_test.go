@@ -405,3 +405,23 @@ func TestContextIsFoundByIndexes(t *testing.T) {
 		require.NotContains(t, fmt.Sprint(lines), "Seq Scan", name)
 	}
 }
+
+// TestARunThatPeopleStopDoesNotRest: what a worker says of its run may have been on its way.
+func TestARunThatPeopleStopDoesNotRest(t *testing.T) {
+	t.Parallel()
+	for _, rests := range []ops.RunState{ops.RunQueued, ops.RunWaitingApproval} {
+		t.Run(string(rests), func(t *testing.T) {
+			t.Parallel()
+			db, _, i := opened(t)
+			_, s := take(t, db)
+			require.NoError(t, db.CancelRun(t.Context(), i.ID, "enough"))
+			s.send(ops.EventRunParked, ops.RunChange{State: rests})
+			now, err := db.Incident(t.Context(), i.ID)
+			require.NoError(t, err)
+			require.Equal(t, ops.RunCancelled, now.Investigation)
+			require.Equal(t, "enough", now.InvestigationReason)
+			require.Nil(t, claim(t, db, "w"))
+			kinds(t, db, i.ID)
+		})
+	}
+}

@@ -409,9 +409,9 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		case end != nil:
 			err = finishRun(ctx, tx, run, end.State, end.Reason)
 		case parked:
-			err = parkRun(ctx, tx, run)
+			err = rest(ctx, tx, run, parkRun)
 		case away:
-			err = waitForModel(ctx, tx, run)
+			err = rest(ctx, tx, run, waitForModel)
 		}
 		if err != nil || len(spent) == 0 {
 			return err
@@ -419,6 +419,19 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 		return spend(ctx, tx, run, spent)
 	})
 	return acked, err
+}
+
+// rest has a run wait, unless people have stopped it before its worker heard of
+// that: then it ends.
+func rest(ctx context.Context, tx pgx.Tx, run *ops.Run, wait func(context.Context, pgx.Tx, *ops.Run) error) error {
+	var stopped string
+	if err := tx.QueryRow(ctx, `SELECT cancel_requested FROM runs WHERE id = $1`, run.ID).Scan(&stopped); err != nil {
+		return err
+	}
+	if stopped != "" {
+		return endRun(ctx, tx, run, ops.RunCancelled, stopped)
+	}
+	return wait(ctx, tx, run)
 }
 
 // addUsage adds what the model's turn of e cost.

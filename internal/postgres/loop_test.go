@@ -425,3 +425,16 @@ func TestARunThatPeopleStopDoesNotRest(t *testing.T) {
 		})
 	}
 }
+
+func TestNothingIsSaidToARunThatPeopleStop(t *testing.T) {
+	t.Parallel()
+	db, _, i := opened(t)
+	_, s := take(t, db)
+	require.NoError(t, db.CancelRun(t.Context(), i.ID, "enough"))
+	_, err := db.Say(t.Context(), postgres.Say{Incident: i.ID, Actor: ada, Text: "look at web-2 instead", May: anyAgent})
+	require.Equal(t, ops.CodeConflict, ops.CodeOf(err), "nobody would read it")
+	s.end(ops.RunCancelled)
+	seq := s.say(db, i.ID, ada, "look at web-2 instead")
+	next, _ := take(t, db)
+	require.Equal(t, []int64{seq}, []int64{next.Messages[0].Seq})
+}

@@ -30,7 +30,8 @@ type Say struct {
 // A run that acts for the same person reads it before its next turn. One that
 // acts for somebody else is not steered: it makes way, and a run for this person
 // goes on with its conversation, so that who spoke last is who the tools are
-// used for. If no run is live, one is queued that goes on with the newest.
+// used for. If no run is live, one is queued that goes on with the newest. While
+// one is being stopped nothing is taken: that is code conflict.
 func (db *DB) Say(ctx context.Context, s Say) (seq int64, err error) {
 	err = db.tx(ctx, func(tx pgx.Tx) error {
 		var severity ops.Severity
@@ -49,6 +50,13 @@ func (db *DB) Say(ctx context.Context, s Say) (seq int64, err error) {
 				return err
 			}
 			agent = run.Agent
+			var stopping bool
+			if err := tx.QueryRow(ctx, `SELECT cancel_requested <> '' FROM runs WHERE id = $1`, newest).Scan(&stopping); err != nil {
+				return err
+			}
+			if stopping && !run.State.Final() { // no run follows it that would read this
+				return ops.Errorf(ops.CodeConflict, "the investigation is being stopped: say it again in a moment")
+			}
 		}
 		if status == ops.IncidentMerged {
 			return ops.Errorf(ops.CodeConflict, "the incident is a part of another one now: say it there")

@@ -45,7 +45,7 @@ func (s *API) exportCase(ctx context.Context, _ caller, in *runPath) (*caseText,
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(runs, func(r ops.Run) bool { return r.ID == in.Run || in.Run == "newest" })
+	at := slices.IndexFunc(runs, func(r ops.Run) bool { return r.ID == in.Run || in.Run == "newest" && r.AskedBy == "" })
 	if at < 0 {
 		return nil, ops.Errorf(ops.CodeNotFound, "there is no such investigation")
 	}

@@ -71,7 +71,8 @@ func (db *DB) UpdateProvider(ctx context.Context, p ops.Provider) error {
 // ProviderTested notes that the model answered a test, if it is still configured
 // as it was then.
 func (db *DB) ProviderTested(ctx context.Context, p ops.Provider) error {
-	_, err := db.pool.Exec(ctx, `UPDATE providers SET tested_at = now() WHERE id = $1 AND kind = $2 AND base_url = $3 AND model = $4`, p.ID, p.Kind, p.BaseURL, p.Model)
+	_, err := db.pool.Exec(ctx, `UPDATE providers SET tested_at = now() WHERE id = $1 AND kind = $2 AND base_url = $3 AND model = $4 AND credential IS NOT DISTINCT FROM $5`,
+		p.ID, p.Kind, p.BaseURL, p.Model, orNullText(p.Credential))
 	return mapError(err)
 }
 
@@ -82,7 +83,8 @@ func (db *DB) PutProvider(ctx context.Context, p ops.Provider) error {
 			price_input, price_output, context_tokens, fallback, fallback_on_account, patience_seconds, wait_minutes)
 		VALUES ($1, $2, $3, $4, $5, $6, $7 OR NOT EXISTS (SELECT FROM providers WHERE is_default), $8, $9, $10, $11, $12, $13, $14, $15, $16)
 		ON CONFLICT (name) DO UPDATE SET kind = $3, base_url = $4, model = $5, credential = $6, is_default = providers.is_default OR $7, allow_private = $8, effort = $9,
-			price_input = $10, price_output = $11, context_tokens = $12, fallback = $13, fallback_on_account = $14, patience_seconds = $15, wait_minutes = $16`)
+			price_input = $10, price_output = $11, context_tokens = $12, fallback = $13, fallback_on_account = $14, patience_seconds = $15, wait_minutes = $16,
+			tested_at = CASE WHEN (providers.kind, providers.base_url, providers.model) = ($3, $4, $5) AND providers.credential IS NOT DISTINCT FROM $6 THEN providers.tested_at END`)
 }
 
 // putProvider runs one of the statements above. Fallbacks that lead back, or

@@ -173,3 +173,42 @@ func TestTestsOfProvidersAreBounded(t *testing.T) {
 	_, err = proxy.RunByProxyToken(t.Context(), ops.HashToken(token))
 	require.Equal(t, ops.CodeUnauthenticated, ops.CodeOf(err))
 }
+
+// TestATestIsOfOneConfiguration: what was tested counts no more for what was changed since.
+func TestATestIsOfOneConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]struct {
+		by     func(*modelRig, ops.Provider) error
+		tested bool
+	}{
+		"loaded as it was": {func(g *modelRig, p ops.Provider) error { return g.db.PutProvider(g.Context(), p) }, true},
+		"loaded with another model": {func(g *modelRig, p ops.Provider) error {
+			p.ID, p.Model = ops.NewID(), "m2"
+			return g.db.PutProvider(g.Context(), p)
+		}, false},
+		"changed": {func(g *modelRig, p ops.Provider) error {
+			p.BaseURL = "https://elsewhere.example"
+			return g.db.UpdateProvider(g.Context(), p)
+		}, false},
+		"another key while it was tested": {func(g *modelRig, p ops.Provider) error {
+			g.owner(`UPDATE providers SET tested_at = NULL`)
+			require.NoError(g, g.db.CreateCredential(g.Context(), ops.Credential{ID: ops.NewID(), Name: "key", Kind: "llm_key", Targets: []string{"*"}, Version: 1, Sealed: []byte{1}}))
+			with := p
+			with.Credential = "key"
+			require.NoError(g, g.db.UpdateProvider(g.Context(), with))
+			return g.db.ProviderTested(g.Context(), p)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newModelRig(t)
+			p, err := g.db.Provider(t.Context(), g.ids["first"])
+			require.NoError(t, err)
+			require.NoError(t, g.db.ProviderTested(t.Context(), p))
+			require.NoError(t, change.by(g, p))
+			setup, err := g.db.SetupState(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, change.tested, setup.Provider.State == "done", setup.Provider.State)
+		})
+	}
+}

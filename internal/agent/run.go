@@ -623,7 +623,7 @@ func (r *run) judge(c ops.ToolUse) (f ops.Finding, why string) {
 	if err != nil {
 		return f, "Not accepted: " + err.Error() + "."
 	}
-	if dropped := ops.CheckFindings(f, r.t.outputs).Dropped; len(dropped) > 0 && !r.t.corrected {
+	if dropped := r.t.check(f).Dropped; len(dropped) > 0 && !r.t.corrected {
 		if tool := r.t.citesOwn(f); tool != "" {
 			dropped = append([]string{"calls of " + tool + " are no evidence: cite the calls whose output they worked on, or that checked what they say"}, dropped...)
 		}
@@ -639,7 +639,7 @@ func (r *run) judge(c ops.ToolUse) (f ops.Finding, why string) {
 // conclude gives the verdict on findings that were sent. The api checks them
 // again on what the gateway stored.
 func (r *run) conclude(f ops.Finding) verdict {
-	if ops.CheckFindings(f, r.t.outputs).Conclusive {
+	if r.t.check(f).Conclusive {
 		return verdict{ops.RunConcluded, ""}
 	}
 	return verdict{ops.RunInconclusive, "no root cause is backed by evidence"}

@@ -219,22 +219,36 @@ func (t *transcript) tool(id string) string {
 	return ""
 }
 
-// cites says whether findings cite a call of that tool.
-func (t *transcript) cites(f ops.Finding, tool string) bool {
+// check is [ops.CheckFindings] as far as this worker knows: of an output that was
+// left out when the run was resumed it takes every quotation. The api has the
+// output, and checks again.
+func (t *transcript) check(f ops.Finding) ops.Finding {
+	outputs := maps.Clone(t.outputs)
+	for _, c := range citedBy(f) {
+		if ops.IsEmptied(t.outputs[c.Call]) {
+			outputs[c.Call] += "\n" + c.Excerpt
+		}
+	}
+	return ops.CheckFindings(f, outputs)
+}
+
+func citedBy(f ops.Finding) []ops.Citation {
 	cited := slices.Clone(f.Evidence)
 	for _, h := range f.Hypotheses {
 		cited = append(cited, h.Evidence...)
 	}
-	return slices.ContainsFunc(cited, func(c ops.Citation) bool { return t.tool(c.Call) == tool })
+	return cited
+}
+
+// cites says whether findings cite a call of that tool.
+func (t *transcript) cites(f ops.Finding, tool string) bool {
+	return slices.ContainsFunc(citedBy(f), func(c ops.Citation) bool { return t.tool(c.Call) == tool })
 }
 
 // citesOwn gives the name of a tool of the run's own folder, or of its guidance,
 // whose call findings cite, if they do.
 func (t *transcript) citesOwn(f ops.Finding) string {
-	cited := slices.Clone(f.Evidence)
-	for _, h := range f.Hypotheses {
-		cited = append(cited, h.Evidence...)
-	}
+	cited := citedBy(f)
 	for _, n := range t.turns {
 		for _, use := range n.Calls {
 			if (own(use.Name) != nil || use.Name == guidanceRead) && slices.ContainsFunc(cited, func(c ops.Citation) bool { return c.Call == use.ID }) {

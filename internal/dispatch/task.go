@@ -3,7 +3,6 @@ package dispatch
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -89,9 +88,7 @@ func fitTranscript(events []ops.Event, limit int) []ops.Event {
 			if json.Unmarshal(e.Data, &result) != nil {
 				continue
 			}
-			result.Truncated += int64(len(result.Text))
-			result.Text = fmt.Sprintf("[%d bytes of output were left out when the run was resumed]", len(result.Text))
-			e.Data = marshal(result)
+			e.Data = marshal(result.Emptied())
 		case ops.EventMessage:
 			var m ops.Message
 			if json.Unmarshal(e.Data, &m) != nil || m.Reasoning == "" && m.Vendor == nil {

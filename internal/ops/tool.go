@@ -2,6 +2,7 @@ package ops
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -52,6 +53,20 @@ type ToolResult struct {
 	Target   string        `json:"target,omitempty"`
 	// Child is the run that a call of [AskAgent] has asked for.
 	Child *ChildRun `json:"child,omitempty"`
+}
+
+const emptied = "bytes of output were left out when the run was resumed]"
+
+// Emptied gives the result without its text, which says so.
+func (r ToolResult) Emptied() ToolResult {
+	r.Truncated += int64(len(r.Text))
+	r.Text = fmt.Sprintf("[%d %s", len(r.Text), emptied)
+	return r
+}
+
+// IsEmptied says whether text is what [ToolResult.Emptied] leaves.
+func IsEmptied(text string) bool {
+	return strings.HasPrefix(text, "[") && strings.HasSuffix(text, emptied)
 }
 
 // ToolCall is a call as the gateway has recorded it.

@@ -116,6 +116,9 @@ func runbookDigest(r ops.Runbook) string {
 // UseRunbookVersion makes a version that is kept the current one.
 func (db *DB) UseRunbookVersion(ctx context.Context, slug string, version int) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
+		if err := oneAtATime(ctx, tx, "runbooks"); err != nil {
+			return err
+		}
 		var title, text string
 		if err := tx.QueryRow(ctx, `SELECT title, text FROM runbook_versions WHERE slug = $1 AND version = $2`, slug, version).Scan(&title, &text); err != nil {
 			return err

@@ -140,7 +140,7 @@ func (db *DB) PutSkill(ctx context.Context, c SkillContent, base int) (stored bo
 	return stored, err
 }
 
-// oneAtATime makes counts and numbers hold until the end of tx.
+// oneAtATime makes counts, numbers and versions hold until the end of tx.
 func oneAtATime(ctx context.Context, tx pgx.Tx, what string) error {
 	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, what)
 	return err
@@ -191,7 +191,16 @@ func putSkill(ctx context.Context, tx pgx.Tx, c SkillContent, base int) (stored 
 
 // UseSkillVersion makes a version that is kept the current one.
 func (db *DB) UseSkillVersion(ctx context.Context, name string, version int) error {
-	return db.one(ctx, `UPDATE skills SET current = $2 WHERE name = $1 AND EXISTS (SELECT FROM skill_versions WHERE name = $1 AND version = $2)`, name, version)
+	return db.tx(ctx, func(tx pgx.Tx) error {
+		if err := oneAtATime(ctx, tx, "skills"); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `UPDATE skills SET current = $2 WHERE name = $1 AND EXISTS (SELECT FROM skill_versions WHERE name = $1 AND version = $2)`, name, version)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = pgx.ErrNoRows
+		}
+		return err
+	})
 }
 
 // EnableSkill says whether agents get a skill.

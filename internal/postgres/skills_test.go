@@ -2,7 +2,9 @@ package postgres_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/akmatori/akmatori/internal/ops"
 	"github.com/akmatori/akmatori/internal/postgres"
@@ -205,5 +207,49 @@ func TestRolesAndSkills(t *testing.T) {
 	for _, url := range []ops.Secret{pg.Gateway, pg.Proxy} {
 		_, err := open(t, url).Skills(t.Context())
 		require.ErrorContains(t, err, "permission denied")
+	}
+}
+
+// TestAVersionIsNotUsedThatGoesMeanwhile: one person goes back to the oldest version
+// while another one's new version makes that go.
+func TestAVersionIsNotUsedThatGoesMeanwhile(t *testing.T) {
+	t.Parallel()
+	for what, use := range map[string]func(*testing.T, *postgres.DB) error{
+		"skills":   func(t *testing.T, db *postgres.DB) error { return db.UseSkillVersion(t.Context(), "x", 1) },
+		"runbooks": func(t *testing.T, db *postgres.DB) error { return db.UseRunbookVersion(t.Context(), "x", 1) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			pg := pgtest.New(t)
+			db := open(t, pg.API)
+			for n := range 2 {
+				text := fmt.Sprint("text ", n)
+				_, err := db.PutSkill(t.Context(), postgres.SkillContent{About: ops.SkillAbout{Name: "x"}, Files: []ops.SkillFile{{Path: ops.SkillMain, Content: []byte(text)}}, Digest: text}, postgres.Whatever)
+				require.NoError(t, err)
+				_, err = db.PutRunbook(t.Context(), ops.Runbook{Slug: "x", Title: "x", Text: text}, postgres.Whatever)
+				require.NoError(t, err)
+			}
+			tx, err := db.Pool().Begin(t.Context()) // as PutSkill and PutRunbook do
+			require.NoError(t, err)
+			name := map[string]string{"skills": "name", "runbooks": "slug"}[what]
+			for _, sql := range []string{`SELECT pg_advisory_xact_lock(hashtextextended('` + what + `', 0))`, `UPDATE ` + what + ` SET current = 2, newest = 2`,
+				`DELETE FROM ` + strings.TrimSuffix(what, "s") + `_versions WHERE ` + name + ` = 'x' AND version = 1`} {
+				_, err := tx.Exec(t.Context(), sql)
+				require.NoError(t, err)
+			}
+			used := make(chan error, 1)
+			go func() { used <- use(t, db) }()
+			require.Eventually(t, func() bool {
+				var waits bool
+				require.NoError(t, db.Pool().QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waits))
+				return waits
+			}, 5*time.Second, 10*time.Millisecond)
+			require.NoError(t, tx.Commit(t.Context()))
+			require.Equal(t, ops.CodeNotFound, ops.CodeOf(<-used))
+			_, _, err = db.Skill(t.Context(), "x", 0)
+			require.NoError(t, err)
+			_, err = db.Runbook(t.Context(), "x", 0)
+			require.NoError(t, err)
+		})
 	}
 }

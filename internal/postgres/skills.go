@@ -251,7 +251,7 @@ func checkSkills(ctx context.Context, tx pgx.Tx, list []string) error {
 
 // InstallStarters puts in what comes with the program: what is new, and what has
 // changed in it since and was not edited here. What somebody has edited or removed
-// stays so. It gives the names of what it has put in.
+// stays so, and what there is no room for waits for that. It gives the names of what it has put in.
 func (db *DB) InstallStarters(ctx context.Context, skills []SkillContent, runbooks []ops.Runbook) (installed []string, err error) {
 	err = db.tx(ctx, func(tx pgx.Tx) error {
 		installed = nil
@@ -270,7 +270,13 @@ func (db *DB) InstallStarters(ctx context.Context, skills []SkillContent, runboo
 			if !fresh {
 				continue
 			}
-			if _, err := putSkill(ctx, tx, c, Whatever); err != nil {
+			switch _, err := putSkill(ctx, tx, c, Whatever); {
+			case ops.CodeOf(err) == ops.CodeConflict:
+				if err := noRoom(ctx, tx, "skill", c.About.Name); err != nil {
+					return err
+				}
+				continue
+			case err != nil:
 				return err
 			}
 			installed = append(installed, "skill "+c.About.Name)
@@ -284,7 +290,13 @@ func (db *DB) InstallStarters(ctx context.Context, skills []SkillContent, runboo
 			if !fresh {
 				continue
 			}
-			if _, err := putRunbook(ctx, tx, r, Whatever); err != nil {
+			switch _, err := putRunbook(ctx, tx, r, Whatever); {
+			case ops.CodeOf(err) == ops.CodeConflict:
+				if err := noRoom(ctx, tx, "runbook", r.Slug); err != nil {
+					return err
+				}
+				continue
+			case err != nil:
 				return err
 			}
 			installed = append(installed, "runbook "+r.Slug)
@@ -311,4 +323,11 @@ func starterIsNew(ctx context.Context, tx pgx.Tx, kind, name, digest, now string
 		return false, err
 	}
 	return current == before, nil // both are empty for what was never here
+}
+
+// noRoom takes back that a starter is in, which there are too many others for: the
+// next start tries again.
+func noRoom(ctx context.Context, tx pgx.Tx, kind, name string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM starters WHERE kind = $1 AND name = $2`, kind, name)
+	return err
 }

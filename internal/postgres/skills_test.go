@@ -253,3 +253,30 @@ func TestAVersionIsNotUsedThatGoesMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// TestStartersWaitForRoom: an api whose release brings one too many must start all the same.
+func TestStartersWaitForRoom(t *testing.T) {
+	t.Parallel()
+	db := open(t, pgtest.New(t).API)
+	for _, sql := range []string{
+		`INSERT INTO skills (name, current, newest) SELECT 's' || n, 1, 1 FROM generate_series(1, 200) AS n`,
+		`INSERT INTO skill_versions (name, version, digest, about, files, bytes, author, comment) SELECT name, 1, '', '{}', 0, 0, '', '' FROM skills`,
+		`INSERT INTO runbooks (slug, current, newest, heading, words) SELECT 'r' || n, 1, 1, '', '' FROM generate_series(1, 500) AS n`,
+		`INSERT INTO runbook_versions (slug, version, title, match, text, author) SELECT slug, 1, slug, '{}', '', '' FROM runbooks`,
+	} {
+		_, err := db.Pool().Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	install := func() []string {
+		installed, err := db.InstallStarters(t.Context(), []postgres.SkillContent{skill("disk", "new")}, []ops.Runbook{{Slug: "dns", Title: "DNS", Text: "new"}})
+		require.NoError(t, err)
+		return installed
+	}
+	require.Empty(t, install())
+	require.NoError(t, db.DeleteSkill(t.Context(), "s7"))
+	require.NoError(t, db.DeleteRunbook(t.Context(), "r7"))
+	require.Equal(t, []string{"skill disk", "runbook dns"}, install())
+	require.Empty(t, install())
+	require.NoError(t, db.DeleteSkill(t.Context(), "disk"))
+	require.Empty(t, install(), "somebody has removed it")
+}

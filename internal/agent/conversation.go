@@ -77,9 +77,13 @@ func (c *conversation) user(text string) {
 // their own or in JSON.
 func (c *conversation) said(all []ops.RunMessage) {
 	for _, m := range all {
-		_, name, _ := strings.Cut(m.Actor, ":")
-		c.user(fmt.Sprintf("Message from %s, a person who works on this incident:\n%s", short(name), m.Text))
+		c.user(message(m))
 	}
+}
+
+func message(m ops.RunMessage) string {
+	_, name, _ := strings.Cut(m.Actor, ":")
+	return fmt.Sprintf("Message from %s, a person who works on this incident:\n%s", short(name), m.Text)
 }
 
 // view is how turns are shown.
@@ -208,11 +212,19 @@ func (t *transcript) summary() string {
 		index(p.turns, earlier)
 	}
 	index(t.turns[:min(t.shown.Summarised, len(t.turns))], "")
-	for _, n := range t.turns[:min(t.shown.Summarised, len(t.turns))] { // what people said is kept letter by letter
-		for _, m := range n.heard {
-			_, name, _ := strings.Cut(m.Actor, ":")
-			fmt.Fprintf(&b, "\nMessage from %s, a person who works on this incident:\n%s\n", short(name), m.Text)
+	said := func(all []ops.RunMessage) { // kept letter by letter
+		for _, m := range all {
+			b.WriteString("\n" + message(m) + "\n")
 		}
+	}
+	for _, p := range t.past {
+		for _, n := range p.turns {
+			said(n.heard)
+		}
+		said(p.heard)
+	}
+	for _, n := range t.turns[:min(t.shown.Summarised, len(t.turns))] {
+		said(n.heard)
 	}
 	if t.shown.Last {
 		return headTail(b.String(), lastSummary)

@@ -594,3 +594,27 @@ func messagesOf(t *testing.T, request string) []any {
 	require.NotEmpty(t, body.Messages)
 	return body.Messages
 }
+
+// TestWhatPeopleSaidIsKept: in the shortest conversation, too, and what they said to the runs before.
+func TestWhatPeopleSaidIsKept(t *testing.T) {
+	t.Parallel()
+	said := []ops.RunMessage{{Seq: 1, Actor: "user:ada", Text: "never touch web-1"}, {Seq: 2, Actor: "user:ada", Text: "it is not the disk"}}
+	past, err := replay([]ops.Event{
+		ops.NewEvent(ops.EventApplied, ops.Applied{Seq: 1}),
+		ops.NewEvent(ops.EventMessage, ops.Message{Turn: 1, Text: "noted"}),
+		ops.NewEvent(ops.EventApplied, ops.Applied{Seq: 2}),
+	}, said)
+	require.NoError(t, err)
+	now, err := replay([]ops.Event{
+		ops.NewEvent(ops.EventApplied, ops.Applied{Seq: 3}),
+		ops.NewEvent(ops.EventMessage, ops.Message{Turn: 1, Text: "looking"}),
+		ops.NewEvent(ops.EventMessage, ops.Message{Turn: 2, Text: "still"}),
+		ops.NewEvent(ops.EventCompaction, ops.Compaction{Summary: "notes", Summarised: 1, Turns: 1}),
+	}, []ops.RunMessage{{Seq: 3, Actor: "user:ada", Text: "look at web-2"}})
+	require.NoError(t, err)
+	now.past = []*transcript{past}
+	text := fmt.Sprint(now.messages(1000))
+	for _, m := range append(said, now.said[3]) {
+		require.Contains(t, text, m.Text)
+	}
+}

@@ -229,6 +229,14 @@ func (s *API) importSkills(ctx context.Context, who caller, in *skillImport) (*a
 	base := postgres.Whatever
 	if !in.Replace {
 		base = postgres.NotThere
+		for _, sk := range skills { // before the first is stored
+			switch _, _, err := s.db.Skill(ctx, sk.About.Name, 0); {
+			case err == nil:
+				return nil, ops.Errorf(ops.CodeConflict, "there is a skill %s already: none is taken", sk.About.Name)
+			case ops.CodeOf(err) != ops.CodeNotFound:
+				return nil, err
+			}
+		}
 	}
 	out := make([]importedSkill, 0, len(skills))
 	for _, sk := range skills {

@@ -174,3 +174,22 @@ func TestRunbooksOfTheAPI(t *testing.T) {
 	require.Equal(t, 204, r.call("DELETE", "/api/v1/runbooks/queue-is-long", nil).status)
 	require.Equal(t, 404, r.call("GET", "/api/v1/runbooks/queue-is-long", nil).status)
 }
+
+func TestAnArchiveThatConflictsIsNotTakenInPart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	require.Equal(t, 201, r.call("POST", "/api/v1/skills", map[string]any{"files": []map[string]any{{"path": "SKILL.md", "text": skillText("queue", "", "x")}}}).status)
+	var packed bytes.Buffer
+	z := zip.NewWriter(&packed)
+	for _, name := range []string{"alpha", "queue"} {
+		w, err := z.Create(name + "/SKILL.md")
+		require.NoError(t, err)
+		_, err = w.Write([]byte(skillText(name, "", "y")))
+		require.NoError(t, err)
+	}
+	require.NoError(t, z.Close())
+	a := r.send(http.DefaultClient, "POST", "/api/v1/skills/import?replace=false", packed.Bytes(), "Authorization", "Bearer "+r.token, "Content-Type", "application/zip")
+	require.Equal(t, 409, a.status, a.body)
+	require.Contains(t, a.body, "queue")
+	require.Equal(t, 404, r.call("GET", "/api/v1/skills/alpha", nil).status)
+}

@@ -460,6 +460,27 @@ func TestSilenceOutlastsTheResolveTimeout(t *testing.T) {
 	require.Equal(t, 1, count(t, r.pg, `SELECT count(*) FROM deliveries`))
 }
 
+// TestSilenceIsToldAgain: one that ended since it was allowed is another one as
+// soon as it is too long again, and is told once.
+func TestSilenceIsToldAgain(t *testing.T) {
+	t.Parallel()
+	r := signingRig(t)
+	src := r.source("am")
+	r.patience(2 * time.Minute)
+	r.began = r.began.Add(-time.Hour)
+	for n, after := range []int{60, 600, 90, 0, 60} {
+		r.options(src, ops.SourceOptions{SilentAfterSeconds: after})
+		for range 3 {
+			require.NoError(t, r.watchSilence(t.Context()))
+			require.Equal(t, 1-n%2, count(t, r.pg, `SELECT count(*) FROM alerts WHERE status = 'firing'`), "%d: %d s", n, after)
+			require.Equal(t, n+1, count(t, r.pg, `SELECT count(*) FROM deliveries`), "%d: %d s", n, after)
+		}
+	}
+	require.Contains(t, r.timeline(1), "the source may be silent for 10m0s now")
+	require.Contains(t, r.timeline(1), "no longer watched")
+	require.NotContains(t, r.timeline(1), "heard of again")
+}
+
 // TestSilenceEndsWithReconciliation: a sender that was asked and answered is alive.
 func TestSilenceEndsWithReconciliation(t *testing.T) {
 	t.Parallel()

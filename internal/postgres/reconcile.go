@@ -146,14 +146,17 @@ type Silence struct {
 	// it was made. After is how long it may be silent; 0 if nobody minds any more.
 	Heard time.Time
 	After time.Duration
-	// Alert is the open alert about it; its ID is empty if there is none.
+	// Alert is the open alert about it; its ID is empty if there is none. Ended is
+	// when the last one before it ended, zero if there was none.
 	Alert ops.Alert
+	Ended time.Time
 }
 
 // Silences gives them all, by the clock of the database.
 func (db *DB) Silences(ctx context.Context) ([]Silence, error) {
 	rows, err := db.pool.Query(ctx, `SELECT s.id, s.name, heard.at, heard.after, coalesce(a.id::text, ''), coalesce(a.episode, ''), coalesce(a.group_key, ''),
-			coalesce(a.title, ''), coalesce(a.severity, ''), a.starts_at
+			coalesce(a.title, ''), coalesce(a.severity, ''), a.starts_at,
+			(SELECT max(e.ends_at) FROM alerts e WHERE e.source_id = s.id AND e.identity = $1)
 		FROM sources s LEFT JOIN source_health h ON h.source_id = s.id LEFT JOIN source_reconcile r ON r.source_id = s.id
 			CROSS JOIN LATERAL (SELECT greatest(s.created_at, h.last_delivery_at, r.ok_at) AS at,
 				CASE WHEN s.enabled THEN coalesce((s.options->>'silent_after_seconds')::int, 0) ELSE 0 END AS after) AS heard
@@ -165,10 +168,10 @@ func (db *DB) Silences(ctx context.Context) ([]Silence, error) {
 	}
 	silences, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Silence, err error) {
 		var seconds int
-		var starts *time.Time
+		var starts, ended *time.Time
 		a := &s.Alert
-		err = row.Scan(&s.SourceID, &s.Name, &s.Heard, &seconds, &a.ID, &a.Episode, &a.GroupKey, &a.Title, &a.Severity, &starts)
-		s.After, a.StartsAt = time.Duration(seconds)*time.Second, orZero(starts)
+		err = row.Scan(&s.SourceID, &s.Name, &s.Heard, &seconds, &a.ID, &a.Episode, &a.GroupKey, &a.Title, &a.Severity, &starts, &ended)
+		s.After, a.StartsAt, s.Ended = time.Duration(seconds)*time.Second, orZero(starts), orZero(ended)
 		return s, err
 	})
 	return silences, mapError(err)

@@ -198,6 +198,22 @@ func TestLostKey(t *testing.T) {
 	require.Contains(t, other.log.String(), "cannot be opened")
 }
 
+// TestLostKeyOfTheOldSecret: a new secret is the way out of a lost key. What is
+// not signed with it cannot be judged, while the old one counts.
+func TestLostKeyOfTheOldSecret(t *testing.T) {
+	t.Parallel()
+	r := signingRig(t)
+	src := r.addSource(map[string]any{"name": "pd", "kind": "pagerduty"})
+	r.exec(`UPDATE sources SET secret_sealed = '\x00'`)
+	var after source
+	r.call("POST", "/api/v1/sources/"+src.ID+"/secret", map[string]any{}).into(t, &after)
+	body := payload(t, "pagerduty-triggered.json")
+	got := r.post(src, body, "X-PagerDuty-Signature", "v1="+mac(after.Secret, body))
+	require.Equal(t, 202, got.status, got.body)
+	require.Equal(t, 503, r.post(src, body, "X-PagerDuty-Signature", "v1="+mac(src.Secret, body)).status)
+	require.Contains(t, r.call("POST", "/api/v1/sources/"+src.ID+"/test", map[string]any{}).body, `"ok":true`)
+}
+
 func TestSourceKinds(t *testing.T) {
 	t.Parallel()
 	r := signingRig(t)

@@ -43,10 +43,12 @@ type sources struct {
 type sender struct {
 	ops.Source
 	secrets ingest.Secrets
-	// closed says that the secrets cannot be opened. That is our fault and not
-	// the sender's, so it is told to come again.
+	// closed says that not all of its secrets can be opened. That is our fault and
+	// not the sender's: who proves itself by none of the others is told to come again.
 	closed bool
 }
+
+var errClosed = &ops.Error{Code: ops.CodeUnavailable, Message: "the source's secret cannot be opened", RetryAfter: time.Minute}
 
 func newSources(db *postgres.DB, ring func() (seal.Ring, error), log *slog.Logger) *sources {
 	return &sources{db: db, ring: ring, log: log}
@@ -76,8 +78,8 @@ func (c *sources) get(ctx context.Context, id string) (sender, error) {
 		return sender{}, ops.Errorf(ops.CodeNotFound, "there is no such source")
 	}
 	src := c.byID[id]
-	if src.closed {
-		return sender{}, &ops.Error{Code: ops.CodeUnavailable, Message: "the source's secret cannot be opened", RetryAfter: time.Minute}
+	if src.closed && len(src.secrets.Keys) == 0 {
+		return sender{}, errClosed
 	}
 	return src, nil
 }

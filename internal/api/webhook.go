@@ -166,6 +166,9 @@ const (
 // unproven refuses a delivery with a wrong secret or signature. In set-up mode
 // it is kept as a dead letter, and answered so that the sender goes on.
 func (s *API) unproven(ctx context.Context, src sender, r ingest.Request) (accepted, error) {
+	if src.closed {
+		return accepted{}, errClosed
+	}
 	why, kind := "wrong or missing secret", ops.ErrorUnauthenticated
 	problem := "the secret did not match; set-up mode"
 	if src.Auth == ops.AuthSignature {

@@ -129,6 +129,18 @@ func TestMaintenanceWindows(t *testing.T) {
 	require.NoError(t, s.DeleteMaintenanceWindow(t.Context(), w.ID))
 	require.NoError(t, s.Settle(t.Context()))
 	require.Equal(t, ops.RunQueued, s.all()[3].Investigation)
+
+	// For other alerts than it was.
+	every := s.window(ops.MaintenanceWindow{Name: "all", StartsAt: s.at(-1), EndsAt: s.at(90)})
+	s.send(59, an("f", service("shop"), group("5")), an("g", service("pay"), group("6")))
+	every.Match = "service=shop"
+	_, err = s.PutMaintenanceWindow(t.Context(), every, false)
+	require.NoError(t, err)
+	require.NoError(t, s.Settle(t.Context()))
+	all = s.all()
+	require.Equal(t, []any{ops.RunState(""), ops.RunQueued}, []any{all[4].Investigation, all[5].Investigation})
+	require.Equal(t, []bool{false, true}, []bool{all[4].MaintenanceUntil.IsZero(), all[5].MaintenanceUntil.IsZero()})
+	s.says(all[5].ID, `maintenance "all" has changed, and it still fires`)
 	s.counts()
 	require.Equal(t, ops.CodeNotFound, ops.CodeOf(s.DeleteMaintenanceWindow(t.Context(), w.ID)))
 }

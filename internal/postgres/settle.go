@@ -186,11 +186,6 @@ func (db *DB) settleMaintenance(ctx context.Context) error {
 			}
 			for _, id := range sortedKeys(in.incidents) {
 				i := in.incidents[id]
-				if until, on := in.config.Until(i.maintenanceID, now); on && i.Status.Open() {
-					in.touch(i)
-					i.MaintenanceUntil = until
-					continue
-				}
 				in.touch(i)
 				i.MaintenanceUntil = time.Time{}
 				if !i.Status.Open() || i.FiringCount == 0 {
@@ -200,12 +195,18 @@ func (db *DB) settleMaintenance(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
+				why := fmt.Sprintf("maintenance %q is over", i.Maintenance)
+				if _, on := in.config.Until(i.maintenanceID, now); on {
+					why = fmt.Sprintf("maintenance %q has changed", i.Maintenance)
+				}
 				if covered {
-					in.say(i, "maintenance %q is over, and %q covers it until %s", i.Maintenance, m.Name, m.Until.Format(clock))
+					if m.ID != i.maintenanceID {
+						in.say(i, "%s, and %q covers it until %s", why, m.Name, m.Until.Format(clock))
+					}
 					i.Maintenance, i.maintenanceID, i.MaintenanceUntil = m.Name, m.ID, m.Until
 					continue
 				}
-				why := fmt.Sprintf("maintenance %q is over, and it still fires", i.Maintenance)
+				why += ", and it still fires"
 				in.say(i, "%s", why)
 				in.investigate(i, grouping.Decision{Agent: i.agent, NotInvestigated: in.config.NotInvestigated(i.RuleID, i.Severity)}, why)
 			}

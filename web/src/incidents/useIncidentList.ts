@@ -36,7 +36,10 @@ export function listOf(client: QueryClient, search: IncidentSearch, looking: () 
       }
       const at = looking();
       const cursor = at === undefined ? "" : cursorOf(list, at);
-      if (cursor !== "") list = mergePage(mergePage(before(), "", head), cursor, await fetchPage(cursor));
+      if (cursor !== "") {
+        const page = await fetchPage(cursor);
+        list = mergePage(mergePage(before(), "", head), cursor, page); // with what was loaded meanwhile
+      }
       return list;
     },
   });

@@ -178,7 +178,8 @@ func (db *DB) tallies(ctx context.Context, f IncidentFilter, c *counts) error {
 		sum(bySource, byService)+`, `+
 		sum(byStatus, bySeverity, byInvestigation, byService)+`, `+
 		sum(byStatus, bySeverity, byInvestigation, bySource)+`, sum(n) AS n
-		FROM derived.incident_tallies WHERE `+missed+` <= 1 GROUP BY GROUPING SETS ((status, severity, investigation), source_id, service) ORDER BY n DESC LIMIT 5000`,
+		FROM derived.incident_tallies WHERE `+missed+` <= 1 GROUP BY GROUPING SETS ((status, severity, investigation), source_id, service)
+		ORDER BY GROUPING(status, source_id, service) = 6, n DESC LIMIT 5000`,
 		append([]any{pgx.QueryExecModeCacheDescribe}, q.args...)...)
 	if err != nil {
 		return mapError(err)

@@ -374,6 +374,25 @@ func TestTalliesFollow(t *testing.T) {
 	require.Equal(t, kinds, rows)
 }
 
+// However many services there are, none of them crowds out the counts of states.
+func TestFacetsOfManyServices(t *testing.T) {
+	t.Parallel()
+	db, conn, _ := seeded(t, seed.Config{Incidents: 1, Alerts: 1, Seed: 1})
+	for _, q := range []string{
+		`DELETE FROM incidents`,
+		`INSERT INTO incidents (id, title, severity, status, service, opened_at, updated_at)
+			SELECT gen_random_uuid(), 't', 'info', 'closed', 's' || n / 2, now(), now() FROM generate_series(0, 10999) AS n`,
+		`INSERT INTO incidents (id, title, severity, status, opened_at, updated_at) VALUES (gen_random_uuid(), 't', 'critical', 'triggered', now(), now())`,
+	} {
+		_, err := conn.Exec(t.Context(), q)
+		require.NoError(t, err)
+	}
+	f, err := db.Facets(t.Context(), postgres.IncidentFilter{})
+	require.NoError(t, err)
+	require.Equal(t, []any{11_001, true}, []any{f.Total, f.Exact})
+	require.Equal(t, []postgres.FacetValue{{Value: "closed", Count: 11_000}, {Value: "triggered", Count: 1}}, f.Status)
+}
+
 func TestAlertsOfAnIncidentInPages(t *testing.T) {
 	t.Parallel()
 	db, conn, _ := seeded(t, seed.Config{Incidents: 3, Alerts: 700, Seed: 1})

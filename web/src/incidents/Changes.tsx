@@ -61,7 +61,8 @@ function useKept(then: (now: Incident) => void) {
   };
 }
 
-function Edit({ incident, close }: Props) {
+function Edit({ incident: now, close }: Props) {
+  const [incident] = useState(now); // as the fields began: alerts may change it meanwhile
   const [title, setTitle] = useState(incident.title);
   const [severity, setSeverity] = useState<Severity>(incident.severity);
   const [description, setDescription] = useState(incident.description ?? "");

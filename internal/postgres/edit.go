@@ -91,8 +91,9 @@ func (db *DB) EditIncident(ctx context.Context, incident string, e IncidentEdit,
 			i.ID, i.Title, i.Description, i.Severity, i.Assignee, edited(i, fields...)); err != nil {
 			return err
 		}
-		if e.Title != nil {
-			if err := searchable(ctx, tx, i.ID, []string{i.Title}); err != nil {
+		if e.Title != nil { // also where there are enough words: it is what people call it
+			if _, err := tx.Exec(ctx, `UPDATE incident_search SET words = words || array_to_tsvector($2::text[]) WHERE number = $1 AND length(words) < $3`,
+				i.Number, searchWords(i.Title), 2*maxSearchWords); err != nil {
 				return err
 			}
 		}

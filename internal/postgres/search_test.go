@@ -446,6 +446,23 @@ func TestSeedIsRepeatable(t *testing.T) {
 	require.ErrorIs(t, seed.Run(t.Context(), pg.Owner, c, nil), seed.ErrUsed)
 }
 
+// TestEditedTitleIsFound: what a person calls an incident finds it, however much
+// else does.
+func TestEditedTitleIsFound(t *testing.T) {
+	t.Parallel()
+	s := tell(t, 10, ops.SourceOptions{})
+	var alerts []ops.Alert
+	for n := range 400 {
+		alerts = append(alerts, an(fmt.Sprint("word", n)))
+	}
+	s.send(0, alerts...)
+	title := "the great outage"
+	require.NoError(t, s.EditIncident(t.Context(), s.one().ID, postgres.IncidentEdit{Title: &title}, "ann"))
+	page, err := s.Incidents(t.Context(), postgres.IncidentFilter{Text: "great outage "})
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+}
+
 // TestJoinedAlertsAreIndexedBehindIntake: the first alert is found at once, what
 // joins later when it is indexed, and what joins meanwhile is not forgotten.
 func TestJoinedAlertsAreIndexedBehindIntake(t *testing.T) {

@@ -44,6 +44,9 @@ const alertLook = 10_000
 // alertRead is that where all texts of each alert are read for words.
 const alertRead = 4_000
 
+// maxColons is how many colons of a label are tried as the one behind its key.
+const maxColons = 8
+
 const lastID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 // AlertFeed gives alerts, newest first. It reads the index that is nearest to
@@ -122,9 +125,17 @@ func (f AlertFilter) judge(q *statement) string {
 		conds = append(conds, `x.severity = ANY(`+q.arg(f.Severities)+`::text[])`)
 	}
 	for _, label := range f.Labels {
-		key, value, _ := strings.Cut(label, ":")
-		one, _ := json.Marshal(map[string]string{key: value})
-		conds = append(conds, `x.labels @> `+q.arg(string(one))+`::jsonb`)
+		either := []string{"false"}
+		for at := 0; len(either) <= maxColons; at++ { // a key may have a colon in it
+			colon := strings.IndexByte(label[at:], ':')
+			if colon < 0 {
+				break
+			}
+			at += colon
+			one, _ := json.Marshal(map[string]string{label[:at]: label[at+1:]})
+			either = append(either, `x.labels @> `+q.arg(string(one))+`::jsonb`)
+		}
+		conds = append(conds, `(`+strings.Join(either, " OR ")+`)`)
 	}
 	words := strings.Fields(strings.ToLower(f.Text))
 	for _, word := range words[:min(len(words), 8)] {

@@ -330,3 +330,17 @@ func TestSetupByAnInvestigation(t *testing.T) {
 	require.Equal(t, s.Incident.At, s.Target.At)
 	require.True(t, s.Provider.State == "done" && s.Provider.At.Equal(s.Incident.At))
 }
+
+// TestFeedOfLabelsWithColons: a key may have them as well as a value.
+func TestFeedOfLabelsWithColons(t *testing.T) {
+	t.Parallel()
+	s := tell(t, 10, ops.SourceOptions{})
+	a := an("a")
+	a.Labels = map[string]string{"scope:env": "prod:eu"}
+	s.send(0, a, an("b"))
+	for label, found := range map[string]int{"scope:env:prod:eu": 1, "scope:env:prod": 0, "scope:": 0, "scope": 0} {
+		feed, err := s.AlertFeed(t.Context(), postgres.AlertFilter{Labels: []string{label}})
+		require.NoError(t, err, label)
+		require.Len(t, feed.Alerts, found, label)
+	}
+}

@@ -158,6 +158,10 @@ func (s *API) incident(ctx context.Context, ref string) (ops.Incident, error) {
 
 func (s *API) createIncident(ctx context.Context, who caller, in *newIncident) (*answer[ops.Incident], error) {
 	var i ops.Incident
+	title := strings.TrimSpace(storable(in.Body.Title))
+	if title == "" {
+		return nil, ops.Errorf(ops.CodeInvalid, "the title is empty")
+	}
 	if in.Body.Agent != "" {
 		if err := mayStart(who, in.Body.Agent); err != nil {
 			return nil, err
@@ -165,7 +169,7 @@ func (s *API) createIncident(ctx context.Context, who caller, in *newIncident) (
 	}
 	id := ops.NewID()
 	err := s.audited(ctx, who, "incident.created", id, nil, func() (err error) {
-		i, err = s.db.CreateIncident(ctx, postgres.NewIncident{ID: id, Title: storable(in.Body.Title), Description: storable(in.Body.Description),
+		i, err = s.db.CreateIncident(ctx, postgres.NewIncident{ID: id, Title: title, Description: storable(in.Body.Description),
 			Severity: ops.Severity(in.Body.Severity), Agent: storable(in.Body.Agent), Actor: who.actor()})
 		return err
 	})

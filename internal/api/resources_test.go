@@ -81,6 +81,16 @@ func TestIncidents(t *testing.T) {
 	require.Equal(t, "2", events.NextCursor)
 }
 
+// TestTitleIsNotBlank: an incident without a title could not be pressed in the list.
+func TestTitleIsNotBlank(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, title := range []string{" ", "\x00", "\n\t"} {
+		require.Equal(t, 422, r.call("POST", "/api/v1/incidents", map[string]string{"title": title}).status, "%q", title)
+	}
+	require.Contains(t, r.call("POST", "/api/v1/incidents", map[string]string{"title": " disk full "}).body, `"title":"disk full"`)
+}
+
 func TestActions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -22,8 +22,10 @@ export function GroupingPage() {
   const close = () => setOpen("");
   const client = useQueryClient();
   const move = useMutation({
-    mutationFn: async ({ from, to }: { from: number; to: number }) => {
-      for (const { rule, position } of moved(query.data ?? [], from, to)) await groupingRules.replace(rule.id, { ...bodyOf(rule), position });
+    mutationFn: async ({ rule, past }: { rule: GroupingRule; past: GroupingRule | undefined }) => {
+      const now = inOrder(await groupingRules.list({}));
+      const place = (id: string | undefined) => now.findIndex((r) => r.id === id);
+      for (const { rule: r, position } of moved(now, place(rule.id), place(past?.id))) await groupingRules.replace(r.id, { ...bodyOf(r), position });
     },
     onSettled: () => client.invalidateQueries({ queryKey: ["grouping-rules"] }),
   });
@@ -66,8 +68,8 @@ export function GroupingPage() {
                   <Rule
                     rule={rule}
                     place={i + 1}
-                    up={mayChange && i > 0 ? () => move.mutate({ from: i, to: i - 1 }) : undefined}
-                    down={mayChange && i < rules.length - 1 ? () => move.mutate({ from: i, to: i + 1 }) : undefined}
+                    up={mayChange && i > 0 ? () => move.mutate({ rule, past: rules[i - 1] }) : undefined}
+                    down={mayChange && i < rules.length - 1 ? () => move.mutate({ rule, past: rules[i + 1] }) : undefined}
                     busy={move.isPending}
                     edit={mayChange ? () => setOpen(rule.id) : undefined}
                   />
@@ -95,7 +97,14 @@ interface RuleProps {
 function Rule({ rule, place, up, down, busy, edit }: RuleProps) {
   const client = useQueryClient();
   const refresh = () => client.invalidateQueries({ queryKey: ["grouping-rules"] });
-  const toggle = useMutation({ mutationFn: () => groupingRules.replace(rule.id, { ...bodyOf(rule), enabled: !rule.enabled }), onSettled: refresh });
+  const toggle = useMutation({
+    mutationFn: async () => {
+      // A whole rule is written, so it is read first: somebody else may have changed it.
+      const now = (await groupingRules.list({})).find((r) => r.id === rule.id) ?? rule;
+      return groupingRules.replace(rule.id, { ...bodyOf(now), enabled: !rule.enabled });
+    },
+    onSettled: refresh,
+  });
   return (
     <div className={css.rule} data-off={!rule.enabled || undefined}>
       <div className={css.place}>

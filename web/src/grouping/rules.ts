@@ -25,6 +25,7 @@ export function lastPosition(rules: readonly GroupingRule[]): number {
  * neighbours, else all whose position changes.
  */
 export function moved(rules: readonly GroupingRule[], from: number, to: number): { rule: GroupingRule; position: number }[] {
+  if (from < 0) return [];
   const order = inOrder(rules);
   const [rule] = order.splice(from, 1);
   if (!rule || to < 0 || to > order.length || from === to) return [];

@@ -105,20 +105,21 @@ func (s *API) prove(ctx context.Context, who caller, from origin, proof ops.Secr
 	return s.db.ProveSession(ctx, who.session.ID)
 }
 
-// proofOf says what a proof is: "totp", "recovery", "password", or "" for a
-// wrong one. What looks like a code is tried as one first, if there is a second
-// factor.
+// proofOf says what a proof is: "password", "totp", "recovery", or "" for a
+// wrong one. The password comes first: one that looks like a code would count as
+// a wrong code each time, until none is taken any more.
 func (s *API) proofOf(ctx context.Context, u postgres.User, proof ops.Secret) (how string, err error) {
-	if code, _ := givenCode(proof); code != "" && u.SecondFactor {
-		if how, err = s.checkCode(ctx, u, proof); how != "" || err != nil {
-			return how, err
-		}
-	}
 	ok, err := s.hashes.matches(ctx, proof, u.PasswordHash)
-	if err != nil || !ok {
+	if err != nil {
 		return "", err
 	}
-	return "password", nil
+	if ok {
+		return "password", nil
+	}
+	if code, _ := givenCode(proof); code == "" || !u.SecondFactor {
+		return "", nil
+	}
+	return s.checkCode(ctx, u, proof)
 }
 
 // Resolve implements [huma.Resolver].

@@ -294,3 +294,25 @@ func TestTheFactorIsTheUsers(t *testing.T) {
 		require.NotZero(t, r.auditCount(fmt.Sprintf(`action = '%s' AND outcome = 'ok' AND actor = 'user:bob'`, action)), action)
 	}
 }
+
+// TestAPasswordLikeACode is a password all the same: sixteen letters are no wrong recovery code.
+func TestAPasswordLikeACode(t *testing.T) {
+	t.Parallel()
+	r := withRing(t, nil)
+	b := r.guest("bob", "viewer")
+	const words = "purple monkey dish"
+	code, _ := givenCode(ops.NewSecret(words))
+	require.NotEmpty(t, code)
+	require.Equal(t, 204, r.send(b, "PUT", "/api/v1/auth/password", map[string]string{"current": password, "new": words}).status)
+	phone, _ := r.enrol(b)
+	prove := func(proof string) reply {
+		r.exec(`UPDATE sessions SET proven_at = NULL`)
+		return r.send(b, "POST", "/api/v1/auth/totp/recovery-codes", map[string]string{"proof": proof})
+	}
+	for range 6 { // of five wrong codes the last one locks
+		a := prove(words)
+		require.Equal(t, 200, a.status, a.body)
+	}
+	require.Zero(t, count(t, r.pg, `SELECT tries FROM second_factors`))
+	require.Equal(t, 200, prove(phone.code()).status)
+}

@@ -56,9 +56,14 @@ func (s *API) gatewayTokenOperations(api huma.API) {
 		})
 }
 
-// createGatewayToken makes a token whose actor is the caller.
+// createGatewayToken makes a token whose actor is the caller, for an agent that they may start.
 func (s *API) createGatewayToken(ctx context.Context, who caller, in *newGatewayToken) (*answer[createdGatewayToken], error) {
 	b := in.Body
+	// The gateway looks at what its user may, so this is where an API token with
+	// actions of its own is kept from one that may more.
+	if err := mayStart(who, b.Agent); err != nil {
+		return nil, err
+	}
 	if len(b.Tools) == 0 {
 		b.Tools = []string{"*"}
 	}

@@ -54,6 +54,12 @@ func TestGatewayTokens(t *testing.T) {
 	a.into(t, &brief)
 	require.Equal(t, end, brief.ExpiresAt.UTC())
 
+	// Nor does one that may not start the agent make one that uses its tools.
+	var less createdToken
+	r.call("POST", "/api/v1/tokens", body{"name": "less", "actions": []string{"agents.manage"}}).into(t, &less)
+	a = r.send(http.DefaultClient, "POST", root, body{"name": "more", "agent": "investigator"}, "Authorization", "Bearer "+less.Token)
+	require.Equal(t, 403, a.status, a.body)
+
 	listed := r.call("GET", root, nil)
 	require.Equal(t, 200, listed.status)
 	require.Contains(t, listed.body, made.ID)

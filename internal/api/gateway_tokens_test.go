@@ -98,3 +98,16 @@ func TestGatewayTokens(t *testing.T) {
 	_, err = r.db.GrantByToken(t.Context(), ops.HashToken(secret))
 	require.Equal(t, ops.CodeUnauthenticated, ops.CodeOf(err))
 }
+
+// TestAGatewayTokenThatLivesIsSeen, however many newer ones have ended.
+func TestAGatewayTokenThatLivesIsSeen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	require.Equal(t, 201, r.call("POST", "/api/v1/gateway-tokens", map[string]any{"name": "old", "agent": "investigator"}).status)
+	r.exec(`INSERT INTO gateway_tokens (id, name, hash, actor, agent_id, tools, targets, created_at, expires_at, revoked_at)
+		SELECT gen_random_uuid(), 'job', int4send(n), 'user:ann', 'investigator', '{*}', '{*}', now(), now() + interval '1 hour', now() FROM generate_series(1, 500) AS n`)
+	tokens, err := r.db.GatewayTokens(t.Context())
+	require.NoError(t, err)
+	require.Len(t, tokens, 500)
+	require.Equal(t, "old", tokens[0].Name)
+}

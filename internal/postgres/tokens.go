@@ -74,12 +74,14 @@ func (db *DB) MintServiceToken(ctx context.Context, s ServiceToken) (ops.Secret,
 	return token, err
 }
 
-// GatewayTokens gives the tokens of users, newest first, and those of services
-// that still live.
+// GatewayTokens gives the tokens of users and those of services that still live:
+// first what lives, then what has ended, each newest first. However many have
+// ended, one that lives is seen, and counted.
 func (db *DB) GatewayTokens(ctx context.Context) ([]GatewayToken, error) {
 	rows, err := db.pool.Query(ctx, `SELECT t.id, t.name, t.actor, coalesce(t.agent_id, ''), t.tools, t.targets, t.created_at, t.expires_at, t.revoked_at,
 			(SELECT max(c.created_at) FROM tool_calls c WHERE c.token_id = t.id)
-		FROM gateway_tokens t WHERE t.actor NOT LIKE 'service:%' OR t.expires_at > now() ORDER BY t.created_at DESC LIMIT 500`)
+		FROM gateway_tokens t WHERE t.actor NOT LIKE 'service:%' OR t.expires_at > now()
+		ORDER BY t.revoked_at IS NULL AND t.expires_at > now() DESC, t.created_at DESC LIMIT 500`)
 	if err != nil {
 		return nil, mapError(err)
 	}

@@ -413,6 +413,9 @@ func TestTokens(t *testing.T) {
 	require.Equal(t, 401, use())
 	require.Equal(t, 404, r.call("DELETE", "/api/v1/tokens/"+made.ID, nil).status)
 	require.NotContains(t, r.log.String(), made.Token)
+
+	require.Equal(t, 201, r.call("POST", "/api/v1/tokens", map[string]any{"name": "nothing", "actions": []string{}}).status)
+	require.Contains(t, r.call("GET", "/api/v1/tokens", nil).body, `"name":"nothing","actions":[]`, "which is not all")
 }
 
 // TestNothingIsAnonymous calls every route that there is without and with wrong

@@ -35,8 +35,9 @@ type APIToken struct {
 	UserID string `json:"-"`
 	Name   string `json:"name"`
 	Hash   []byte `json:"-"`
-	// Actions are what it may do of what its user may; null is all of that.
-	Actions    []ops.Permission `json:"actions,omitempty"`
+	// Actions are what it may do of what its user may; nil is all of that, and
+	// empty nothing.
+	Actions    []ops.Permission `json:"actions,omitzero"`
 	CreatedAt  time.Time        `json:"created_at"`
 	ExpiresAt  time.Time        `json:"expires_at,omitzero"`
 	LastUsedAt time.Time        `json:"last_used_at,omitzero"`

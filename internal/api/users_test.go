@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/akmatori/akmatori/internal/ops"
@@ -167,6 +169,34 @@ func TestAccounts(t *testing.T) {
 	require.Equal(t, 409, r.call("PATCH", "/api/v1/users/"+ann, map[string]any{"roles": []string{"viewer"}}).status)
 	require.Equal(t, 409, r.call("POST", "/api/v1/users", map[string]any{"username": "ann", "roles": []string{}}).status)
 	require.Equal(t, 404, r.call("PATCH", "/api/v1/users/"+ops.NewID(), map[string]any{"disabled": true}).status)
+}
+
+// TestARoleIsRemovedWhileSomebodyIsInvited: the invitation waits for what becomes
+// of the role. Else it would be given, and be worth something when there is
+// another of its name.
+func TestARoleIsRemovedWhileSomebodyIsInvited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	require.Equal(t, 204, r.call("PUT", "/api/v1/roles/extra", map[string]any{"actions": []string{"read"}}).status)
+	removing, err := pgx.Connect(t.Context(), r.pg.Owner.Reveal())
+	require.NoError(t, err)
+	defer func() { _ = removing.Close(context.WithoutCancel(t.Context())) }()
+	for _, sql := range []string{`BEGIN`, `SELECT pg_advisory_xact_lock(hashtextextended('accounts', 0))`, `DELETE FROM roles WHERE id = 'extra'`} {
+		_, err = removing.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	done := make(chan int, 1)
+	go func() {
+		a, _ := r.try(http.DefaultClient, "POST", "/api/v1/users", map[string]any{"username": "bob", "roles": []string{"extra"}}, "Authorization", "Bearer "+r.token)
+		done <- a.status
+	}()
+	require.Eventually(t, func() bool {
+		return len(done) > 0 || count(t, r.pg, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`) > 0
+	}, soon, 10*time.Millisecond)
+	_, err = removing.Exec(t.Context(), `COMMIT`)
+	require.NoError(t, err)
+	require.Equal(t, 422, <-done)
 }
 
 // More people than fit on a page are all there, in order, and found by their names.

@@ -239,6 +239,10 @@ func knownRoles(ctx context.Context, tx pgx.Tx, roles []string) error {
 // their password. An earlier link is void.
 func (db *DB) Invite(ctx context.Context, u User, hash []byte, expires time.Time) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
+		// A role that is being removed must not be given.
+		if err := lockAccounts(ctx, tx); err != nil {
+			return err
+		}
 		if err := knownRoles(ctx, tx, u.Roles); err != nil {
 			return err
 		}

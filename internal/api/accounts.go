@@ -191,7 +191,11 @@ func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, e
 	if !right {
 		return nil, s.refused(ctx, "login", u.Username, in.address, newProblem(http.StatusUnauthorized, "wrong user name or password"))
 	}
-	if why := s.passwordsRefused(ctx, u); why != nil {
+	p, err := s.enabledOIDC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if why := passwordsRefused(p, u); why != nil {
 		return nil, s.refused(ctx, "login", u.Username, in.address, why)
 	}
 	return s.admit(ctx, "login", u, in.origin, "password")

@@ -312,6 +312,21 @@ func TestPasswordsForAdminsAlone(t *testing.T) {
 	a := login("bob", password)
 	require.Equal(t, 403, a.status)
 	require.Contains(t, a.body, "sign in with Example")
+	// Nor does a link to set one let them in; it is as good as before when they may have one.
+	var in invited
+	r.call("POST", "/api/v1/users", map[string]any{"username": "eve", "roles": []string{"approver"}}).into(t, &in)
+	_, link, _ := strings.Cut(in.Link, "#token=")
+	c := browser(t)
+	accept := func() reply {
+		return r.send(c, "POST", "/api/v1/auth/accept", map[string]string{"token": link, "password": password})
+	}
+	a = accept()
+	require.Equal(t, 403, a.status, a.body)
+	require.Contains(t, a.body, "sign in with Example")
+	require.Equal(t, 401, r.status(c))
+	r.setProvider(op, nil)
+	require.Equal(t, 200, accept().status)
+	r.setProvider(op, func(body map[string]any) { body["passwords"] = "admins" })
 	require.Equal(t, 401, login("bob", "wrong password").status, "who does not know it learns nothing")
 	require.Equal(t, 200, login("ann", password).status)
 	for name, change := range map[string]func(*fake.OIDC){"down": func(o *fake.OIDC) { o.Down = true }, "endless": func(o *fake.OIDC) { o.Down, o.Long = false, true },

@@ -140,12 +140,8 @@ func (s *API) enabledOIDC(ctx context.Context) (ops.OIDCProvider, error) {
 }
 
 // passwordsRefused says why this user's password, which is right, lets them in
-// nowhere: they have to sign in with the provider.
-func (s *API) passwordsRefused(ctx context.Context, u postgres.User) error {
-	p, err := s.enabledOIDC(ctx)
-	if err != nil {
-		return err
-	}
+// nowhere: they have to sign in with the provider p.
+func passwordsRefused(p ops.OIDCProvider, u postgres.User) error {
 	if p.Passwords == ops.PasswordsAdmins && !u.Powers.May(ops.CanManageAccounts) {
 		return ops.Errorf(ops.CodeForbidden, "passwords are for who manages accounts: sign in with %s", p.Name)
 	}

@@ -180,6 +180,10 @@ func (s *API) invite(ctx context.Context, who caller, u postgres.User) (*answer[
 }
 
 func (s *API) accept(ctx context.Context, _ caller, in *acceptInput) (*signedIn, error) {
+	p, err := s.enabledOIDC(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var u postgres.User
 	var wrong error
 	right, err := s.logins.try("invitation "+network(in.address), in.address, func() (bool, error) {
@@ -187,8 +191,8 @@ func (s *API) accept(ctx context.Context, _ caller, in *acceptInput) (*signedIn,
 		if err != nil {
 			return false, err
 		}
-		u, err = s.db.Accept(ctx, ops.HashToken(in.Body.Token), hash)
-		if ops.CodeOf(err) == ops.CodeUnauthenticated {
+		u, err = s.db.Accept(ctx, ops.HashToken(in.Body.Token), hash, func(u postgres.User) error { return passwordsRefused(p, u) })
+		if code := ops.CodeOf(err); code == ops.CodeUnauthenticated || code == ops.CodeForbidden {
 			wrong, err = err, nil
 		}
 		return wrong == nil, err

@@ -257,9 +257,10 @@ func (db *DB) Invite(ctx context.Context, u User, hash []byte, expires time.Time
 	})
 }
 
-// Accept uses up an invitation and sets the password. The sessions that there
-// are of that user end: whoever is in them knows another password.
-func (db *DB) Accept(ctx context.Context, hash []byte, passwordHash string) (u User, err error) {
+// Accept uses up an invitation and sets the password, unless refused says why
+// that user may have none: then the link stays. The sessions that there are of
+// that user end: whoever is in them knows another password.
+func (db *DB) Accept(ctx context.Context, hash []byte, passwordHash string, refused func(User) error) (u User, err error) {
 	err = db.tx(ctx, func(tx pgx.Tx) error {
 		var id string
 		err := tx.QueryRow(ctx, `DELETE FROM invitations i USING users u WHERE i.hash = $1 AND i.expires_at > now()
@@ -276,8 +277,10 @@ func (db *DB) Accept(ctx context.Context, hash []byte, passwordHash string) (u U
 		if err := endSessions(ctx, tx, id, ""); err != nil {
 			return err
 		}
-		u, err = scanUser(tx.QueryRow(ctx, selectUsers+` FROM users u WHERE u.id = $1`, id))
-		return err
+		if u, err = scanUser(tx.QueryRow(ctx, selectUsers+` FROM users u WHERE u.id = $1`, id)); err != nil {
+			return err
+		}
+		return refused(u)
 	})
 	return u, err
 }

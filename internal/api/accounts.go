@@ -226,7 +226,7 @@ func (s *API) open(ctx context.Context, action string, u postgres.User, from ori
 	if err := s.db.AppendAudit(ctx, record); err != nil {
 		return nil, err
 	}
-	cookie, err := s.openSession(ctx, u.ID, from, session)
+	cookie, err := s.openSession(ctx, u, from, session)
 	if err != nil {
 		return nil, err
 	}

@@ -101,13 +101,13 @@ func (s *API) identify(r *http.Request, stream bool) (caller, error) {
 
 // openSession starts a session and gives the Set-Cookie header for it. Its token
 // is a new one: none is taken over.
-func (s *API) openSession(ctx context.Context, user string, from origin, session postgres.Session) (string, error) {
+func (s *API) openSession(ctx context.Context, u postgres.User, from origin, session postgres.Session) (string, error) {
 	token, life := ops.NewToken(""), s.sessions.life
 	if session.CodeDue {
 		life = min(life, halfSession)
 	}
 	session.ID, session.ExpiresAt, session.Address, session.Browser = ops.NewID(), time.Now().Add(life), from.address, from.browser
-	if err := s.db.OpenSession(ctx, user, ops.HashToken(token), session); err != nil {
+	if err := s.db.OpenSession(ctx, u, ops.HashToken(token), session); err != nil {
 		return "", err
 	}
 	return s.setCookie(token.Reveal(), int(life.Seconds())), nil

@@ -121,8 +121,10 @@ func TestSessionsEndByThemselves(t *testing.T) {
 		require.Zero(t, count(t, r.pg, `SELECT count(*) FROM sessions`), name)
 	}
 	b := r.signIn("ann", password)
+	ann, err := r.db.UserByName(t.Context(), "ann")
+	require.NoError(t, err)
 	for range 110 {
-		require.NoError(t, r.db.OpenSession(t.Context(), r.accountID("ann"), ops.HashToken(ops.NewToken("")),
+		require.NoError(t, r.db.OpenSession(t.Context(), ann, ops.HashToken(ops.NewToken("")),
 			postgres.Session{ID: ops.NewID(), Method: "password", ExpiresAt: time.Now().Add(time.Hour)}))
 	}
 	require.Equal(t, 100, count(t, r.pg, `SELECT count(*) FROM sessions`))
@@ -305,4 +307,33 @@ func TestAPageThatIsLeftOpenIsNoUse(t *testing.T) {
 	require.NoError(t, err, "it has ended by itself")
 	require.Contains(t, string(text), "incident.opened")
 	require.Equal(t, []int{401, 401}, []int{alone(), r.status(b)})
+}
+
+// TestASignInUnderWayEndsToo: what ends somebody's sessions also ends the one
+// that is about to begin, by what counted before.
+func TestASignInUnderWayEndsToo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	disabled := true
+	for name, change := range map[string]func(u postgres.User) error{
+		"bob": func(u postgres.User) error { return r.db.SetPassword(t.Context(), u.ID, "another", "") },
+		"eve": func(u postgres.User) error {
+			f := postgres.SecondFactor{ID: ops.NewID(), Secret: []byte("x")}
+			if err := r.db.BeginFactor(t.Context(), u.ID, f); err != nil {
+				return err
+			}
+			return r.db.ConfirmFactor(t.Context(), u.ID, f, nil, "")
+		},
+		"kim": func(u postgres.User) error {
+			return r.db.ChangeUser(t.Context(), u.ID, postgres.UserChange{Disabled: &disabled})
+		},
+	} {
+		r.guest(name, "viewer")
+		proven, err := r.db.UserByName(t.Context(), name)
+		require.NoError(t, err)
+		require.NoError(t, change(proven))
+		_, err = r.openSession(t.Context(), proven, origin{}, postgres.Session{Method: "password"})
+		require.Equal(t, ops.CodeUnauthenticated, ops.CodeOf(err), name)
+		require.Zero(t, count(t, r.pg, `SELECT count(*) FROM sessions WHERE user_id = '`+proven.ID+`'`), name)
+	}
 }

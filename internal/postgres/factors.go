@@ -92,6 +92,9 @@ func (db *DB) UseFactor(ctx context.Context, user string, f SecondFactor, step i
 // sessions of the user but one: they began without it.
 func (db *DB) ConfirmFactor(ctx context.Context, user string, f SecondFactor, codes [][]byte, but string) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE`, user); err != nil { // as [DB.OpenSession] says
+			return err
+		}
 		tag, err := tx.Exec(ctx, `UPDATE second_factors SET confirmed_at = now() WHERE user_id = $1 AND id = $2 AND confirmed_at IS NULL`, user, f.ID)
 		if err == nil && tag.RowsAffected() == 0 {
 			err = pgx.ErrNoRows

@@ -32,20 +32,34 @@ type Session struct {
 	Browser string `json:"browser"` // as it names itself
 }
 
-// OpenSession stores a new session of a user.
-func (db *DB) OpenSession(ctx context.Context, user string, hash []byte, s Session) error {
+// OpenSession stores a new session of a user, who has proven who they are as u
+// says. If their password or second factor is another one by now, or they are
+// disabled, it is code unauthenticated: what ended their sessions then has not
+// seen this one.
+func (db *DB) OpenSession(ctx context.Context, u User, hash []byte, s Session) error {
 	most := maxSessions
 	if s.CodeDue {
 		most = maxHalfSessions
 	}
 	return db.tx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND code_due = $3 AND id NOT IN
-			(SELECT id FROM sessions WHERE user_id = $1 AND code_due = $3 ORDER BY created_at DESC LIMIT $2)`, user, most-1, s.CodeDue); err != nil {
+		// Whoever changes it now is waited for, or ends this session, too.
+		if _, err := tx.Exec(ctx, `SELECT FROM users WHERE id = $1 FOR SHARE`, u.ID); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO sessions (id, hash, user_id, expires_at, address, browser, method, code_due, proven_at)
+		now, err := scanUser(tx.QueryRow(ctx, selectUsers+` FROM users u WHERE u.id = $1`, u.ID))
+		if err != nil {
+			return err
+		}
+		if now.PasswordHash != u.PasswordHash || now.SecondFactor != u.SecondFactor || !now.DisabledAt.IsZero() {
+			return ops.Errorf(ops.CodeUnauthenticated, "how you sign in has just been changed: sign in again")
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND code_due = $3 AND id NOT IN
+			(SELECT id FROM sessions WHERE user_id = $1 AND code_due = $3 ORDER BY created_at DESC LIMIT $2)`, u.ID, most-1, s.CodeDue); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO sessions (id, hash, user_id, expires_at, address, browser, method, code_due, proven_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			s.ID, hash, user, s.ExpiresAt, s.Address, s.Browser, s.Method, s.CodeDue, orNull(s.ProvenAt))
+			s.ID, hash, u.ID, s.ExpiresAt, s.Address, s.Browser, s.Method, s.CodeDue, orNull(s.ProvenAt))
 		return err
 	})
 }

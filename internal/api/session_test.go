@@ -273,6 +273,18 @@ func TestRiskyApprovalsNeedThePassword(t *testing.T) {
 // TestAPageThatIsLeftOpenIsNoUse: what a person does keeps a session, and what a
 // page does by itself does not: it follows timelines and renews its lists until
 // the session ends, and then it may no more.
+// TestAShortSessionGoesOnWhileItIsUsed, also if it is idle as soon as one can set.
+func TestAShortSessionGoesOnWhileItIsUsed(t *testing.T) {
+	t.Parallel()
+	r := start(t, pgtest.New(t), func(c *Config) { c.SessionIdle = time.Minute })
+	r.makeUser()
+	b := r.signIn("ann", password)
+	for range 4 { // each 25 seconds
+		r.exec(`UPDATE sessions SET last_seen_at = last_seen_at - interval '25 seconds'`)
+		require.Equal(t, 200, r.status(b))
+	}
+}
+
 func TestAPageThatIsLeftOpenIsNoUse(t *testing.T) {
 	t.Parallel()
 	r := start(t, pgtest.New(t), func(c *Config) { c.SessionLife, c.SessionIdle = 2*time.Hour, time.Hour })

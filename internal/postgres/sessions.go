@@ -83,7 +83,8 @@ func (s *Session) places() []any {
 }
 
 // UserBySession gives whose session has this token. If that is a use of it, it
-// notes so, at most once a minute. One that has ended, also by not being used for
+// notes so, at most once a minute, or more often if idle is short: else one that
+// is in use would end. One that has ended, also by not being used for
 // longer than idle, is code unauthenticated.
 func (db *DB) UserBySession(ctx context.Context, hash []byte, idle time.Duration, use bool) (User, Session, error) {
 	var s Session
@@ -92,7 +93,7 @@ func (db *DB) UserBySession(ctx context.Context, hash []byte, idle time.Duration
 	if errors.Is(err, pgx.ErrNoRows) {
 		return u, s, ops.Errorf(ops.CodeUnauthenticated, "the session has ended: sign in again")
 	}
-	if err == nil && use && time.Since(s.LastSeenAt) > time.Minute {
+	if err == nil && use && time.Since(s.LastSeenAt) > min(time.Minute, idle/10) {
 		_, err = db.pool.Exec(ctx, `UPDATE sessions SET last_seen_at = now() WHERE id = $1`, s.ID)
 	}
 	return u, s, mapError(err)

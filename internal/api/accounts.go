@@ -176,7 +176,10 @@ func (s *API) setup(ctx context.Context, _ caller, in *setupInput) (*signedIn, e
 }
 
 func (s *API) login(ctx context.Context, _ caller, in *loginInput) (*signedIn, error) {
-	name := storable(in.Body.Username)
+	name := in.Body.Username
+	if !usernamePattern.MatchString(name) {
+		name = "" // nobody's, and what else fails is counted under names with blanks
+	}
 	var u postgres.User
 	right, err := s.logins.try(name, in.address, func() (right bool, err error) {
 		if u, err = s.db.UserByName(ctx, name); err != nil && ops.CodeOf(err) != ops.CodeNotFound {

@@ -353,6 +353,20 @@ func TestLoginIsThrottled(t *testing.T) {
 	require.Equal(t, 200, r.call("GET", "/api/v1/incidents", nil).status, "tokens still work")
 }
 
+// TestNobodyIsLockedOutByAName: what comes by a link or from a provider is counted
+// by its network, and no user's name is taken for that.
+func TestNobodyIsLockedOutByAName(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, name := range []string{"invitation 127.0.0.1", "setup link 127.0.0.1", "oidc 127.0.0.1"} {
+		for range failuresPerUser {
+			r.send(http.DefaultClient, "POST", "/api/v1/auth/login", map[string]string{"username": name, "password": "wrong password"})
+		}
+		require.True(t, r.logins.allowed(name, "127.0.0.1"), name)
+	}
+	r.guest("bob", "viewer")
+}
+
 // TestGuessingAtOnceIsThrottled: no more are judged of guesses that are made at
 // once than of those that follow each other, on each way that takes a secret.
 func TestGuessingAtOnceIsThrottled(t *testing.T) {

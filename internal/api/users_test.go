@@ -148,7 +148,11 @@ func TestAccounts(t *testing.T) {
 	// The password is changed by who knows it, and only in a session.
 	require.Equal(t, 403, act("PUT", "/api/v1/auth/password", map[string]string{"current": "wrong", "new": "another good one"}).status)
 	require.Equal(t, 403, with("PUT", "/api/v1/auth/password", map[string]string{"current": password, "new": "another good one"}).status)
+	var again invited
+	r.call("POST", "/api/v1/users/"+id+"/invite", nil).into(t, &again)
 	require.Equal(t, 204, act("PUT", "/api/v1/auth/password", map[string]string{"current": password, "new": "another good one"}).status)
+	_, link, _ := strings.Cut(again.Link, "#token=")
+	require.Equal(t, 401, r.send(browser(t), "POST", "/api/v1/auth/accept", map[string]string{"token": link, "password": password}).status, "nor does a link replace it")
 	require.Equal(t, 401, r.send(browser(t), "POST", "/api/v1/auth/login", map[string]string{"username": "bob", "password": password}).status)
 	require.Equal(t, 200, r.send(browser(t), "POST", "/api/v1/auth/login", map[string]string{"username": "bob", "password": "another good one"}).status)
 

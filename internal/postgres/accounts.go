@@ -285,12 +285,16 @@ func (db *DB) Accept(ctx context.Context, hash []byte, passwordHash string, refu
 	return u, err
 }
 
-// SetPassword replaces a user's password and ends all their sessions but one.
+// SetPassword replaces a user's password and ends all their sessions but one. A
+// link with which it could be replaced again is void.
 func (db *DB) SetPassword(ctx context.Context, user, passwordHash, but string) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, user, passwordHash)
 		if err == nil && tag.RowsAffected() == 0 {
 			err = pgx.ErrNoRows
+		}
+		if err == nil {
+			_, err = tx.Exec(ctx, `DELETE FROM invitations WHERE user_id = $1`, user)
 		}
 		if err != nil {
 			return err

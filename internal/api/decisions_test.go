@@ -63,3 +63,28 @@ func TestThreatsDecisions(t *testing.T) {
 		require.Equal(t, "user:ann", runs[0].Actor)
 	})
 }
+
+// TestWhoMayNotApproveAnyMoreHasNotApproved: of two who must, one is left to come
+// when the first has been disabled, or has lost the role, meanwhile.
+func TestWhoMayNotApproveAnyMoreHasNotApproved(t *testing.T) {
+	t.Parallel()
+	g := newKeeper(t)
+	eve, abe, kim := g.guest("eve", "approver"), g.guest("abe", "approver"), g.guest("kim", "approver")
+	a := g.ask("systemctl restart a", func(a *ops.Approval) { a.Requester, a.Risk, a.Needed = "user:ann", ops.RiskCritical, 2 })
+	approve := func(b *http.Client) ops.Approval {
+		answer := g.send(b, "POST", "/api/v1/approvals/"+a.ID+"/decision", map[string]string{"decision": "approve"}, "Origin", g.PublicURL())
+		require.Equal(t, 200, answer.status, answer.body)
+		return g.still(a)
+	}
+	require.Equal(t, ops.ApprovalPending, approve(eve).State)
+	for _, change := range []map[string]any{{"disabled": true}, {"disabled": false, "roles": []string{"viewer"}}} {
+		require.Equal(t, 200, g.call("PATCH", "/api/v1/users/"+g.accountID("eve"), change).status)
+		require.Empty(t, g.still(a).Decisions)
+	}
+	out := approve(abe)
+	require.Equal(t, ops.ApprovalPending, out.State)
+	require.Len(t, out.Decisions, 1)
+	out = approve(kim)
+	require.Equal(t, ops.ApprovalApproved, out.State)
+	require.Len(t, out.Decisions, 3, "what was said stays said")
+}

@@ -142,12 +142,19 @@ func (db *DB) Approvals(ctx context.Context, f ApprovalFilter) ([]ops.Approval, 
 	return all, db.withDecisions(ctx, all)
 }
 
+// stillMay says of a decision d that who has made it may approve now, and may be
+// counted among those who do.
+const stillMay = `EXISTS (SELECT FROM users u JOIN roles r ON r.id = ANY(u.roles)
+	WHERE u.username = d.username AND u.disabled_at IS NULL AND $2 = ANY(r.actions))`
+
+// withDecisions leaves out of a pending approval whose yes does not count any more.
 func (db *DB) withDecisions(ctx context.Context, all []ops.Approval) error {
 	at, ids := map[string]int{}, make([]string, len(all))
 	for i, a := range all {
 		at[a.ID], ids[i] = i, a.ID
 	}
-	rows, err := db.pool.Query(ctx, `SELECT approval_id, username, approve, reason, at FROM approval_decisions WHERE approval_id = ANY($1::uuid[]) ORDER BY at`, ids)
+	rows, err := db.pool.Query(ctx, `SELECT d.approval_id, d.username, d.approve, d.reason, d.at FROM approval_decisions d JOIN approvals a ON a.id = d.approval_id
+		WHERE d.approval_id = ANY($1::uuid[]) AND (a.state <> 'pending' OR `+stillMay+`) ORDER BY d.at`, ids, ops.CanApprove)
 	if err != nil {
 		return mapError(err)
 	}
@@ -203,7 +210,7 @@ func (db *DB) DecideApproval(ctx context.Context, d Decide) (ops.Approval, error
 		state := ops.ApprovalDenied
 		if d.Approve {
 			var yes int
-			if err := tx.QueryRow(ctx, `SELECT count(*) FROM approval_decisions WHERE approval_id = $1 AND approve`, a.ID).Scan(&yes); err != nil {
+			if err := tx.QueryRow(ctx, `SELECT count(*) FROM approval_decisions d WHERE d.approval_id = $1 AND d.approve AND `+stillMay, a.ID, ops.CanApprove).Scan(&yes); err != nil {
 				return err
 			}
 			if yes < a.Needed {

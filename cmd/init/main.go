@@ -176,7 +176,9 @@ func restore(ctx context.Context, d deployment) error {
 	return nil
 }
 
-// passphrase gives the setting or the first line of in, and what follows it.
+// passphrase gives the setting or the first line of in, and what follows it, without
+// the line breaks before that: a passphrase from a file often brings one more, and
+// no backup begins with one.
 func (d deployment) passphrase(in *os.File) (ops.Secret, io.Reader, error) {
 	if !d.Passphrase.Empty() {
 		return d.Passphrase, in, nil
@@ -196,5 +198,11 @@ func (d deployment) passphrase(in *os.File) (ops.Secret, io.Reader, error) {
 	if line == "" {
 		return ops.Secret{}, nil, errors.New("there is no passphrase: set AKMATORI_PASSPHRASE_FILE, or give it as the first line of standard input")
 	}
-	return ops.NewSecret(line), buffered, nil
+	for {
+		next, err := buffered.Peek(1)
+		if err != nil || next[0] != '\n' && next[0] != '\r' {
+			return ops.NewSecret(line), buffered, nil // an error is met again by who reads
+		}
+		_, _ = buffered.Discard(1)
+	}
 }

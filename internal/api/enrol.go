@@ -142,7 +142,7 @@ func pinnedKeys(text string) []pinnedKey {
 		if authority {
 			fields = fields[1:]
 		}
-		if len(fields) < 2 || !isHostKey(fields[0], fields[1]) {
+		if len(fields) < 2 || !ops.IsHostKey(fields[0], fields[1]) {
 			continue
 		}
 		raw, _ := base64.StdEncoding.DecodeString(fields[1]) // isHostKey has read it
@@ -179,7 +179,7 @@ func (s *API) acceptHostKey(ctx context.Context, who caller, in *acceptedKey) (*
 	if in.Body.Keep {
 		text = t.HostKey + "\n" + line
 	}
-	pinned, err := hostKeys(text)
+	pinned, err := ops.HostKeys(text)
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,7 @@ func (s *API) checkSSH(ctx context.Context, t *ops.Target, in *newTarget) (err e
 	case t.Port == 0:
 		t.Port = 22
 	}
-	if t.HostKey, err = hostKeys(in.Body.HostKey); err != nil {
+	if t.HostKey, err = ops.HostKeys(in.Body.HostKey); err != nil {
 		return err
 	}
 	if err := s.checkJump(ctx, *t); err != nil {
@@ -178,40 +178,6 @@ func (s *API) checkZabbix(ctx context.Context, t *ops.Target, in *newTarget) err
 		err = ops.Errorf(ops.CodeInvalid, "a credential of kind zabbix_password needs a user")
 	}
 	return err
-}
-
-// hostKeys checks pinned host keys, one a line, and gives them without comments
-// and blank lines. Without one nothing logs in to the host: its key must be
-// accepted first.
-func hostKeys(text string) (string, error) {
-	var keys []string
-	for l := range strings.Lines(text) {
-		l = strings.TrimSpace(l)
-		if l == "" || strings.HasPrefix(l, "#") {
-			continue
-		}
-		mark, fields := "", strings.Fields(l)
-		if fields[0] == ops.CertAuthority {
-			mark, fields = ops.CertAuthority+" ", fields[1:]
-		}
-		if len(fields) < 2 || !isHostKey(fields[0], fields[1]) {
-			return "", ops.Errorf(ops.CodeInvalid, "line %d of host_key is not of the form \"ssh-ed25519 AAAA…\" or \"@cert-authority ssh-ed25519 AAAA…\"", len(keys)+1)
-		}
-		keys = append(keys, mark+fields[0]+" "+fields[1])
-	}
-	return strings.Join(keys, "\n"), nil
-}
-
-// isHostKey says whether blob is a public key of that type, which is one that
-// hosts have.
-func isHostKey(kind, blob string) bool {
-	switch kind {
-	case "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
-		"sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com":
-	default:
-		return false
-	}
-	return ops.IsKeyBlob(kind, blob)
 }
 
 func (s *API) createCredential(ctx context.Context, who caller, in *newCredential) (*answer[ops.Credential], error) {

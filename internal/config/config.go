@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ type Credential struct {
 }
 
 // Target is a machine of the inventory, or a Zabbix instance, which has a
-// URL in place of address and port. Without a host key, the one that a person has
+// URL in place of address and port; without a port it is 22. Without a host key, the one that a person has
 // accepted for this address, port and jump host stays pinned.
 type Target struct {
 	Name       string            `yaml:"name"`
@@ -196,6 +197,9 @@ func (c *File) Apply(ctx context.Context, db *postgres.DB, keys Keys) error {
 }
 
 func (c *File) apply(ctx context.Context, db *postgres.DB, keys Keys) error {
+	if err := c.once(); err != nil {
+		return err
+	}
 	for _, src := range c.Sources {
 		if err := applySource(ctx, db, keys, src); err != nil {
 			return fmt.Errorf("source %q: %w", src.Name, err)
@@ -207,17 +211,7 @@ func (c *File) apply(ctx context.Context, db *postgres.DB, keys Keys) error {
 		}
 	}
 	for _, t := range c.Targets {
-		if t.Kind == "" {
-			t.Kind = "ssh"
-		}
-		target := ops.Target{ID: ops.NewID(), Name: t.Name, Kind: t.Kind, Address: t.Address, Port: t.Port, User: t.User,
-			HostKey: t.HostKey, Credential: t.Credential, Labels: t.Labels, Jump: t.Jump, CA: t.CA}
-		if t.URL != "" {
-			if err := target.SetURL(t.URL); err != nil {
-				return fmt.Errorf("target %s: %w", t.Name, err)
-			}
-		}
-		if err := db.PutTarget(ctx, target); err != nil {
+		if err := applyTarget(ctx, db, t); err != nil {
 			return fmt.Errorf("target %s: %w", t.Name, err)
 		}
 	}
@@ -238,6 +232,75 @@ func (c *File) apply(ctx context.Context, db *postgres.DB, keys Keys) error {
 		return err
 	}
 	return c.applyAgents(ctx, db)
+}
+
+// targetName is what names of targets look like, so that rules and globs can use them.
+var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+func applyTarget(ctx context.Context, db *postgres.DB, f Target) error {
+	t := ops.Target{ID: ops.NewID(), Name: f.Name, Kind: cmp.Or(f.Kind, "ssh"), Address: f.Address, Port: f.Port, User: f.User,
+		Credential: f.Credential, Labels: f.Labels, Jump: f.Jump, CA: f.CA}
+	if !targetName.MatchString(t.Name) {
+		return errors.New("a name is of letters, digits, dots, dashes and underscores")
+	}
+	var err error
+	switch {
+	case t.Kind == "zabbix" && f.Address == "" && f.Port == 0 && f.HostKey == "" && f.Jump == "":
+		err = t.SetURL(f.URL)
+	case t.Kind == "zabbix":
+		err = errors.New("address, port, host_key and jump are not of a Zabbix instance: give its url")
+	case t.Kind != "ssh":
+		err = fmt.Errorf("there is no kind %q", f.Kind)
+	case t.Address == "" || t.User == "" || f.URL != "" || f.CA != "":
+		err = errors.New("a host for ssh needs address and user, and has no url and ca")
+	default:
+		t.Port = cmp.Or(t.Port, 22)
+		t.HostKey, err = ops.HostKeys(f.HostKey)
+	}
+	if err != nil {
+		return err
+	}
+	return db.PutTarget(ctx, t)
+}
+
+// once refuses what is named twice: the second would change the first, and each
+// load both of them.
+func (c *File) once() error {
+	seen := map[string]bool{}
+	name := func(kind, name string) (err error) {
+		if key := kind + " " + name; seen[key] {
+			err = fmt.Errorf("%s is in the file twice", strings.TrimSpace(key))
+		} else {
+			seen[key] = true
+		}
+		return err
+	}
+	var errs []error
+	for _, s := range c.Sources {
+		errs = append(errs, name("source", s.Name))
+		if s.ID != "" {
+			errs = append(errs, name("source with the id", strings.ToLower(s.ID)))
+		}
+	}
+	for _, cred := range c.Credentials {
+		errs = append(errs, name("credential", cred.Name))
+	}
+	for _, t := range c.Targets {
+		errs = append(errs, name("target", t.Name))
+	}
+	for _, p := range c.Providers {
+		errs = append(errs, name("provider", p.Name))
+		if p.Default {
+			errs = append(errs, name("the default provider", ""))
+		}
+	}
+	for _, t := range c.ToolServers {
+		errs = append(errs, name("tool server", t.Name))
+	}
+	for _, a := range c.Agents {
+		errs = append(errs, name("agent", a.ID))
+	}
+	return errors.Join(errs...)
 }
 
 // apply stores the provider, with its secret sealed for the zone api.

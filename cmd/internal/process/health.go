@@ -35,7 +35,7 @@ func Health[Settings any](ctx context.Context, environ []string, stdout, stderr 
 
 // opsAddress is where the process listens, from the environment or by default.
 func opsAddress[Settings any](environ []string) string {
-	if addr, ok := env.ToMap(environ)[Prefix+opsSetting]; ok {
+	if addr := env.ToMap(environ)[Prefix+opsSetting]; addr != "" { // empty is the default, as in Load
 		return addr
 	}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Settings]()) {

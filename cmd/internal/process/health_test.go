@@ -46,6 +46,7 @@ func TestHealth(t *testing.T) {
 		"not ready":        {[]string{"AKMATORI_OPS_LISTEN=" + listening(errors.New("no worker"))}, 1, "503 Service Unavailable: not ready: no worker"},
 		"not ours":         {[]string{"AKMATORI_OPS_LISTEN=" + strings.TrimPrefix(other.URL, "http://")}, 1, "404 Not Found"},
 		"nobody listens":   {nil, 1, "not reachable"},
+		"empty: default":   {[]string{"AKMATORI_OPS_LISTEN="}, 1, "not reachable"},
 		"no such name":     {[]string{"AKMATORI_OPS_LISTEN=no-such.invalid:80"}, 1, "not reachable"},
 		"no address":       {[]string{"AKMATORI_OPS_LISTEN=9090"}, 1, `AKMATORI_OPS_LISTEN is "9090"`},
 		"a proxy is set":   {[]string{"HTTP_PROXY=http://127.0.0.1:1", "AKMATORI_OPS_LISTEN=" + listening(nil)}, 0, "ready"},

@@ -106,7 +106,7 @@ func Load[Settings any](environ []string) (Settings, error) {
 		vars[name] = secret.Reveal()
 	}
 	for name := range vars {
-		if strings.HasPrefix(name, Prefix) && !known[name] && !known[strings.TrimSuffix(name, "_FILE")] {
+		if strings.HasPrefix(name, Prefix) && !known[name] {
 			errs = append(errs, fmt.Errorf("%s is set, but there is no such setting", name))
 		}
 	}

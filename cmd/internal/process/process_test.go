@@ -44,7 +44,8 @@ func TestLoad(t *testing.T) {
 		"a folder":             {environ: []string{"AKMATORI_KEY_FILE=/"}, err: "AKMATORI_KEY_FILE"},
 		"both":                 {environ: []string{"AKMATORI_KEY=k", "AKMATORI_KEY_FILE=" + file}, err: "both set"},
 		"unknown":              {environ: []string{"AKMATORI_KEY=k", "AKMATORI_LISTN=:1"}, err: "AKMATORI_LISTN is set"},
-		"file for no secret":   {environ: []string{"AKMATORI_KEY=k", "AKMATORI_SLOTZ_FILE=x"}, err: "AKMATORI_SLOTZ_FILE"},
+		"file for nothing":     {environ: []string{"AKMATORI_KEY=k", "AKMATORI_SLOTZ_FILE=x"}, err: "AKMATORI_SLOTZ_FILE"},
+		"file for no secret":   {environ: []string{"AKMATORI_KEY=k", "AKMATORI_SLOTS_FILE=x"}, err: "AKMATORI_SLOTS_FILE is set"},
 		"not a number":         {environ: []string{"AKMATORI_KEY=k", "AKMATORI_SLOTS=many"}, err: "Slots"},
 	} {
 		t.Run(name, func(t *testing.T) {

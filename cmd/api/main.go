@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -172,7 +173,11 @@ func prefixes(texts []string) (all []netip.Prefix, err error) {
 	return all, nil
 }
 
-func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
+// days is so long, or as long as there is a number for, which is nearly three centuries.
+func days(n int) time.Duration {
+	const day = 24 * time.Hour
+	return time.Duration(max(-1, min(n, int(math.MaxInt64/day)))) * day
+}
 
 // rereadPublicKeys gives what reads the keys that came from files again.
 func rereadPublicKeys(s settings) func() (tools, egress string, err error) {

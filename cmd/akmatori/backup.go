@@ -86,9 +86,11 @@ func (r *restoreCmd) Run(ctx context.Context, w *world) error {
 	}
 	in := io.MultiReader(strings.NewReader(passphrase.Reveal()+"\n"), f)
 	if err := w.compose(ctx, in, w.stderr, "run", "--rm", "-T", keysService, "restore"); err != nil {
-		return fmt.Errorf("%w; the other services are stopped, start them with: docker compose up -d", err)
+		return fmt.Errorf("%w; the other services are stopped, start them with: docker compose up -d --no-recreate", err)
 	}
-	return w.compose(ctx, nil, w.stderr, "up", "-d")
+	// As they were: this command does not know with which files and variables they were
+	// made, and without those of TLS they would come back in plain HTTP.
+	return w.compose(ctx, nil, w.stderr, "up", "-d", "--no-recreate")
 }
 
 // passphrase reads or asks for it; twice, where a mistake would cost the backup.

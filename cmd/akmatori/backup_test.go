@@ -104,12 +104,12 @@ func TestRestore(t *testing.T) {
 	f := &fakeCompose{}
 	code, _, stderr := f.cli(t, []string{"p"}, "restore", file)
 	require.Zero(t, code, stderr)
-	require.Equal(t, []string{"stop akmatori-agent akmatori-api mcp-gateway credential-proxy", "run --rm -T keys restore", "up -d"}, f.calls)
+	require.Equal(t, []string{"stop akmatori-agent akmatori-api mcp-gateway credential-proxy", "run --rm -T keys restore", "up -d --no-recreate"}, f.calls)
 	require.Equal(t, "p\nciphertext", f.in)
 
 	f = &fakeCompose{err: errors.New("exit status 1")}
 	code, _, stderr = f.cli(t, []string{"p"}, "restore", file)
 	require.Equal(t, 1, code)
-	require.Contains(t, stderr, "docker compose up -d")
+	require.Contains(t, stderr, "docker compose up -d --no-recreate")
 	require.Len(t, f.calls, 2)
 }

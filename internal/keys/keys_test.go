@@ -506,10 +506,10 @@ func TestAKilledRotationLosesNothing(t *testing.T) {
 			_, err := r.d.Rotate(t.Context(), r.db)
 			require.NoError(t, err)
 			// Back to what a kill leaves.
-			require.NoError(t, r.db.Reseal(t.Context(), func(all []ops.Credential) ([][]byte, []ops.AuditRecord, error) {
-				var back [][]byte
+			require.NoError(t, r.db.Reseal(t.Context(), func(all []ops.Credential) ([]postgres.Resealed, []ops.AuditRecord, error) {
+				var back []postgres.Resealed
 				for _, c := range all {
-					back = append(back, sealed[c.Name])
+					back = append(back, postgres.Resealed{Sealed: sealed[c.Name]})
 				}
 				return back, nil, nil
 			}))

@@ -76,3 +76,28 @@ func TestSignInSecretsAreResealed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "of-the-client", plaintext.Reveal())
 }
+
+// TestMarksOutliveTheirKey: what a configuration file has given is known again when
+// the key that it was marked by is gone; what it has not gets no mark.
+func TestMarksOutliveTheirKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	secret := ops.NewSecret("secret of login")
+	mark, err := r.d.Ring(ops.ZoneAPI).Mark(r.opens(t, "login"), secret)
+	require.NoError(t, err)
+	require.NoError(t, r.db.MarkCredential(t.Context(), r.opens(t, "login"), mark))
+	_, err = r.d.Rotate(t.Context(), r.db)
+	require.NoError(t, err)
+	r.age(t)
+	pruned, err := r.d.Prune(t.Context(), r.db)
+	require.NoError(t, err)
+	require.Len(t, pruned, 3)
+
+	cred, mark, err := r.db.MarkedCredential(t.Context(), "login")
+	require.NoError(t, err)
+	require.True(t, r.d.Ring(ops.ZoneAPI).Marked(mark, cred, secret))
+	require.False(t, r.d.Ring(ops.ZoneAPI).Marked(mark, cred, ops.NewSecret("another")))
+	_, mark, err = r.db.MarkedCredential(t.Context(), "model")
+	require.NoError(t, err)
+	require.Empty(t, mark)
+}

@@ -46,15 +46,15 @@ func (d *Deployment) Rotate(ctx context.Context, db *postgres.DB) (r Rotation, e
 		if err := d.rotateAudit(); err != nil {
 			return err
 		}
-		return db.Reseal(ctx, func(all []ops.Credential) ([][]byte, []ops.AuditRecord, error) {
+		return db.Reseal(ctx, func(all []ops.Credential) ([]postgres.Resealed, []ops.AuditRecord, error) {
 			r = Rotation{Keys: map[ops.Zone]string{}}
-			sealed, err := d.reseal(all, &r)
+			forms, err := d.reseal(all, &r)
 			detail := map[string]string{"resealed": strconv.Itoa(r.Resealed), "damaged": strings.Join(r.Damaged, " ")}
 			for _, z := range Zones {
 				r.Keys[z] = d.Ring(z).Public().ID()
 				detail["key_"+string(z)] = r.Keys[z]
 			}
-			return sealed, []ops.AuditRecord{record("keys.rotated", "ok", detail)}, err
+			return forms, []ops.AuditRecord{record("keys.rotated", "ok", detail)}, err
 		})
 	})
 	if err != nil {
@@ -106,26 +106,29 @@ func (d *Deployment) setRing(z ops.Zone, ring seal.Ring) error {
 	return nil
 }
 
-// reseal gives what was sealed with older keys, sealed with the newest. Versions
-// stay: the secrets are the same.
-func (d *Deployment) reseal(all []ops.Credential, r *Rotation) ([][]byte, error) {
-	sealed := make([][]byte, len(all))
+// reseal gives what was sealed with older keys, sealed with the newest, and marks
+// by the newest of the zone api. Versions stay: the secrets are the same.
+func (d *Deployment) reseal(all []ops.Credential, r *Rotation) ([]postgres.Resealed, error) {
+	forms := make([]postgres.Resealed, len(all))
 	for i, c := range all {
-		ring, ok := d.values.rings[ops.CredentialKinds[c.Kind]]
-		if ok && seal.KeyID(c.Sealed) == ring.Public().ID() {
-			continue
-		}
+		ring := d.values.rings[ops.CredentialKinds[c.Kind]]
 		plaintext, err := ring.Open(c)
 		if err != nil {
 			r.Damaged = append(r.Damaged, c.Name)
 			continue
 		}
-		if sealed[i], err = ring.Public().Seal(c, plaintext); err != nil {
+		if forms[i].Mark, err = d.Ring(ops.ZoneAPI).Mark(c, plaintext); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Name, err)
+		}
+		if seal.KeyID(c.Sealed) == ring.Public().ID() {
+			continue
+		}
+		if forms[i].Sealed, err = ring.Public().Seal(c, plaintext); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Name, err)
 		}
 		r.Resealed++
 	}
-	return sealed, nil
+	return forms, nil
 }
 
 // Prune takes the keys out of the rings that nothing is sealed with any more,
@@ -148,7 +151,7 @@ func (d *Deployment) Prune(ctx context.Context, db *postgres.DB) (pruned []strin
 		if err := db.AppendAudit(ctx, record("keys.pruned", "intent", nil)); err != nil {
 			return err
 		}
-		return db.Reseal(ctx, func(all []ops.Credential) ([][]byte, []ops.AuditRecord, error) {
+		return db.Reseal(ctx, func(all []ops.Credential) ([]postgres.Resealed, []ops.AuditRecord, error) {
 			now, err := d.prune(all)
 			pruned = append(pruned, now...) // of a try whose commit failed, too: they are gone
 			return nil, []ops.AuditRecord{record("keys.pruned", "ok", map[string]string{"keys": strings.Join(pruned, " ")})}, err

@@ -36,13 +36,17 @@ func (db *DB) Exclusive(ctx context.Context, f func(context.Context) error) erro
 	return f(ctx)
 }
 
+// Resealed is another form of what is sealed, and a credential's mark by another
+// key, which takes the place of one that is there; what is nil stays as it is.
+type Resealed struct{ Sealed, Mark []byte }
+
 // Reseal hands everything that is sealed to f, credentials, the secrets of
-// sources and of sign-in, stores the sealed forms that f gives back (in the same
-// order; nil leaves one as it is) and appends its records, all of one chain, in
+// sources and of sign-in, stores the forms that f gives back (in the same
+// order) and appends its records, all of one chain, in
 // one transaction. Meanwhile nobody adds or changes any of it; readers go on. f
 // may be called again if the transaction is, so it keeps nothing from a failed
 // try. The role must be the owner: others do not see all.
-func (db *DB) Reseal(ctx context.Context, f func([]ops.Credential) (sealed [][]byte, records []ops.AuditRecord, err error)) error {
+func (db *DB) Reseal(ctx context.Context, f func([]ops.Credential) (forms []Resealed, records []ops.AuditRecord, err error)) error {
 	return db.tx(ctx, func(tx pgx.Tx) error {
 		// Row security would hide rows from a wrong role without a word.
 		if _, err := tx.Exec(ctx, `SET LOCAL row_security = off`); err != nil {
@@ -55,16 +59,20 @@ func (db *DB) Reseal(ctx context.Context, f func([]ops.Credential) (sealed [][]b
 		if err != nil {
 			return err
 		}
-		sealed, records, err := f(all)
+		forms, records, err := f(all)
 		if err != nil {
 			return err
 		}
-		for i, form := range sealed {
-			if form == nil {
-				continue
+		for i, form := range forms {
+			if form.Sealed != nil {
+				if _, err := tx.Exec(ctx, updates[i], all[i].ID, form.Sealed); err != nil {
+					return fmt.Errorf("%s: %w", all[i].Name, err)
+				}
 			}
-			if _, err := tx.Exec(ctx, updates[i], all[i].ID, form); err != nil {
-				return fmt.Errorf("%s: %w", all[i].Name, err)
+			if form.Mark != nil {
+				if _, err := tx.Exec(ctx, `UPDATE credentials SET mark = $2 WHERE id = $1 AND mark IS NOT NULL`, all[i].ID, form.Mark); err != nil {
+					return fmt.Errorf("%s: %w", all[i].Name, err)
+				}
 			}
 		}
 		return db.appendAudit(ctx, tx, records...)

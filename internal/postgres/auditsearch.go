@@ -38,6 +38,7 @@ const (
 	// auditSpread is that for each of several values that it looks for at once.
 	auditSpread = 2_000
 	// maxAuditValues bounds those: actions of a beginning, what an actor acts through.
+	// Where there are more, the search goes along the time and looks at each record.
 	maxAuditValues = 100
 )
 
@@ -160,6 +161,13 @@ func (db *DB) auditWindow(ctx context.Context, q *auditQuery, f AuditFilter) err
 			return err
 		}
 	}
+	ofActor, ofAction := auditCondition{"actor", `actor = ANY($::text[])`, actors, f.Actor != ""}, auditCondition{"action", `action = ANY($::text[])`, actions, f.Action != ""}
+	if len(actors) > maxAuditValues {
+		ofActor.condition, ofActor.value = `starts_with(actor || ' ', $)`, f.Actor+" "
+	}
+	if len(actions) > maxAuditValues {
+		ofAction.condition, ofAction.value = `starts_with(action, $)`, f.Action
+	}
 	refused := slices.Contains([]string{"denied", "failed", "unknown"}, f.Outcome)
 	along := ""
 	switch {
@@ -172,44 +180,38 @@ func (db *DB) auditWindow(ctx context.Context, q *auditQuery, f AuditFilter) err
 		along, q.window = "incident", auditSpread
 		q.from = `(` + one(`object = `+incident+` AND run_id = ''`) + `) UNION ALL (` +
 			each(`run_id <> '' AND run_id = v.value`, `(SELECT array_agg(id) FROM runs WHERE incident_id = `+incident+`::uuid)`) + `)`
-	case f.Actor != "":
+	case f.Actor != "" && len(actors) <= maxAuditValues:
 		along, q.window, q.from = "actor", auditSpread, each(`actor COLLATE "C" = v.value`, q.arg(actors))
 	case refused:
 		along, q.from = "outcome", one(`outcome IN ('denied', 'failed', 'unknown')`)
 		q.rest = append(q.rest, `outcome = `+q.arg(f.Outcome))
-	case f.Action != "":
+	case f.Action != "" && len(actions) <= maxAuditValues:
 		along, q.window, q.from = "action", auditSpread, each(`action COLLATE "C" = v.value`, q.arg(actions))
 	case f.Chain != "":
 		along, q.from = "chain", one(`chain = `+q.arg(f.Chain))
 	default:
 		q.from = one(`true`)
 	}
-	for _, other := range []struct {
-		name, condition string
-		value           any
-		set             bool
-	}{
-		{"run", `run_id = `, f.Run, f.Run != ""},
+	for _, other := range []auditCondition{
+		{"run", `run_id = $`, f.Run, f.Run != ""},
 		{"incident", `(object = $ OR run_id IN (SELECT id::text FROM runs WHERE incident_id = $::uuid))`, f.Incident, f.Incident != ""},
-		{"actor", `actor = ANY`, actors, f.Actor != ""},
-		{"outcome", `outcome = `, f.Outcome, f.Outcome != ""},
-		{"action", `action = ANY`, actions, f.Action != ""},
-		{"chain", `chain = `, f.Chain, f.Chain != ""},
+		ofActor,
+		{"outcome", `outcome = $`, f.Outcome, f.Outcome != ""},
+		ofAction,
+		{"chain", `chain = $`, f.Chain, f.Chain != ""},
 	} {
-		if !other.set || other.name == along {
-			continue
-		}
-		arg := q.arg(other.value)
-		switch {
-		case strings.Contains(other.condition, "$"):
-			q.rest = append(q.rest, strings.ReplaceAll(other.condition, "$", arg))
-		case strings.HasSuffix(other.condition, "ANY"):
-			q.rest = append(q.rest, other.condition+`(`+arg+`::text[])`)
-		default:
-			q.rest = append(q.rest, other.condition+arg)
+		if other.set && other.name != along {
+			q.rest = append(q.rest, strings.ReplaceAll(other.condition, "$", q.arg(other.value)))
 		}
 	}
 	return nil
+}
+
+// auditCondition is what a record is filtered by; $ is the value.
+type auditCondition struct {
+	name, condition string
+	value           any
+	set             bool
 }
 
 // The different values of a column that begin with $1 and are before $2, found by
@@ -230,7 +232,7 @@ const (
 )
 
 func (db *DB) auditValues(ctx context.Context, statement, prefix string) ([]string, error) {
-	rows, err := db.pool.Query(ctx, statement, prefix, prefix+"\U0010FFFF", maxAuditValues)
+	rows, err := db.pool.Query(ctx, statement, prefix, prefix+"\U0010FFFF", maxAuditValues+1)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,11 @@ func fillAudit(t *testing.T, urls *pgtest.DB) (begin time.Time) {
 			CASE WHEN n % 5000 = 1 THEN 'denied' WHEN n % 2 = 0 THEN 'intent' ELSE 'ok' END, '{}', '', ''
 		FROM generate_series(1, $2::int) AS n`, begin, manyRecords)
 	require.NoError(t, err)
+	// Before these, one who acts through more tokens, in more ways, than are looked for one by one.
+	_, err = conn.Exec(t.Context(), `INSERT INTO audit (chain, seq, at, actor, action, object, run_id, outcome, detail, prev, hash)
+		SELECT 'many', $2 + n, $1::timestamptz - n * interval '1 second', 'user:many token:' || n, 'many.' || n, '', '', 'ok', '{}', '', '' FROM generate_series(1, 120) AS n`,
+		begin, manyRecords)
+	require.NoError(t, err)
 	_, err = conn.Exec(t.Context(), `ANALYZE audit`)
 	require.NoError(t, err)
 	return begin
@@ -49,6 +54,9 @@ func TestAuditSearch(t *testing.T) {
 		"run":                   {postgres.AuditFilter{Run: "run12"}, `run_id = 'run12'`},
 		"run and action":        {postgres.AuditFilter{Run: "run12", Action: "tool."}, `run_id = 'run12' AND action LIKE 'tool.%'`},
 		"actor and tokens":      {postgres.AuditFilter{Actor: "user:u3", From: begin.Add(50_000 * time.Second)}, `(actor = 'user:u3' OR actor LIKE 'user:u3 %') AND seq >= 50000`},
+		"many actors":           {postgres.AuditFilter{Actor: "user:many"}, `actor LIKE 'user:many %'`},
+		"many actions":          {postgres.AuditFilter{Action: "many."}, `action LIKE 'many.%'`},
+		"many of both":          {postgres.AuditFilter{Actor: "user:many", Action: "many."}, `chain = 'many'`},
 		"actor, nothing":        {postgres.AuditFilter{Actor: "user:u"}, `false`},
 		"refused":               {postgres.AuditFilter{Outcome: "denied"}, `outcome = 'denied'`},
 		"refused and chain":     {postgres.AuditFilter{Outcome: "denied", Chain: "api"}, `outcome = 'denied' AND chain = 'api'`},

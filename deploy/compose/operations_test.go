@@ -79,8 +79,7 @@ func testRestored(t *testing.T, d *deployment) {
 			d.run("docker", "volume", "rm", volume)
 		}
 	}
-	d.up("up", "-d", "--no-build")
-	d.up("stop", "akmatori-agent", "akmatori-api", "mcp-gateway", "credential-proxy")
+	d.up("run", "--rm", "-T", "migrate")
 	_, err = d.keys(backup, "restore")
 	require.NoError(t, err)
 	d.up("up", "-d", "--no-build")

@@ -119,7 +119,9 @@ func (l *library) borrow(ctx context.Context, ref wire.RunRef, skills []ops.Skil
 		case w.err != nil:
 			problems = append(problems, fmt.Sprintf("skill %s: %v", w.skill, w.err))
 		default:
-			delete(l.wanted, wantKey{ref.Run, w.skill.Digest})
+			if key := (wantKey{ref.Run, w.skill.Digest}); l.wanted[key] == w { // and not a later claim's
+				delete(l.wanted, key)
+			}
 			problems = append(problems, fmt.Sprintf("skill %s: the api did not answer in time", w.skill))
 		}
 		l.mu.Unlock()

@@ -159,6 +159,22 @@ func TestApproval(t *testing.T) {
 		later := r.began(w.gateway, "c4", say("again"))
 		require.NoError(t, w.decide(r.asked("c4"), ann, false))
 		require.Equal(t, ops.CallDenied, receive(t, later).State)
+
+		// It is worth nothing without who has given it.
+		once := r.began(w.gateway, "c5", say("once more"))
+		require.NoError(t, w.decide(r.asked("c5"), bob, true, func(d *postgres.Decide) { d.Grant = time.Minute }))
+		require.Equal(t, "once more", receive(t, once).Text)
+		const disable = `UPDATE users SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1`
+		_, err = w.owner().Pool().Exec(t.Context(), disable, bob.ID, true)
+		require.NoError(t, err)
+		grants, err = w.api.Grants(t.Context(), "")
+		require.NoError(t, err)
+		require.False(t, grants[0].ExpiresAt.After(time.Now()))
+		later = r.began(w.gateway, "c6", say("once more"))
+		require.NoError(t, w.decide(r.asked("c6"), ann, false))
+		require.Equal(t, ops.CallDenied, receive(t, later).State)
+		_, err = w.owner().Pool().Exec(t.Context(), disable, bob.ID, false)
+		require.NoError(t, err)
 	})
 
 	t.Run("F1 F4 what has changed is not run", func(t *testing.T) {

@@ -142,10 +142,12 @@ func (db *DB) Approvals(ctx context.Context, f ApprovalFilter) ([]ops.Approval, 
 	return all, db.withDecisions(ctx, all)
 }
 
-// stillMay says of a decision d that who has made it may approve now, and may be
-// counted among those who do.
-const stillMay = `EXISTS (SELECT FROM users u JOIN roles r ON r.id = ANY(u.roles)
-	WHERE u.username = d.username AND u.disabled_at IS NULL AND $2 = ANY(r.actions))`
+// stillMay says of who has decided, a column, that they may approve now: what they
+// have decided, and granted, counts as long.
+func stillMay(who string) string {
+	return `EXISTS (SELECT FROM users u JOIN roles r ON r.id = ANY(u.roles)
+		WHERE u.username = ` + who + ` AND u.disabled_at IS NULL AND '` + string(ops.CanApprove) + `' = ANY(r.actions))`
+}
 
 // withDecisions leaves out of a pending approval whose yes does not count any more.
 func (db *DB) withDecisions(ctx context.Context, all []ops.Approval) error {
@@ -154,7 +156,7 @@ func (db *DB) withDecisions(ctx context.Context, all []ops.Approval) error {
 		at[a.ID], ids[i] = i, a.ID
 	}
 	rows, err := db.pool.Query(ctx, `SELECT d.approval_id, d.username, d.approve, d.reason, d.at FROM approval_decisions d JOIN approvals a ON a.id = d.approval_id
-		WHERE d.approval_id = ANY($1::uuid[]) AND (a.state <> 'pending' OR `+stillMay+`) ORDER BY d.at`, ids, ops.CanApprove)
+		WHERE d.approval_id = ANY($1::uuid[]) AND (a.state <> 'pending' OR `+stillMay("d.username")+`) ORDER BY d.at`, ids)
 	if err != nil {
 		return mapError(err)
 	}
@@ -210,7 +212,7 @@ func (db *DB) DecideApproval(ctx context.Context, d Decide) (ops.Approval, error
 		state := ops.ApprovalDenied
 		if d.Approve {
 			var yes int
-			if err := tx.QueryRow(ctx, `SELECT count(*) FROM approval_decisions d WHERE d.approval_id = $1 AND d.approve AND `+stillMay, a.ID, ops.CanApprove).Scan(&yes); err != nil {
+			if err := tx.QueryRow(ctx, `SELECT count(*) FROM approval_decisions WHERE approval_id = $1 AND approve AND `+stillMay("approval_decisions.username"), a.ID).Scan(&yes); err != nil {
 				return err
 			}
 			if yes < a.Needed {
@@ -453,23 +455,26 @@ func (db *DB) DecidedApprovals(ctx context.Context, ids []string) ([]string, err
 	return decided, mapError(err)
 }
 
-// Granted gives the id of a live grant for the subject in the incident, or none.
+// Granted gives the id of a live grant for the subject in the incident, or none. It
+// is of somebody who may approve, still.
 func (db *DB) Granted(ctx context.Context, incident string, subject []byte) (string, error) {
 	if incident == "" {
 		return "", nil
 	}
 	var id string
 	err := db.pool.QueryRow(ctx, `SELECT id FROM approval_grants WHERE incident_id = $1 AND subject = $2 AND revoked_at IS NULL AND expires_at > now()
-		ORDER BY expires_at DESC LIMIT 1`, incident, subject).Scan(&id)
+		AND `+stillMay("granted_by")+` ORDER BY expires_at DESC LIMIT 1`, incident, subject).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil
 	}
 	return id, mapError(err)
 }
 
-// Grants gives the newest 200 grants, of one incident if it is given.
+// Grants gives the newest 200 grants, of one incident if it is given. One of
+// somebody who may not approve any more is over.
 func (db *DB) Grants(ctx context.Context, incident string) ([]ops.ApprovalGrant, error) {
-	rows, err := db.pool.Query(ctx, `SELECT id, approval_id, incident_id, tool, target, command, granted_by, created_at, expires_at, revoked_at, revoked_by
+	rows, err := db.pool.Query(ctx, `SELECT id, approval_id, incident_id, tool, target, command, granted_by, created_at,
+			CASE WHEN `+stillMay("granted_by")+` THEN expires_at ELSE least(expires_at, now()) END, revoked_at, revoked_by
 		FROM approval_grants WHERE $1::uuid IS NULL OR incident_id = $1 ORDER BY created_at DESC, id DESC LIMIT 200`, orNullText(incident))
 	if err != nil {
 		return nil, mapError(err)

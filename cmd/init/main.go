@@ -198,10 +198,10 @@ func (d deployment) passphrase(in *os.File) (ops.Secret, io.Reader, error) {
 	if line == "" {
 		return ops.Secret{}, nil, errors.New("there is no passphrase: set AKMATORI_PASSPHRASE_FILE, or give it as the first line of standard input")
 	}
-	for {
-		next, err := buffered.Peek(1)
-		if err != nil || next[0] != '\n' && next[0] != '\r' {
-			return ops.NewSecret(line), buffered, nil // an error is met again by who reads
+	for { // an error is met again by who reads
+		next, _ := buffered.Peek(1)
+		if len(next) == 0 || next[0] != '\n' && next[0] != '\r' {
+			return ops.NewSecret(line), buffered, nil
 		}
 		_, _ = buffered.Discard(1)
 	}

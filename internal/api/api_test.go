@@ -421,6 +421,7 @@ func TestTokens(t *testing.T) {
 		return r.send(http.DefaultClient, "GET", "/api/v1/tokens", nil, "Authorization", "Bearer "+made.Token).status
 	}
 	require.Equal(t, 200, use())
+	require.Equal(t, 200, r.send(http.DefaultClient, "GET", "/api/v1/tokens", nil, "Authorization", "bearer "+made.Token).status)
 	require.NotContains(t, r.call("GET", "/api/v1/tokens", nil).body, made.Token)
 	require.Equal(t, 404, r.call("DELETE", "/api/v1/tokens/x", nil).status)
 	require.Equal(t, 204, r.call("DELETE", "/api/v1/tokens/"+made.ID, nil).status)

@@ -80,7 +80,7 @@ const headerUnattended = "Akmatori-Unattended"
 // open, so what is marked as that, and a stream, does not keep the session.
 func (s *API) identify(r *http.Request, stream bool) (caller, error) {
 	if header := r.Header.Get("Authorization"); header != "" {
-		token, ok := strings.CutPrefix(header, "Bearer ")
+		token, ok := ops.Bearer(header)
 		if !ok || !strings.HasPrefix(token, ops.APITokenPrefix) {
 			return caller{}, newProblem(http.StatusUnauthorized, "an API token as bearer is wanted")
 		}

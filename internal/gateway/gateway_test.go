@@ -341,6 +341,8 @@ func TestTokens(t *testing.T) {
 		"another token":         {header("Authorization", "Bearer "+ops.NewToken(ops.GatewayTokenPrefix).Reveal()), ping, 401},
 		"J3 a proxy's token":    {header("Authorization", "Bearer "+ops.NewToken(ops.ProxyTokenPrefix).Reveal()), ping, 401},
 		"basic":                 {header("Authorization", "Basic eDp5"), ping, 401},
+		"a scheme has no case":  {header("Authorization", "bearer "+r.token.Reveal()), ping, 200},
+		"another scheme":        {header("Authorization", "Token "+r.token.Reveal()), ping, 401},
 		"two tokens":            {func(r *http.Request) { r.Header.Add("Authorization", "Bearer x") }, ping, 401},
 		"another origin":        {header("Origin", "https://evil.example"), ping, 403},
 		"null origin":           {header("Origin", "null"), ping, 403},

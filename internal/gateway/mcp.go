@@ -75,7 +75,7 @@ func (g *Gateway) authenticate(next http.Handler) http.Handler {
 			g.refuse(w, http.StatusForbidden, "host", "requests for other hosts are refused")
 			return
 		}
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		token, ok := ops.Bearer(r.Header.Get("Authorization"))
 		if !ok || !strings.HasPrefix(token, ops.GatewayTokenPrefix) && !strings.HasPrefix(token, ops.ClientTokenPrefix) || len(r.Header.Values("Authorization")) != 1 {
 			g.admit(w, r, ops.Errorf(ops.CodeUnauthenticated, wantToken))
 			return

@@ -55,6 +55,13 @@ func NewToken(prefix string) Secret {
 	return NewSecret(prefix + base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
+// Bearer gives the token of an Authorization header of that scheme, which has no
+// case (RFC 9110, section 11.1).
+func Bearer(header string) (token string, ok bool) {
+	scheme, token, ok := strings.Cut(header, " ")
+	return token, ok && strings.EqualFold(scheme, "Bearer")
+}
+
 // HashToken is what is stored of a token: SHA-256, which suffices for 256
 // random bits. It is not for passwords.
 func HashToken(t Secret) []byte {

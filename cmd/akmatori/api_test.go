@@ -190,7 +190,9 @@ func testApprovals(t *testing.T, store, gateway *postgres.DB, in ops.Incident, o
 	require.Contains(t, listed, "  │ rm -r /tmp/<U+202E>x\n", "what hides is shown")
 	require.Equal(t, 3, strings.Count(listed, "pending, medium risk"))
 	require.Contains(t, ok("", "approvals", "deny", first, "-m", "not now"), "denied     by admin not now")
-	require.Contains(t, ok("yes\n", "approvals", "approve", second), "approved, medium risk")
+	var decided ops.Approval
+	require.NoError(t, json.Unmarshal([]byte(ok("yes\n", "--json", "approvals", "approve", second)), &decided), "the question is not in it")
+	require.Equal(t, ops.ApprovalApproved, decided.State)
 	require.Contains(t, ok("", "approvals", "approve", third, "--digest", "d-c3", "--minutes", "5"), "approved, medium risk")
 	// What is risky needs the password, which is asked for.
 	risk = ops.RiskHigh

@@ -95,7 +95,11 @@ func (d *approveCmd) Run(ctx context.Context, w *world) error {
 		if err := c.call(ctx, http.MethodGet, "approvals/"+url.PathEscape(d.Approval), nil, nil, &a); err != nil {
 			return err
 		}
-		w.approval(a)
+		shown := *w
+		if w.json { // standard output is for the answer
+			shown.stdout = w.stderr
+		}
+		shown.approval(a)
 		_, _ = fmt.Fprint(w.stderr, "Approve it? Type yes: ")
 		var answer string
 		if _, err := fmt.Fscanln(w.stdin, &answer); err != nil || answer != "yes" {

@@ -145,7 +145,7 @@ func pinnedKeys(text string) []pinnedKey {
 		if len(fields) < 2 || !ops.IsHostKey(fields[0], fields[1]) {
 			continue
 		}
-		raw, _ := base64.StdEncoding.DecodeString(fields[1]) // isHostKey has read it
+		raw, _ := base64.StdEncoding.DecodeString(fields[1]) // [ops.IsHostKey] has read it
 		sum := sha256.Sum256(raw)
 		keys = append(keys, pinnedKey{fields[0], "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:]), authority})
 	}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/x509"
 	"net/http"
 	"slices"
 	"strings"
@@ -97,15 +96,17 @@ func (s *API) checkedTarget(ctx context.Context, t ops.Target, in *newTarget) (o
 		}
 		t.Labels[storable(k)] = storable(v)
 	}
-	t.Name, t.Kind, t.Address, t.Port, t.User, t.CA, t.Credential, t.Jump = b.Name, b.Kind, b.Address, b.Port, b.User, b.CA, b.Credential, b.Jump
-	var err error
-	switch t.Kind {
-	case "zabbix":
-		err = s.checkZabbix(ctx, &t, in)
-	default:
-		err = s.checkSSH(ctx, &t, in)
+	t.Name, t.Kind, t.Address, t.Port, t.User, t.HostKey, t.CA, t.Credential, t.Jump = b.Name, b.Kind, b.Address, b.Port, b.User, b.HostKey, b.CA, b.Credential, b.Jump
+	if err := t.Complete(b.URL); err != nil {
+		return t, err
 	}
-	return t, err
+	if t.Kind == "zabbix" {
+		return t, s.checkZabbix(ctx, t)
+	}
+	if err := s.checkJump(ctx, t); err != nil {
+		return t, err
+	}
+	return t, s.checkCredential(ctx, t.Credential, "ssh_key", "ssh_password")
 }
 
 type inventoryPath struct {
@@ -135,41 +136,8 @@ func (s *API) deleteCredential(ctx context.Context, who caller, in *inventoryPat
 	return nil, s.audited(ctx, who, "credential.deleted", in.ID, nil, func() error { return s.db.DeleteCredential(ctx, in.ID) })
 }
 
-// checkSSH completes an SSH host, or says what is wrong with it.
-func (s *API) checkSSH(ctx context.Context, t *ops.Target, in *newTarget) (err error) {
-	switch {
-	case in.Body.URL != "" || in.Body.CA != "":
-		return ops.Errorf(ops.CodeInvalid, "url and ca are not of a host for ssh")
-	case t.Address == "" || t.User == "":
-		return ops.Errorf(ops.CodeInvalid, "a host for ssh needs address and user")
-	case t.Port == 0:
-		t.Port = 22
-	}
-	if t.HostKey, err = ops.HostKeys(in.Body.HostKey); err != nil {
-		return err
-	}
-	if err := s.checkJump(ctx, *t); err != nil {
-		return err
-	}
-	return s.checkCredential(ctx, t.Credential, "ssh_key", "ssh_password")
-}
-
-// checkZabbix is the same for a Zabbix instance. Its address comes as a URL.
-func (s *API) checkZabbix(ctx context.Context, t *ops.Target, in *newTarget) error {
-	if t.Address != "" || t.Port != 0 || in.Body.HostKey != "" || t.Jump != "" {
-		return ops.Errorf(ops.CodeInvalid, "address, port, host_key and jump are not of a Zabbix instance: give its url")
-	}
-	if err := t.SetURL(in.Body.URL); err != nil {
-		return err
-	}
-	if t.CA != "" {
-		if t.Scheme != "https" {
-			return ops.Errorf(ops.CodeInvalid, "ca needs a url with https")
-		}
-		if !x509.NewCertPool().AppendCertsFromPEM([]byte(t.CA)) {
-			return ops.Errorf(ops.CodeInvalid, "ca is not a certificate in PEM form")
-		}
-	}
+// checkZabbix says what is wrong with how a Zabbix instance is logged in to.
+func (s *API) checkZabbix(ctx context.Context, t ops.Target) error {
 	if err := s.checkCredential(ctx, t.Credential, "zabbix_token", "zabbix_password"); err != nil || t.Credential == "" {
 		return err
 	}

@@ -239,25 +239,11 @@ var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 func applyTarget(ctx context.Context, db *postgres.DB, f Target) error {
 	t := ops.Target{ID: ops.NewID(), Name: f.Name, Kind: cmp.Or(f.Kind, "ssh"), Address: f.Address, Port: f.Port, User: f.User,
-		Credential: f.Credential, Labels: f.Labels, Jump: f.Jump, CA: f.CA}
+		HostKey: f.HostKey, Credential: f.Credential, Labels: f.Labels, Jump: f.Jump, CA: f.CA}
 	if !targetName.MatchString(t.Name) {
 		return errors.New("a name is of letters, digits, dots, dashes and underscores")
 	}
-	var err error
-	switch {
-	case t.Kind == "zabbix" && f.Address == "" && f.Port == 0 && f.HostKey == "" && f.Jump == "":
-		err = t.SetURL(f.URL)
-	case t.Kind == "zabbix":
-		err = errors.New("address, port, host_key and jump are not of a Zabbix instance: give its url")
-	case t.Kind != "ssh":
-		err = fmt.Errorf("there is no kind %q", f.Kind)
-	case t.Address == "" || t.User == "" || f.URL != "" || f.CA != "":
-		err = errors.New("a host for ssh needs address and user, and has no url and ca")
-	default:
-		t.Port = cmp.Or(t.Port, 22)
-		t.HostKey, err = ops.HostKeys(f.HostKey)
-	}
-	if err != nil {
+	if err := t.Complete(f.URL); err != nil {
 		return err
 	}
 	return db.PutTarget(ctx, t)

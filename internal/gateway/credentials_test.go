@@ -139,7 +139,7 @@ func TestZabbixCredential(t *testing.T) {
 	t.Cleanup(z.Close)
 	seal := func(c ops.Credential) ([]byte, error) { return w.public.Seal(c, ops.NewSecret("password")) }
 	target := ops.Target{ID: ops.NewID(), Name: "z", Kind: "zabbix", Credential: "z-password", User: "u"}
-	require.NoError(t, target.SetURL(z.URL))
+	require.NoError(t, target.Complete(z.URL))
 	require.NoError(t, w.api.PutCredential(t.Context(), ops.Credential{Name: target.Credential, Kind: "zabbix_password", Targets: []string{"z"}}, seal))
 	require.NoError(t, w.api.PutTarget(t.Context(), target))
 	c, id := w.run("allow:*").client(w.gateway), w.credential(target.Credential).ID

@@ -58,7 +58,7 @@ func startZabbix(t *testing.T) *zabbixPeer {
 func (z *zabbixPeer) put(w *world, name, kind, secret string) {
 	w.t.Helper()
 	target := ops.Target{ID: ops.NewID(), Name: name, Kind: "zabbix", User: z.facts["ZABBIX_USER"], Credential: name + "-reader"}
-	require.NoError(w.t, target.SetURL(z.facts["ZABBIX_URL"]))
+	require.NoError(w.t, target.Complete(z.facts["ZABBIX_URL"]))
 	require.NoError(w.t, w.api.PutCredential(w.t.Context(), ops.Credential{Name: target.Credential, Kind: kind, Targets: []string{name}},
 		func(c ops.Credential) ([]byte, error) { return w.public.Seal(c, ops.NewSecret(secret)) }))
 	require.NoError(w.t, w.api.PutTarget(w.t.Context(), target))

@@ -47,7 +47,7 @@ func (w *world) zabbix(name, problem string) *atomic.Int32 {
 	s.Start()
 	w.t.Cleanup(s.Close)
 	target := ops.Target{ID: ops.NewID(), Name: name, Kind: "zabbix", Credential: name + "-token"}
-	require.NoError(w.t, target.SetURL(s.URL))
+	require.NoError(w.t, target.Complete(s.URL))
 	require.NoError(w.t, w.api.PutCredential(w.t.Context(), ops.Credential{Name: target.Credential, Kind: "zabbix_token", Targets: []string{name}},
 		func(c ops.Credential) ([]byte, error) {
 			return w.public.Seal(c, ops.NewSecret("canary-token-of-"+name))

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -124,15 +125,47 @@ type Target struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
+// Complete makes what a person or a file says of a target one that can be stored, or
+// says what is wrong with it. It is a host for SSH, at port 22 unless it has another
+// one, or a Zabbix instance, which has the URL of its frontend in place of address
+// and port. Its name and what it names, credential and jump host, are not judged.
+func (t *Target) Complete(url string) (err error) {
+	switch {
+	case t.Kind == "zabbix" && (t.Address != "" || t.Port != 0 || t.HostKey != "" || t.Jump != ""):
+		return Errorf(CodeInvalid, "address, port, host_key and jump are not of a Zabbix instance: give its url")
+	case t.Kind == "zabbix":
+		if err = t.setURL(url); err != nil || t.CA == "" {
+			return err
+		}
+		if t.Scheme != "https" {
+			return Errorf(CodeInvalid, "ca needs a url with https")
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM([]byte(t.CA)) {
+			return Errorf(CodeInvalid, "ca is not a certificate in PEM form")
+		}
+		return nil
+	case t.Kind != "ssh":
+		return Errorf(CodeInvalid, "there is no kind %q of targets", t.Kind)
+	case url != "" || t.CA != "":
+		return Errorf(CodeInvalid, "url and ca are not of a host for ssh")
+	case t.Address == "" || t.User == "":
+		return Errorf(CodeInvalid, "a host for ssh needs address and user")
+	case t.Port == 0:
+		t.Port = 22
+	}
+	t.HostKey, err = HostKeys(t.HostKey)
+	return err
+}
+
 // CertAuthority marks the key of an authority, as in known_hosts(5).
 const CertAuthority = "@cert-authority"
 
 // ZabbixPath is where a Zabbix frontend has its API, below its own path.
 const ZabbixPath = "/api_jsonrpc.php"
 
-// SetURL reads address, port, scheme and path from the URL of a Zabbix frontend,
+// setURL reads address, port, scheme and path from the URL of a Zabbix frontend,
 // or of its API.
-func (t *Target) SetURL(text string) error {
+func (t *Target) setURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.RawPath != "" {
 		return Errorf(CodeInvalid, "the url is not of the form https://HOST/PATH")

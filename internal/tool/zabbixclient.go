@@ -132,11 +132,13 @@ func (z *Zabbix) instance(hop Hop) (*instance, error) {
 }
 
 // Targets are the ids of those that there are connections to.
-func (z *Zabbix) Targets() (ids []string) {
+func (z *Zabbix) Targets() []string { return z.ids(func(i *instance) string { return i.target.ID }) }
+
+func (z *Zabbix) ids(of func(*instance) string) (ids []string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	for _, i := range z.instances {
-		ids = append(ids, i.target.ID)
+		ids = append(ids, of(i))
 	}
 	return ids
 }
@@ -153,13 +155,8 @@ func (z *Zabbix) Keep(asked, places []string) {
 func Version(c ops.Credential) string { return fmt.Sprintf("%s version %d", c.ID, c.Version) }
 
 // Credentials are the ids of those that instances are asked with.
-func (z *Zabbix) Credentials() (ids []string) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	for _, i := range z.instances {
-		ids = append(ids, i.credential.ID)
-	}
-	return ids
+func (z *Zabbix) Credentials() []string {
+	return z.ids(func(i *instance) string { return i.credential.ID })
 }
 
 // KeepCredentials forgets the instances with another version of the credentials

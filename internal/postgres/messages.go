@@ -50,11 +50,11 @@ func (db *DB) Say(ctx context.Context, s Say) (seq int64, err error) {
 				return err
 			}
 			agent = run.Agent
-			var stopping bool
-			if err := tx.QueryRow(ctx, `SELECT cancel_requested <> '' FROM runs WHERE id = $1`, newest).Scan(&stopping); err != nil {
+			why, err := stopping(ctx, tx, run.ID)
+			if err != nil {
 				return err
 			}
-			if stopping && !run.State.Final() { // no run follows it that would read this
+			if why != "" && !run.State.Final() { // no run follows it that would read this
 				return ops.Errorf(ops.CodeConflict, "the investigation is being stopped: say it again in a moment")
 			}
 		}

@@ -424,14 +424,21 @@ func (db *DB) StoreEvents(ctx context.Context, c RunClaim, events []ops.Event) (
 // rest has a run wait, unless people have stopped it before its worker heard of
 // that: then it ends.
 func rest(ctx context.Context, tx pgx.Tx, run *ops.Run, wait func(context.Context, pgx.Tx, *ops.Run) error) error {
-	var stopped string
-	if err := tx.QueryRow(ctx, `SELECT cancel_requested FROM runs WHERE id = $1`, run.ID).Scan(&stopped); err != nil {
+	why, err := stopping(ctx, tx, run.ID)
+	if err != nil {
 		return err
 	}
-	if stopped != "" {
-		return endRun(ctx, tx, run, ops.RunCancelled, stopped)
+	if why != "" {
+		return endRun(ctx, tx, run, ops.RunCancelled, why)
 	}
 	return wait(ctx, tx, run)
+}
+
+// stopping says why people have stopped a run, if they have; its worker may not
+// have heard of it yet.
+func stopping(ctx context.Context, tx pgx.Tx, run string) (why string, err error) {
+	err = tx.QueryRow(ctx, `SELECT cancel_requested FROM runs WHERE id = $1`, run).Scan(&why)
+	return why, err
 }
 
 // addUsage adds what the model's turn of e cost.
